@@ -1,0 +1,109 @@
+"""A durable, asynchronous state-machine orchestrator.
+
+What is exported here is the public API: a workflow is written with, and driven by, these names alone.
+"""
+
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.encryption import Vault, find_key, new_key
+from orchestrator.errors import (
+    AmbiguousError,
+    CheckpointError,
+    ConfigurationError,
+    DefinitionError,
+    EncryptionKeyError,
+    ExpiredError,
+    LeaseExpiredError,
+    LeaseHeldError,
+    OrchestratorError,
+    PermanentError,
+    ServicesError,
+    SettingError,
+    StaleEpochError,
+    StepError,
+    StoreError,
+    TransientError,
+    UndeclaredOutcomeError,
+    UnknownRunError,
+    UnknownWorkflowError,
+    WorkflowChangedError,
+)
+from orchestrator.events import Event, EventKind, EventStream, Observer
+from orchestrator.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.retry import RetryPolicy
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.runner import Options, Run, RunResult, cleanup, resume, start
+from orchestrator.secret import Secret, redact
+from orchestrator.settings import setting
+from orchestrator.state import DONE, Back, Effect, Look, Outcome, Repeat, State, Step, done
+from orchestrator.stores import open_store
+from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.workflow import Opening, Proof, Workflow
+
+__all__ = [
+    "DONE",
+    "RESUMABLE",
+    "TERMINAL",
+    "AmbiguousError",
+    "Back",
+    "Checkpoint",
+    "CheckpointError",
+    "Clock",
+    "ConfigurationError",
+    "DefinitionError",
+    "Effect",
+    "EncryptionKeyError",
+    "Event",
+    "EventKind",
+    "EventStream",
+    "ExpiredError",
+    "Failure",
+    "Instance",
+    "LeaseExpiredError",
+    "LeaseHeldError",
+    "Leftover",
+    "Look",
+    "Observer",
+    "OnFailure",
+    "OnSuccess",
+    "Opening",
+    "Options",
+    "OrchestratorError",
+    "Outcome",
+    "PermanentError",
+    "Proof",
+    "Repeat",
+    "RetryPolicy",
+    "Run",
+    "RunRecord",
+    "RunResult",
+    "RunStatus",
+    "Secret",
+    "ServicesError",
+    "SettingError",
+    "Shard",
+    "StaleEpochError",
+    "State",
+    "Status",
+    "Step",
+    "StepError",
+    "Store",
+    "StoreError",
+    "SystemClock",
+    "TransientError",
+    "UndeclaredOutcomeError",
+    "UnknownRunError",
+    "UnknownWorkflowError",
+    "Vault",
+    "Workflow",
+    "WorkflowChangedError",
+    "cleanup",
+    "done",
+    "find_key",
+    "new_key",
+    "open_store",
+    "redact",
+    "resume",
+    "setting",
+    "start",
+]

@@ -1,0 +1,146 @@
+"""The stored form of an instance: versioned JSON with its secrets sealed; read back, migrated, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic
+
+import attrs
+import cattrs
+import cattrs.preconf.orjson
+import orjson
+
+from orchestrator.encryption import Vault
+from orchestrator.errors import CheckpointError, WorkflowChangedError
+from orchestrator.instance import Instance
+from orchestrator.secret import Secret
+from orchestrator.state import C
+from orchestrator.stores.base import Checkpoint
+from orchestrator.workflow import Workflow
+
+FORMAT = 1
+"""Version of the envelope; a newer one is refused."""
+
+_SEALED = "$sealed"
+
+
+def make_converter() -> cattrs.preconf.orjson.OrjsonConverter:
+    """A cattrs converter for data with secrets in it: they stay objects, for :func:`dumps` to seal."""
+    converter = cattrs.preconf.orjson.make_converter()
+    converter.register_unstructure_hook(Secret, lambda secret: secret)
+    converter.register_structure_hook(Secret, lambda value, _: value if isinstance(value, Secret) else Secret(value))
+    return converter
+
+
+def dumps(data: object, vault: Vault, place: bytes) -> bytes:
+    """JSON in which every secret is sealed for ``place``."""
+
+    def seal(value: object) -> object:
+        if isinstance(value, Secret):
+            return {_SEALED: vault.seal_secret(value, place)}
+        raise TypeError(f"{type(value).__name__} cannot be stored")
+
+    return orjson.dumps(data, default=seal, option=orjson.OPT_NON_STR_KEYS)
+
+
+def opened(data: Any, vault: Vault, place: bytes) -> Any:
+    """Parsed JSON with every sealed value opened into a :class:`Secret`."""
+    if isinstance(data, dict):
+        if data.keys() == {_SEALED}:
+            return vault.open_secret(data[_SEALED], place)
+        return {key: opened(value, vault, place) for key, value in data.items()}
+    if isinstance(data, list):
+        return [opened(value, vault, place) for value in data]
+    return data
+
+
+class Codec(Generic[C]):
+    """Instances of one workflow to and from checkpoints."""
+
+    def __init__(self, workflow: Workflow[C, Any], vault: Vault) -> None:
+        self._workflow = workflow
+        self._vault = vault
+        self._converter = make_converter()
+        self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
+
+    def encode(self, instance: Instance[C]) -> Checkpoint:
+        """The checkpoint of an instance.
+
+        Raises:
+            CheckpointError: Its context holds something that cannot be stored.
+        """
+        data = self._converter.unstructure(instance, self._type)
+        data["format"] = FORMAT
+        try:
+            body = dumps(data, self._vault, instance.id.encode())
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
+        return Checkpoint(
+            run_id=instance.run_id,
+            number=instance.number,
+            status=instance.status,
+            position=instance.position,
+            updated_at=instance.updated_at,
+            not_before=instance.not_before,
+            body=body,
+        )
+
+    def decode(self, row: Checkpoint, stored: Mapping[str, Mapping[str, str]]) -> Instance[C]:
+        """The instance behind a checkpoint, migrated if its definition asks for it.
+
+        Args:
+            stored: Definition → fingerprints of its states, for the definitions that checkpoints name.
+
+        Raises:
+            EncryptionKeyError: Its secrets were sealed with another key.
+            WorkflowChangedError: The definition has changed where this instance is touched by it.
+            CheckpointError: It cannot be read at all.
+        """
+        place = f"{row.run_id}-{row.number}"
+        data = self._parse(row, place)
+        data = opened(data, self._vault, place.encode())
+        if data["definition"] != self._workflow.definition:
+            data = self._fit(data, stored.get(data["definition"], {}), place)
+        try:
+            instance: Instance[C] = self._converter.structure(data, self._type)
+        except Exception as error:
+            problems = "; ".join(cattrs.transform_error(error)) if isinstance(error, cattrs.BaseValidationError) else str(error)
+            raise CheckpointError(f"instance {place}: its checkpoint does not fit this version: {problems}") from error
+        return attrs.evolve(instance, definition=self._workflow.definition, version=self._workflow.version)
+
+    def _parse(self, row: Checkpoint, place: str) -> dict[str, Any]:
+        try:
+            data = orjson.loads(row.body)
+        except orjson.JSONDecodeError as error:
+            raise CheckpointError(f"instance {place}: its checkpoint is not readable ({error})") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else None
+            raise CheckpointError(
+                f"instance {place}: its checkpoint has format {found!r}, and this program reads {FORMAT}; use the program that wrote it"
+            )
+        return data
+
+    def _fit(self, data: dict[str, Any], old: Mapping[str, str], place: str) -> dict[str, Any]:
+        """``data`` as the present definition understands it: as it is where the changes do not touch it."""
+        new = self._workflow.fingerprints
+        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        used = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"]), "context"}
+        touched = sorted(used & changed)
+        version = data["version"]
+        if not touched:
+            return data
+        while version < self._workflow.version and version in self._workflow.migrations:
+            data = self._workflow.migrations[version](data)
+            version += 1
+        if version != self._workflow.version or version == data["version"]:
+            # No migration leads here, or the definition was changed without giving it a new version.
+            raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
+        return data
+
+
+def _changes(names: list[str], old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    what = []
+    for name in names:
+        verb = "is gone" if name not in new else "is new" if name not in old else "is different"
+        what.append(f"{'the context' if name == 'context' else f'state {name}'} {verb}")
+    return what

@@ -1,0 +1,45 @@
+"""Time as an object that is passed in, so that a test can own it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import anyio
+
+
+class Clock(Protocol):
+    """Wall time, a steady time, sleeping and time limits. All numbers are seconds."""
+
+    def now(self) -> float:
+        """Unix time: what is stored and shown."""
+
+    def steady(self) -> float:
+        """Never jumps and goes on while the process, or the machine, is stopped: what leases are measured with."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def limit(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel the body after this long; the scope's ``cancelled_caught`` tells that it was."""
+
+
+# CLOCK_BOOTTIME also counts the time that a laptop was asleep, during which a lease runs out too.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def steady(self) -> float:
+        return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    def limit(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        return anyio.move_on_after(seconds)

@@ -1,0 +1,180 @@
+"""What comes next for an instance: pure functions from what happened to what to do.
+
+Rules of this file:
+
+* No I/O, no clock, no randomness but what is passed in.
+* A doubtful attempt is never answered by plainly running the state again, unless the state says *freely*.
+* Every failure ends somewhere: retried within the policy, then rolled back or kept. Nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from random import Random
+from typing import Any, Generic
+
+import attrs
+
+from orchestrator.errors import AmbiguousError, ExpiredError, StepError, TransientError, UndeclaredOutcomeError
+from orchestrator.instance import Failure, Instance
+from orchestrator.state import C, Look, Outcome, Repeat, State
+from orchestrator.workflow import Workflow
+
+
+class OnFailure(StrEnum):
+    """What happens to an instance that cannot go on."""
+
+    ROLLBACK = "rollback"
+    KEEP = "keep"
+
+
+class OnSuccess(StrEnum):
+    """What happens to what a completed instance made."""
+
+    KEEP = "keep"
+    TEARDOWN = "teardown"
+
+
+@attrs.frozen
+class Failed:
+    """An attempt ended with an exception; ``trace`` is there when it was a bug."""
+
+    error: Exception
+    trace: str | None = None
+
+
+@attrs.frozen
+class Advance(Generic[C]):
+    """Take the transition behind ``outcome``."""
+
+    outcome: str
+    context: C
+
+
+@attrs.frozen
+class Retry:
+    """Try again at ``at`` (Unix seconds), after a look if ``doubt``."""
+
+    failure: Failure
+    doubt: bool
+    at: float
+
+
+@attrs.frozen
+class RunNow:
+    """The look found nothing: the state may be run."""
+
+
+@attrs.frozen
+class RollBack:
+    """Walk the trail back."""
+
+    failure: Failure
+
+
+@attrs.frozen
+class Keep:
+    """Leave the instance as it is."""
+
+    failure: Failure
+
+
+@attrs.frozen
+class Undone:
+    """The newest state of the trail is rolled back."""
+
+
+@attrs.frozen
+class Leave:
+    """The newest state of the trail could not be rolled back: list it and go on with the one before."""
+
+    failure: Failure
+
+
+def decide(
+    workflow: Workflow[C, Any],
+    instance: Instance[C],
+    result: Outcome[C] | Look | Failed,
+    *,
+    on_failure: OnFailure,
+    now: float,
+    rng: Random,
+) -> Advance[C] | Retry | RunNow | RollBack | Keep:
+    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in."""
+    state = workflow.state_named[instance.position]
+    if result is Look.ABSENT:
+        return RunNow()
+    if result is Look.UNKNOWN:
+        result = Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
+    if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
+        result = Outcome(result.error.outcome, instance.context)
+    if isinstance(result, Outcome):
+        result = _check_outcome(workflow, instance, state, result)
+    if isinstance(result, Outcome):
+        return Advance(result.name, result.context)
+
+    error, attempt = result.error, instance.failures + 1
+    if not isinstance(error, StepError):
+        return Keep(describe(error, instance.position, attempt, kind="bug", trace=result.trace))
+    give_up = RollBack if on_failure is OnFailure.ROLLBACK else Keep
+    if not isinstance(error, TransientError):
+        return give_up(describe(error, instance.position, attempt))
+    doubtful = isinstance(error, AmbiguousError) and state.repeat is not Repeat.FREELY
+    if doubtful and state.repeat is Repeat.NEVER:
+        return give_up(describe(error, instance.position, attempt, suffix="; this state may not be repeated"))
+    at = state.retry.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
+    if at is None:
+        return give_up(describe(error, instance.position, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)"))
+    return Retry(describe(error, instance.position, attempt), instance.doubt or doubtful, at)
+
+
+def decide_rollback(
+    state: State[C, Any], instance: Instance[C], result: Failed | None, *, now: float, rng: Random
+) -> Undone | Retry | Leave:
+    """What follows an attempt at ``rollback`` of the newest state on the trail; ``None``: it succeeded.
+
+    A rollback may always be repeated, so an ambiguous failure is an ordinary one here.
+    """
+    if result is None:
+        return Undone()
+    error, attempt = result.error, instance.failures + 1
+    if isinstance(error, TransientError):
+        policy = state.rollback_retry
+        at = policy.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
+        if at is not None:
+            return Retry(describe(error, state.name, attempt), False, at)
+        return Leave(describe(error, state.name, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)"))
+    kind = None if isinstance(error, StepError) else "bug"
+    return Leave(describe(error, state.name, attempt, kind=kind, trace=result.trace))
+
+
+def _check_outcome(
+    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C]
+) -> Outcome[C] | Failed:
+    if outcome.name not in state.outcomes:
+        return Failed(UndeclaredOutcomeError(state.name, outcome.name, state.outcomes))
+    back = workflow.back(state.name, outcome.name)
+    if back and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
+        times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
+        return Failed(
+            StepError(f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound")
+        )
+    return outcome
+
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (AmbiguousError, "ambiguous"),
+    (TransientError, "transient"),
+    (ExpiredError, "expired"),
+    (StepError, "permanent"),
+)
+
+
+def describe(
+    error: Exception, state: str, attempt: int, *, kind: str | None = None, suffix: str = "", trace: str | None = None
+) -> Failure:
+    """An exception as it is stored and shown."""
+    named = kind or next((name for cls, name in _KINDS if isinstance(error, cls)), "bug")
+    text = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
+    code = error.code if isinstance(error, StepError) else None
+    return Failure(kind=named, message=text + suffix, state=state, attempt=attempt, code=code, trace=trace)

@@ -1,0 +1,259 @@
+"""The driver: moves one instance until it ends or is suspended.
+
+Rules of this file:
+
+* The next attempt starts only when the checkpoint that leads to it is durable.
+* The instance in memory changes only when the store has it: a save is shielded from cancellation, and one that
+  fails stops the driver.
+* The lease is checked before every attempt (and, by the services, before every request).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Any, Generic, TypeVar
+
+import anyio
+import attrs
+
+from orchestrator import instance as moves
+from orchestrator.attempt import attempt
+from orchestrator.checkpoint import Codec
+from orchestrator.clock import Clock
+from orchestrator.decision import (
+    Advance,
+    Failed,
+    Keep,
+    Leave,
+    OnFailure,
+    OnSuccess,
+    Retry,
+    RollBack,
+    RunNow,
+    Undone,
+    decide,
+    decide_rollback,
+)
+from orchestrator.errors import AmbiguousError, LeaseExpiredError, StoreError
+from orchestrator.events import OBSERVED_ONLY, Event, EventKind, Observer
+from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.lease import Lease
+from orchestrator.limits import RateLimits
+from orchestrator.state import C, Effect, Repeat, S, State, Step
+from orchestrator.stores.base import Shard, Store
+from orchestrator.workflow import Workflow
+
+R = TypeVar("R")
+
+SUSPEND_LIMIT_S = 10.0
+"""How long a cancelled driver may take to store that it was suspended."""
+
+
+@attrs.define(kw_only=True)
+class Drive(Generic[C, S]):
+    """What the drivers of a run share."""
+
+    workflow: Workflow[C, S]
+    services: S
+    store: Store
+    codec: Codec[C]
+    shard: Shard
+    lease: Lease
+    limits: RateLimits
+    clock: Clock
+    rng: Random
+    on_failure: OnFailure
+    on_success: OnSuccess
+    observers: Sequence[Observer] = ()
+    stopping: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set: suspend at the next boundary instead of going on."""
+    active: int = 0
+    """Instances being driven now."""
+
+
+class Driver(Generic[C, S]):
+    """Drives one instance. ``instance`` is what the store has of it."""
+
+    def __init__(self, drive: Drive[C, S], instance: Instance[C]) -> None:
+        self._drive = drive
+        self.instance = instance
+        self._history = instance.history
+        self._handler_is_out = False
+        """From the call of a handler until what it led to is stored: a driver that stops in between is in doubt."""
+
+    async def start(self) -> None:
+        """Store a new instance: it is in the store before its first request."""
+        await self._save(self.instance, self._event(EventKind.STARTED, self.instance.position))
+
+    async def take_up(self) -> None:
+        """Take over an instance that another driver left, or died with."""
+        resumed = moves.resume(self.instance, self._drive.clock.now())
+        await self._save(resumed, self._event(EventKind.RESUMED, self.instance.position))
+
+    async def roll_back(self) -> None:
+        """Put the instance on its way back, whatever its status: what the user's ``cleanup`` does first."""
+        rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
+        await self._save(rolling, self._event(EventKind.ROLLING_BACK, self.instance.position))
+
+    async def drive(self) -> Instance[C]:
+        """Go on until the instance ends, or is suspended because the run is stopping.
+
+        Raises:
+            StoreError: A checkpoint could not be written, or the run was taken over.
+            LeaseExpiredError: Our lease ran out.
+        """
+        try:
+            while self.instance.status not in TERMINAL:
+                if not await self._due():
+                    await self._suspend()
+                elif self.instance.status is Status.ROLLING_BACK:
+                    await self._step_back()
+                    continue
+                else:
+                    await self._step()
+                    continue
+                break
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(SUSPEND_LIMIT_S, shield=True):
+                try:
+                    self._drive.lease.check()
+                    await self._suspend()
+                except (StoreError, LeaseExpiredError):
+                    pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
+            raise
+        return self.instance
+
+    async def _due(self) -> bool:
+        """Wait until the next attempt is due; ``False``: the run is stopping."""
+        stopping, due = self._drive.stopping, self.instance.not_before
+        if stopping.is_set():
+            return False
+        if due is None or (wait := due - self._drive.clock.now()) <= 0:
+            return True
+        with self._drive.clock.limit(wait):
+            await stopping.wait()
+        return not stopping.is_set()
+
+    async def _suspend(self) -> None:
+        suspended = moves.suspend(self.instance, doubt=self._handler_is_out, now=self._drive.clock.now())
+        await self._save(suspended, self._event(EventKind.SUSPENDED, self.instance.position))
+
+    async def _step(self) -> None:
+        """One attempt at the state that the instance stands in, and what follows from it."""
+        drive, here = self._drive, self.instance
+        state = drive.workflow.state_named[here.position]
+        handler, result, took = await self._call(state)
+        now = drive.clock.now()
+        told = {"handler": handler, "attempt": here.failures + 1, "duration_s": took}
+        match decide(drive.workflow, here, result, on_failure=drive.on_failure, now=now, rng=drive.rng):
+            case Advance(outcome, context):
+                then = moves.advance(drive.workflow, here, outcome, context, now)
+                events = [self._event(EventKind.MOVED, here.position, outcome=outcome, target=then.position, **told)]
+                if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
+                    events.append(self._event(EventKind.ROLLING_BACK, then.position))
+                    then = moves.roll_back(drive.workflow, then, now)
+                await self._save(then, *events)
+            case RunNow():
+                then = attrs.evolve(here, doubt=False, updated_at=now)
+                await self._save(then, self._event(EventKind.ABSENT, here.position, **told))
+            case Retry(failure, doubt, at):
+                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
+                await self._save(then, self._event(EventKind.RETRY, here.position, error=failure.message, **told))
+            case RollBack(failure):
+                then = moves.roll_back(drive.workflow, here, now, failure=failure)
+                await self._save(then, self._event(EventKind.ROLLING_BACK, here.position, error=failure.message, **told))
+            case Keep(failure):
+                then = moves.keep(drive.workflow, here, failure, now)
+                await self._save(then, self._event(EventKind.RETRY, here.position, error=failure.message, **told))
+
+    async def _call(self, state: State[C, S]) -> tuple[str, Any, float]:
+        """The handler that the state of doubt asks for: its name, its answer, and how long it took."""
+        if self.instance.doubt and state.repeat is Repeat.AFTER_A_LOOK:
+            return "recover", *await self._attempt(state, "recover", state.recover)
+        if self.instance.doubt and state.repeat is Repeat.NEVER:
+            error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
+            return "run", Failed(error), 0.0
+        return "run", *await self._attempt(state, "run", state.run)
+
+    async def _step_back(self) -> None:
+        """Roll the newest state of the trail back, or finish when none is left."""
+        drive, now = self._drive, self._drive.clock.now
+        # States that leave nothing behind need no attempt, and no checkpoint of their own.
+        here = self.instance
+        while here.trail and not drive.workflow.state_named[here.trail[-1]].can_roll_back:
+            here = moves.undone(drive.workflow, here, now())
+        if not here.trail:
+            await self._save(moves.finish(drive.workflow, here, now()))
+            return
+        state = drive.workflow.state_named[here.trail[-1]]
+        result, took = await self._attempt(state, "rollback", state.rollback)
+        failed = result if isinstance(result, Failed) else None
+        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": took}
+        match decide_rollback(state, here, failed, now=now(), rng=drive.rng):
+            case Undone():
+                await self._save(moves.undone(drive.workflow, here, now()), self._event(EventKind.UNDONE, state.name, **told))
+            case Retry(failure, doubt, at):
+                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now())
+                await self._save(then, self._event(EventKind.RETRY, state.name, error=failure.message, **told))
+            case Leave(failure):
+                then = moves.undone(drive.workflow, here, now(), leftover=self._leftover(state, failure))
+                await self._save(then, self._event(EventKind.LEFT_OVER, state.name, error=failure.message, **told))
+
+    def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
+        effect = state.effect(self._make_step()) or Effect(kind=state.name, name=self.instance.id)
+        return Leftover(state=state.name, effect=effect, error=failure.message)
+
+    async def _attempt(
+        self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[R]]
+    ) -> tuple[R | Failed, float]:
+        drive = self._drive
+        await drive.limits.admit(state.rate_group)
+        drive.lease.check()
+        if drive.observers:
+            self._tell(self._event(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1))
+        started = drive.clock.steady()
+        self._handler_is_out = True
+        result = await attempt(call, self._make_step(), state.timeout, drive.clock)
+        took = drive.clock.steady() - started
+        if drive.observers:
+            self._tell(self._event(EventKind.ANSWER, state.name, handler=handler, duration_s=took))
+        return result, took
+
+    def _make_step(self) -> Step[C, S]:
+        here, drive = self.instance, self._drive
+        return Step(
+            run_id=here.run_id,
+            number=here.number,
+            attempt=here.failures + 1,
+            context=here.context,
+            services=drive.services,
+            clock=drive.clock,
+            rng=drive.rng,
+        )
+
+    async def _save(self, then: Instance[C], *events: Event) -> None:
+        """Make ``then`` durable, with its events; only after that is it what the instance is."""
+        drive = self._drive
+        if then.status in TERMINAL and self.instance.status not in TERMINAL:
+            events = (*events, self._event(EventKind.ENDED, then.position, outcome=then.status.value))
+        then = attrs.evolve(then, history=self._history)
+        checkpoint = drive.codec.encode(then)
+        with anyio.CancelScope(shield=True):
+            await drive.store.save(drive.shard, checkpoint, events, alone=drive.active <= 1)
+        self.instance = then
+        self._handler_is_out = False
+        for event in events:
+            self._tell(event)
+
+    def _event(self, kind: EventKind, state: str, **told: Any) -> Event:
+        seq = None
+        if kind not in OBSERVED_ONLY:
+            self._history += 1
+            seq = self._history
+        here = self.instance
+        return Event(run_id=here.run_id, number=here.number, kind=kind, at=self._drive.clock.now(), state=state, seq=seq, **told)
+
+    def _tell(self, event: Event) -> None:
+        for observer in self._drive.observers:
+            observer(event)

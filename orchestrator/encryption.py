@@ -1,0 +1,128 @@
+"""Encryption of what is secret in the store: AES-256-GCM with one key, from the environment or a key file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from orchestrator.errors import EncryptionKeyError
+from orchestrator.secret import Secret
+
+KEY_VARIABLE = "ORCHESTRATOR_KEY"
+_NONCE_BYTES = 12
+
+
+class Vault:
+    """Seals and opens with one 256-bit key. What is sealed is bound to a place (associated data), so that a
+    sealed value copied to another instance does not open there."""
+
+    def __init__(self, key: bytes, source: str) -> None:
+        self._aead = AESGCM(key)
+        self.source = source
+        self.key_id = hashlib.sha256(b"orchestrator key id" + key).hexdigest()[:8]
+        """Names the key without telling it."""
+
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """``data`` encrypted and authenticated."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, data, place)
+
+    def open(self, sealed: bytes, place: bytes) -> bytes:
+        """What was sealed.
+
+        Raises:
+            EncryptionKeyError: It was sealed with another key, for another place, or changed since.
+        """
+        try:
+            return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
+        except (InvalidTag, ValueError) as error:
+            raise EncryptionKeyError(
+                f"secrets of {place.decode(errors='replace')} do not open with the key {self.key_id} from {self.source}: "
+                f"set {KEY_VARIABLE} to the key that sealed them, or put its key file back"
+            ) from error
+
+    def seal_secret(self, secret: Secret, place: bytes) -> str:
+        """The sealed form of a secret as text; computed once for each secret object and place."""
+        if secret._sealed is None or secret._sealed[0] != (self.key_id, place):
+            text = base64.b64encode(self.seal(secret.reveal().encode(), place)).decode()
+            secret._sealed = ((self.key_id, place), text)
+        return secret._sealed[1]
+
+    def open_secret(self, text: str, place: bytes) -> Secret:
+        """The secret behind its sealed text."""
+        secret = Secret(self.open(base64.b64decode(text), place).decode())
+        secret._sealed = ((self.key_id, place), text)
+        return secret
+
+
+def find_key(environ: Mapping[str, str], key_file: Path) -> Vault:
+    """The vault with the user's key: ``ORCHESTRATOR_KEY`` if set, else the key file, which is made on first use.
+
+    Raises:
+        EncryptionKeyError: The key is malformed, or the file cannot be read, written, or is open to others.
+    """
+    given = environ.get(KEY_VARIABLE)
+    if given:
+        return Vault(_decode(given, KEY_VARIABLE), KEY_VARIABLE)
+    source = f"the key file {key_file}"
+    try:
+        text = key_file.read_text("ascii")
+    except FileNotFoundError:
+        return Vault(_create(key_file), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise EncryptionKeyError(f"{source} cannot be read: {_reason(error)}") from error
+    if key_file.stat().st_mode & 0o077:
+        raise EncryptionKeyError(f"{source} can be read by other users; run: chmod 600 '{key_file}'")
+    return Vault(_decode(text.strip(), source), source)
+
+
+def new_key() -> str:
+    """A fresh key in the form that ``ORCHESTRATOR_KEY`` and the key file take: 32 bytes, URL-safe base64."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def _decode(text: str, source: str) -> bytes:
+    try:
+        key = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise EncryptionKeyError(
+            f"{source} does not hold a key: it takes 32 bytes in URL-safe base64 (44 characters), made for example with: "
+            "python3 -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+        )
+    return key
+
+
+def _create(key_file: Path) -> bytes:
+    text = new_key()
+    # Written beside it and linked into place: two first runs at once agree on one key, and a crash leaves none torn.
+    draft = key_file.with_name(f".{key_file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, key_file)
+        except FileExistsError:
+            text = key_file.read_text("ascii").strip()
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise EncryptionKeyError(
+            f"the key file {key_file} cannot be made: {_reason(error)}; set {KEY_VARIABLE} instead"
+        ) from error
+    return _decode(text, f"the key file {key_file}")
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,246 @@
+"""Instance: one execution of a workflow, and its legal moves: an instance in, an instance out, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Generic
+
+import attrs
+
+from orchestrator import machine as m
+from orchestrator.state import C, Effect
+from orchestrator.workflow import Workflow
+
+
+class Status(StrEnum):
+    """Where an instance stands as a whole."""
+
+    PENDING = "pending"
+    """Belongs to the run but has not been admitted."""
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    """Interrupted between two attempts, or in one; resumable."""
+    COMPLETED = "completed"
+    ROLLING_BACK = "rolling_back"
+    """Resumable too."""
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+    """Kept as it is, by policy or because of a bug."""
+    ROLLBACK_FAILED = "rollback_failed"
+    """Leftovers are listed; ``cleanup`` tries again."""
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.ROLLED_BACK, Status.FAILED, Status.ROLLBACK_FAILED})
+"""Nothing leaves these but an explicit command of the user."""
+RESUMABLE = frozenset(Status) - TERMINAL
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """Why an attempt failed, as it is stored and shown."""
+
+    kind: str
+    """``transient``, ``ambiguous``, ``permanent``, ``exhausted``, ``bug`` …"""
+    message: str
+    state: str
+    attempt: int
+    code: str | None = None
+    trace: str | None = None
+    """Of a bug only."""
+
+
+@attrs.frozen(kw_only=True)
+class Leftover:
+    """An effect that could not be removed."""
+
+    state: str
+    effect: Effect
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class Instance(Generic[C]):
+    """The whole truth about one instance; what a checkpoint holds. Times are Unix seconds."""
+
+    run_id: str
+    number: int
+    definition: str
+    """Fingerprint of the definition under which it was stored."""
+    version: int
+    """Version of that definition."""
+    status: Status
+    position: str
+    """The state it stands in, an end, or a station of the engine (see :mod:`orchestrator.machine`)."""
+    context: C
+    trail: tuple[str, ...] = ()
+    """States whose effect exists or may exist, in order: what a rollback walks back. A state that is completed
+    again moves to the end, so the trail never grows beyond the definition."""
+    failures: int = 0
+    """Failed attempts at what it is doing now."""
+    doubt: bool = False
+    """An earlier attempt at this state may have had its effect: look before repeating."""
+    not_before: float | None = None
+    """When the next attempt is due, if not at once."""
+    entered_at: float
+    """When the state was entered, or resumed in."""
+    backward: Mapping[str, int] = attrs.field(factory=dict)
+    """``state.outcome`` → how often in a row that backward transition was taken."""
+    verdict: Status | None = None
+    """While rolling back: the status that it will end with if nothing is left over."""
+    ends_at: str | None = None
+    """While tearing down: the end that it had reached."""
+    failure: Failure | None = None
+    leftovers: tuple[Leftover, ...] = ()
+    history: int = 0
+    """Events recorded so far."""
+    created_at: float
+    updated_at: float
+
+    @property
+    def id(self) -> str:
+        """Unique over all runs: ``<run id>-<number>``."""
+        return f"{self.run_id}-{self.number}"
+
+
+def admit(workflow: Workflow[C, Any], run_id: str, number: int, context: C, now: float) -> Instance[C]:
+    """A new instance at the start of its workflow, to be stored before its first request."""
+    return Instance(
+        run_id=run_id,
+        number=number,
+        definition=workflow.definition,
+        version=workflow.version,
+        status=Status.RUNNING,
+        position=workflow.initial,
+        context=context,
+        entered_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def advance(workflow: Workflow[C, Any], instance: Instance[C], outcome: str, context: C, now: float) -> Instance[C]:
+    """The instance after its state ended with ``outcome``."""
+    here = instance.position
+    target = workflow.machine.fire(here, outcome)
+    counts = {key: count for key, count in instance.backward.items() if not key.startswith(f"{here}.")}
+    if workflow.back(here, outcome):
+        key = f"{here}.{outcome}"
+        counts[key] = instance.backward.get(key, 0) + 1
+    return attrs.evolve(
+        instance,
+        status=Status.COMPLETED if target in workflow.ends else Status.RUNNING,
+        position=target,
+        context=context,
+        trail=_with(instance.trail, here),
+        failures=0,
+        doubt=False,
+        not_before=None,
+        entered_at=now,
+        backward=counts,
+        updated_at=now,
+    )
+
+
+def retry(
+    workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, *, doubt: bool, at: float, now: float
+) -> Instance[C]:
+    """The instance waiting for another attempt at what it was doing (forward, or while rolling back)."""
+    if instance.status is Status.RUNNING:
+        workflow.machine.fire(instance.position, m.RETRY)
+    return attrs.evolve(
+        instance, failures=instance.failures + 1, doubt=doubt, not_before=at, failure=failure, updated_at=now
+    )
+
+
+def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
+    """The instance as it is left when its driver stops; one that is rolling back stays so."""
+    status = Status.SUSPENDED if instance.status is Status.RUNNING else instance.status
+    return attrs.evolve(instance, status=status, doubt=instance.doubt or doubt, updated_at=now)
+
+
+def resume(instance: Instance[C], now: float) -> Instance[C]:
+    """The instance as a new driver takes it up. One that was not suspended in good order was being driven when
+    its process died: whatever it was doing may have had its effect."""
+    died = instance.status is Status.RUNNING
+    status = Status.ROLLING_BACK if instance.status is Status.ROLLING_BACK else Status.RUNNING
+    return attrs.evolve(instance, status=status, doubt=instance.doubt or died, entered_at=now, updated_at=now)
+
+
+def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float) -> Instance[C]:
+    """The instance failed and left as it is; what it made is on its trail, the state that failed included."""
+    return attrs.evolve(
+        instance,
+        status=Status.FAILED,
+        position=workflow.machine.fire(instance.position, m.FAIL),
+        trail=_with(instance.trail, instance.position),
+        not_before=None,
+        failure=failure,
+        updated_at=now,
+    )
+
+
+def roll_back(
+    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None
+) -> Instance[C]:
+    """The instance on its way back: after a failure, to tear down, or because the user says so.
+
+    The state that it stands in goes on the trail, for its effect may exist; leftovers of an earlier try too.
+    """
+    standing = (instance.position,) if instance.position in workflow.state_named else ()
+    trail = instance.trail
+    for name in (*(left.state for left in reversed(instance.leftovers)), *standing):
+        trail = _with(trail, name)
+    completed = instance.position in workflow.ends
+    return attrs.evolve(
+        instance,
+        status=Status.ROLLING_BACK,
+        position=workflow.machine.fire(instance.position, m.ROLL_BACK),
+        trail=trail,
+        failures=0,
+        doubt=False,
+        not_before=None,
+        entered_at=now,
+        verdict=instance.verdict or (Status.COMPLETED if completed else Status.ROLLED_BACK),
+        ends_at=instance.position if completed else instance.ends_at,
+        failure=failure or instance.failure,
+        leftovers=(),
+        updated_at=now,
+    )
+
+
+def undone(
+    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, leftover: Leftover | None = None
+) -> Instance[C]:
+    """The instance after the newest state of its trail was rolled back, or given up as a leftover."""
+    workflow.machine.fire(instance.position, m.UNDO)
+    return attrs.evolve(
+        instance,
+        trail=instance.trail[:-1],
+        failures=0,
+        not_before=None,
+        entered_at=now,
+        leftovers=(*instance.leftovers, leftover) if leftover else instance.leftovers,
+        updated_at=now,
+    )
+
+
+def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Instance[C]:
+    """The instance at the end of its rollback."""
+    if instance.leftovers:
+        status, place = Status.ROLLBACK_FAILED, m.ROLLBACK_FAILED
+    elif instance.verdict is Status.COMPLETED and instance.ends_at is not None:
+        status, place = Status.COMPLETED, instance.ends_at
+    else:
+        status, place = Status.ROLLED_BACK, m.ROLLED_BACK
+    return attrs.evolve(
+        instance,
+        status=status,
+        position=workflow.machine.fire(instance.position, m.FINISH + place),
+        verdict=instance.verdict if instance.leftovers else None,
+        updated_at=now,
+    )
+
+
+def _with(trail: tuple[str, ...], state: str) -> tuple[str, ...]:
+    return (*(name for name in trail if name != state), state)

@@ -1,0 +1,583 @@
+"""The runner: claims a run, admits its instances, drives them, drains, suspends; and the embedding API around it.
+
+Rules of this file:
+
+* The runner owns every task. A worker drives one instance at a time; there are as many as the concurrency, so
+  memory and tasks grow with that and not with the number of instances.
+* A run is stored after its services have opened (wrong credentials leave nothing behind), and an existing one is
+  claimed before they are (two processes never talk to the same sandbox or tenant for one run).
+* The first error stops the run, which stays resumable; what ends the block is that error, not a group of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic
+
+import anyio
+import attrs
+import orjson
+
+from orchestrator.checkpoint import Codec, dumps, make_converter, opened
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.driver import Drive, Driver
+from orchestrator.encryption import Vault, find_key
+from orchestrator.errors import EncryptionKeyError, LeaseExpiredError, StaleEpochError, StoreError, WorkflowChangedError
+from orchestrator.events import EventStream, Observer
+from orchestrator.instance import RESUMABLE, Instance, Status, admit
+from orchestrator.lease import Lease, Owner, is_gone, this_process
+from orchestrator.limits import RateLimits
+from orchestrator.run import RunRecord, RunStatus, new_run_id
+from orchestrator.scenario import Scenario
+from orchestrator.settings import default_key_file
+from orchestrator.state import C, S
+from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.workflow import Opening, Workflow
+
+PAGE = 500
+"""Checkpoints that are read from the store at once."""
+END_LIMIT_S = 20.0
+"""How long an ending run may take to store its status and give up its lease."""
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How a process drives a run; none of it is part of the run."""
+
+    lease_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    """How long the run stays ours without renewal; renewed three times as often."""
+    grace_s: float = 10.0
+    """How long attempts in flight may take after a request to stop."""
+    directory: Path | None = None
+    """Where services may keep files of their own (the embedded sandbox its state); ``None``: nowhere."""
+    vault: Vault | None = None
+    """Encrypts secrets; ``None``: the key from ``ORCHESTRATOR_KEY`` or the user's key file."""
+    observers: Sequence[Observer] = ()
+    clock: Clock = attrs.field(factory=SystemClock)
+    rng: random.Random = attrs.field(factory=random.Random)
+    """Source of the jitter."""
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """Where a run stands when its driver stops."""
+
+    run_id: str
+    status: RunStatus
+    counts: Mapping[Status, int]
+    """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+    interrupted: bool
+    """The run was asked to stop before it was finished."""
+
+    def of(self, *statuses: Status) -> int:
+        """How many instances have one of these statuses."""
+        return sum(self.counts.get(status, 0) for status in statuses)
+
+    @property
+    def total(self) -> int:
+        """Instances of the run."""
+        return sum(self.counts.values())
+
+
+_Begin = Callable[[], Awaitable[Driver[Any, Any]]]
+"""Stores the first checkpoint of an instance and answers with its driver."""
+
+
+class _Mode(Enum):
+    START = "start"
+    RESUME = "resume"
+    CLEAN_UP = "clean up"
+
+
+class Run(Generic[C]):
+    """A run that is being driven by this process."""
+
+    def __init__(self, runner: _Runner[C, Any]) -> None:
+        self._runner = runner
+
+    @property
+    def id(self) -> str:
+        """What ``resume`` and the command line take."""
+        return self._runner.record.id
+
+    async def wait(self) -> RunResult:
+        """Wait until every instance has ended, or the run was stopped.
+
+        Raises:
+            StoreError: The store failed, or another process took the run over; the run is resumable.
+            LeaseExpiredError: Our lease ran out.
+        """
+        await self._runner.ended.wait()
+        if self._runner.error is not None:
+            self._runner.told = True
+            raise self._runner.error
+        assert self._runner.result is not None
+        return self._runner.result
+
+    def events(self) -> EventStream:
+        """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
+        return self._runner.stream()
+
+    def stop(self) -> None:
+        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
+        self._runner.stop()
+
+    def cancel(self) -> None:
+        """Suspend everything at once."""
+        self._runner.cancel()
+
+    async def instance(self, number: int) -> Instance[C]:
+        """An instance as the store has it."""
+        return await self._runner.instance(number)
+
+
+@asynccontextmanager
+async def start(
+    workflow: Workflow[C, S],
+    settings: Any = None,
+    *,
+    store: Store,
+    instances: int = 1,
+    concurrency: int = 1,
+    on_failure: OnFailure = OnFailure.ROLLBACK,
+    on_success: OnSuccess = OnSuccess.KEEP,
+    rates: Mapping[str, float] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
+
+    Args:
+        settings: An instance of ``workflow.settings``.
+        rates: Rate group → attempts per second; a group that is not named is not limited.
+
+    Raises:
+        ServicesError: The workflow's services could not be opened; nothing was stored.
+        SettingError, EncryptionKeyError, StoreError: as they say.
+    """
+    options = options or Options()
+    vault = _vault(options)
+    now = options.clock.now()
+    run_id = new_run_id(now)
+    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
+    record = RunRecord(
+        id=run_id,
+        workflow=workflow.name,
+        version=workflow.version,
+        definition=workflow.definition,
+        status=RunStatus.RUNNING,
+        scenario=Scenario(instances=instances, concurrency=concurrency),
+        settings={"workflow": sealed},
+        on_failure=OnFailure(on_failure),
+        on_success=OnSuccess(on_success),
+        rates=dict(rates or {}),
+        key_id=vault.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+    runner = _Runner(workflow, record, settings, store, vault, options, _Mode.START)
+    async with _running(runner) as run:
+        yield run
+
+
+@asynccontextmanager
+async def resume(
+    workflow: Workflow[C, S], run_id: str, *, store: Store, changes: Mapping[str, Any] | None = None, options: Options | None = None
+) -> AsyncIterator[Run[C]]:
+    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`.
+
+    Args:
+        changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
+
+    Raises:
+        LeaseHeldError: Another process is driving it.
+        WorkflowChangedError: Its unfinished instances do not fit the definition any more.
+        EncryptionKeyError: It was sealed with another key.
+        UnknownRunError, StoreError, ServicesError: as they say.
+    """
+    async with _again(workflow, run_id, store, changes, options, _Mode.RESUME) as run:
+        yield run
+
+
+@asynccontextmanager
+async def cleanup(
+    workflow: Workflow[C, S], run_id: str, *, store: Store, changes: Mapping[str, Any] | None = None, options: Options | None = None
+) -> AsyncIterator[Run[C]]:
+    """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
+
+    Instances that were not admitted stay so, and the run is finished afterwards.
+    """
+    async with _again(workflow, run_id, store, changes, options, _Mode.CLEAN_UP) as run:
+        yield run
+
+
+@asynccontextmanager
+async def _again(
+    workflow: Workflow[C, S], run_id: str, store: Store, changes: Mapping[str, Any] | None, options: Options | None, mode: _Mode
+) -> AsyncIterator[Run[C]]:
+    options = options or Options()
+    vault = _vault(options)
+    record = await store.run(run_id)
+    settings = stored_settings(workflow, record, vault)
+    if changes:
+        settings = attrs.evolve(settings, **changes)
+    runner = _Runner(workflow, record, settings, store, vault, options, mode)
+    async with _running(runner) as run:
+        yield run
+
+
+def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -> Any:
+    """The settings that a run was started with.
+
+    Raises:
+        EncryptionKeyError: They were sealed with another key.
+    """
+    if record.key_id != vault.key_id:
+        raise EncryptionKeyError(
+            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
+            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
+        )
+    data = opened(record.settings["workflow"], vault, record.id.encode())
+    return make_converter().structure(data, workflow.settings) if isinstance(workflow.settings, type) else None
+
+
+async def load_instance(
+    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int
+) -> Instance[C] | None:
+    """An instance as the store has it; ``None`` if it was not admitted."""
+    rows = await store.load(run_id, after=number - 1, limit=1)
+    if not rows or rows[0].number != number:
+        return None
+    return await _Reader(workflow, store, vault).decode(rows[0])
+
+
+class _Reader(Generic[C]):
+    """Decodes checkpoints, with the definitions that they name read once."""
+
+    def __init__(self, workflow: Workflow[C, Any], store: Store, vault: Vault) -> None:
+        self.codec = Codec(workflow, vault)
+        self._store = store
+        self._definitions: dict[str, Mapping[str, str]] = {}
+
+    async def decode(self, row: Checkpoint) -> Instance[C]:
+        definition = orjson.loads(row.body).get("definition", "")
+        if definition not in self._definitions:
+            self._definitions[definition] = await self._store.fingerprints(definition)
+        return self.codec.decode(row, self._definitions)
+
+
+def _vault(options: Options) -> Vault:
+    return options.vault or find_key(os.environ, default_key_file())
+
+
+@asynccontextmanager
+async def _running(runner: _Runner[C, Any]) -> AsyncIterator[Run[C]]:
+    body_error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
+        await runner.ready.wait()
+        if runner.error is None:
+            try:
+                yield Run(runner)
+                await runner.ended.wait()
+            except Exception as error:  # ours to pass on bare, not in the group that the task group would make of it
+                body_error = error
+                runner.cancel()
+    if body_error is not None:
+        raise body_error
+    if runner.error is not None and not runner.told:
+        raise runner.error
+
+
+class _Runner(Generic[C, S]):
+    def __init__(
+        self,
+        workflow: Workflow[C, S],
+        record: RunRecord,
+        settings: Any,
+        store: Store,
+        vault: Vault,
+        options: Options,
+        mode: _Mode,
+    ) -> None:
+        self.record = record
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self.result: RunResult | None = None
+        self.error: Exception | None = None
+        """Why the run stopped, if it failed as a whole."""
+        self.told = False
+        """Whether somebody who waited has been given the error."""
+        self._workflow = workflow
+        self._settings = settings
+        self._store = store
+        self._vault = vault
+        self._options = options
+        self._clock = options.clock
+        self._mode = mode
+        self._reader = _Reader(workflow, store, vault)
+        self._lease = Lease(record.id, options.lease_s, options.clock)
+        self._stopping = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._observers: list[Observer] = list(options.observers)
+        self._streams: list[EventStream] = []
+        self._shard = Shard(run_id=record.id, count=record.scenario.instances)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def cancel(self) -> None:
+        self._stopping.set()
+        self._scope.cancel()
+
+    def stream(self) -> EventStream:
+        stream = EventStream()
+        self._observers.append(stream)
+        self._streams.append(stream)
+        if self.ended.is_set():
+            stream.close()
+        return stream
+
+    async def instance(self, number: int) -> Instance[C]:
+        found = await load_instance(self._workflow, self._store, self._vault, self.record.id, number)
+        if found is None:
+            raise LookupError(f"instance {number} of run {self.record.id} has not been admitted")
+        return found
+
+    async def execute(self) -> None:
+        """Everything, from the claim to the release; errors are kept for whoever waits."""
+        try:
+            async with AsyncExitStack() as stack:
+                await self._open(stack)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            for stream in self._streams:
+                stream.close()
+            self.ready.set()
+            self.ended.set()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        if self._mode is _Mode.START:
+            services = await stack.enter_async_context(self._services())
+            await self._create()
+            stack.push_async_callback(self._release)
+            await self._renewing(services)
+        else:
+            await self._claim()
+            stack.push_async_callback(self._release)
+            await self._check_definition()
+            services = await stack.enter_async_context(self._services())
+            await self._renewing(services)
+
+    def _services(self) -> Any:
+        place = f"{self.record.id} services".encode()
+        return self._workflow.open_services(
+            self._settings,
+            Opening(
+                run_id=self.record.id,
+                guard=self._lease.check,
+                directory=self._options.directory,
+                seal=lambda data: self._vault.seal(data, place),
+                unseal=lambda data: self._vault.open(data, place),
+                concurrency=self.record.scenario.concurrency,
+                clock=self._clock,
+            ),
+        )
+
+    async def _create(self) -> None:
+        asked = self._lease.asked()
+        shard = attrs.evolve(
+            self._shard, epoch=1, owner=this_process().dumps(), lease_until=self._clock.now() + self._options.lease_s
+        )
+        await self._store.create_run(self.record, [shard], self._workflow.fingerprints)
+        self._lease.confirmed(asked)
+        self._shard = shard
+
+    async def _claim(self) -> None:
+        asked = self._lease.asked()
+        self._shard = await self._store.claim(
+            self.record.id,
+            0,
+            this_process().dumps(),
+            self._options.lease_s,
+            self._clock.now(),
+            lambda stored: is_gone(Owner.loads(stored)),
+        )
+        self._lease.confirmed(asked)
+        await self._store.add_fingerprints(self._workflow.definition, self._workflow.fingerprints)
+        await self._store.set_run_status(self._shard, RunStatus.RUNNING, self._clock.now())
+
+    async def _release(self) -> None:
+        """Store where the run stands and give it up; also when we were cancelled."""
+        with anyio.move_on_after(END_LIMIT_S, shield=True):
+            try:
+                self._lease.check()
+                self.result = await self._sum_up()
+                await self._store.set_run_status(self._shard, self.result.status, self._clock.now())
+                await self._store.release(self._shard, self._clock.now())
+            except (StoreError, LeaseExpiredError) as error:
+                self._fail(error)
+
+    async def _sum_up(self) -> RunResult:
+        counts: dict[Status, int] = {}
+        for (status, _), number in (await self._store.counts(self.record.id)).items():
+            counts[status] = counts.get(status, 0) + number
+        pending = self._shard.count - sum(counts.values())
+        if pending:
+            counts[Status.PENDING] = pending
+        open_ = RESUMABLE - {Status.PENDING} if self._mode is _Mode.CLEAN_UP else RESUMABLE
+        unfinished = any(counts.get(status) for status in open_)
+        return RunResult(
+            run_id=self.record.id,
+            status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
+            counts=counts,
+            interrupted=unfinished,
+        )
+
+    async def _renewing(self, services: S) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
+            tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
+            self.ready.set()
+            with self._scope:
+                await self._drive_all(services)
+            tasks.cancel_scope.cancel()
+
+    async def _renew(self) -> None:
+        # A store that cannot be reached is asked again until the lease has run out; the drivers stop themselves then.
+        while True:
+            await self._clock.sleep(self._options.lease_s / 3)
+            asked = self._lease.asked()
+            try:
+                self._shard = await self._store.renew(self._shard, self._options.lease_s, self._clock.now())
+                self._lease.confirmed(asked)
+            except StaleEpochError as error:
+                self._fail(error)
+            except StoreError:
+                try:
+                    self._lease.check()
+                except LeaseExpiredError as error:
+                    self._fail(error)
+
+    async def _end_grace(self) -> None:
+        await self._stopping.wait()
+        await self._clock.sleep(self._options.grace_s)
+        self._scope.cancel()
+
+    async def _drive_all(self, services: S) -> None:
+        drive = Drive(
+            workflow=self._workflow,
+            services=services,
+            store=self._store,
+            codec=self._reader.codec,
+            shard=self._shard,
+            lease=self._lease,
+            limits=RateLimits(self.record.rates, self._clock),
+            clock=self._clock,
+            rng=self._options.rng,
+            on_failure=self.record.on_failure,
+            on_success=self.record.on_success,
+            observers=self._observers,
+            stopping=self._stopping,
+        )
+        work = _Queue(self._work(drive))
+        async with anyio.create_task_group() as workers:
+            for index in range(min(self.record.scenario.concurrency, self._shard.count)):
+                workers.start_soon(self._worker, drive, work, name=f"{self.record.id} worker {index}")
+
+    async def _worker(self, drive: Drive[C, S], work: _Queue) -> None:
+        try:
+            while not self._stopping.is_set() and (begin := await work.next()) is not None:
+                drive.active += 1
+                try:
+                    driver = await begin()
+                    await driver.drive()
+                finally:
+                    drive.active -= 1
+        except Exception as error:
+            self._fail(error)
+
+    async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
+        """What there is to do, in order; each item stores the first checkpoint and answers with the driver."""
+        if self._mode is _Mode.CLEAN_UP:
+            async for instance in self._stored(frozenset(Status) - {Status.ROLLED_BACK}):
+                if instance.trail or instance.leftovers or instance.status in RESUMABLE:
+                    yield partial(self._clean_up, drive, instance)
+            return
+        admitted: set[int] = set()
+        if self._mode is _Mode.RESUME:
+            admitted = await self._store.numbers(self.record.id)
+            async for instance in self._stored(RESUMABLE):
+                yield partial(self._take_up, drive, instance)
+        for number in range(self._shard.first, self._shard.first + self._shard.count):
+            if number not in admitted:
+                yield partial(self._admit, drive, number)
+
+    async def _admit(self, drive: Drive[C, S], number: int) -> Driver[C, S]:
+        context = self._workflow.begin(self.record.id, number, self._settings)
+        driver = Driver(drive, admit(self._workflow, self.record.id, number, context, self._clock.now()))
+        await driver.start()
+        return driver
+
+    async def _take_up(self, drive: Drive[C, S], instance: Instance[C]) -> Driver[C, S]:
+        driver = Driver(drive, instance)
+        await driver.take_up()
+        return driver
+
+    async def _clean_up(self, drive: Drive[C, S], instance: Instance[C]) -> Driver[C, S]:
+        driver = Driver(drive, instance)
+        if instance.status is Status.ROLLING_BACK:
+            await driver.take_up()
+        else:
+            await driver.roll_back()
+        return driver
+
+    async def _stored(self, statuses: Iterable[Status]) -> AsyncIterator[Instance[C]]:
+        last = -1
+        wanted = frozenset(statuses)
+        while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
+            for row in rows:
+                yield await self._reader.decode(row)
+            last = rows[-1].number
+
+    async def _check_definition(self) -> None:
+        """Refuse before anything is sent, naming every instance that cannot go on."""
+        touched: list[str] = []
+        changes: tuple[str, ...] = ()
+        wanted = RESUMABLE if self._mode is _Mode.RESUME else frozenset(Status) - {Status.ROLLED_BACK}
+        last = -1
+        while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
+            for row in rows:
+                try:
+                    await self._reader.decode(row)
+                except WorkflowChangedError as error:
+                    touched += error.touched
+                    changes = tuple(dict.fromkeys((*changes, *error.changes)))
+            last = rows[-1].number
+        if touched:
+            raise WorkflowChangedError(self.record.id, self._workflow.name, touched, changes)
+
+    def _fail(self, error: Exception) -> None:
+        """Remember the first error and stop: what is under way is suspended as it stands."""
+        if self.error is None:
+            self.error = error
+        self.cancel()
+
+
+class _Queue:
+    """An async iterator that many workers take from."""
+
+    def __init__(self, items: AsyncIterator[_Begin]) -> None:
+        self._items = items
+        self._lock = anyio.Lock()
+
+    async def next(self) -> _Begin | None:
+        async with self._lock:
+            return await anext(self._items, None)

@@ -1,0 +1,187 @@
+"""Settings: flags, environment, TOML file and defaults become one frozen object that knows where each value came from."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import platformdirs
+
+from orchestrator.errors import SettingError
+from orchestrator.secret import Secret
+
+T = TypeVar("T")
+
+APP = "orchestrator"
+
+
+def data_directory() -> Path:
+    """Where the default store, the key file and the state of embedded sandboxes live."""
+    return Path(platformdirs.user_data_dir(APP, appauthor=False))
+
+
+def default_store() -> str:
+    """The store that is used when none is named."""
+    return f"sqlite:{data_directory() / 'runs.db'}"
+
+
+def default_key_file() -> Path:
+    """The key file that is used, and made, when ``ORCHESTRATOR_KEY`` is not set."""
+    return data_directory() / "key"
+
+
+def setting(help: str, *, default: Any = None, env: Iterable[str] = (), renewable: bool = False, group: str = "") -> Any:
+    """A field of a settings class.
+
+    Args:
+        help: One line for ``--help`` and the README.
+        env: Environment variables that give it, the first one set wins.
+        renewable: A value from flags or the environment replaces the stored one when a run is resumed.
+        group: Heading under which ``--help`` shows it.
+    """
+    metadata = {"help": help, "env": tuple(env), "renewable": renewable, "group": group}
+    return attrs.field(default=default, metadata={"setting": metadata})
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """One setting as the command line needs it."""
+
+    name: str
+    type: Any
+    """Without ``None``."""
+    default: Any
+    help: str
+    env: tuple[str, ...]
+    renewable: bool
+    group: str
+
+    @property
+    def secret(self) -> bool:
+        """Given by environment or file, never by a flag: flags are seen by every user of the machine."""
+        return self.type is Secret
+
+    @property
+    def flag(self) -> str:
+        """The flag; a secret's names a file that holds it."""
+        return "--" + self.name.replace("_", "-") + ("-file" if self.secret else "")
+
+
+@attrs.frozen
+class Resolved(Generic[T]):
+    """Settings, and for each where its value came from: ``flag``, the variable, the file, or ``default``."""
+
+    value: T
+    sources: Mapping[str, str]
+
+
+def settings_of(cls: Any) -> list[Setting]:
+    """The settings of a settings class, in order; none of what is not one."""
+    if not isinstance(cls, type) or not attrs.has(cls):
+        return []
+    hints = get_type_hints(cls)
+    found = []
+    for field in attrs.fields(cls):
+        data = field.metadata.get("setting")
+        if data is not None:
+            found.append(Setting(name=field.name, type=_bare(hints[field.name]), default=field.default, **data))
+    return found
+
+
+def resolve(
+    cls: type[T], *, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str | None
+) -> Resolved[T]:
+    """The settings of ``cls``: a flag wins over the environment, that over the TOML table, that over the default.
+
+    Raises:
+        SettingError: A value does not fit its type, or the table has a key that is no setting.
+    """
+    known = {s.name: s for s in settings_of(cls)}
+    for key in table:
+        if key.replace("-", "_") not in known:
+            raise SettingError(key, f"is no setting; known: {', '.join(s.replace('_', '-') for s in known)}", file)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, s in known.items():
+        raw, source = _find(s, flags, environ, table, file)
+        sources[name] = source
+        if source != "default":
+            values[name] = _convert(s, raw, source)
+    try:
+        return Resolved(cls(**values), sources)
+    except (ValueError, TypeError) as error:
+        raise SettingError(cls.__name__, str(error)) from error
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        SettingError: It cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingError("config", f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError("config", f"{path} is not valid TOML: {error}") from error
+
+
+def _bare(hint: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        return next(arg for arg in get_args(hint) if arg is not type(None))
+    return hint
+
+
+def _find(
+    s: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str | None
+) -> tuple[Any, str]:
+    if flags.get(s.name) is not None:
+        return flags[s.name], s.flag
+    for variable in s.env:
+        if environ.get(variable):
+            return environ[variable], variable
+    for key, value in table.items():
+        if key.replace("-", "_") == s.name:
+            return value, file or "the configuration file"
+    return None, "default"
+
+
+def _convert(s: Setting, raw: Any, source: str) -> Any:
+    name = s.name.replace("_", "-")
+    try:
+        if s.secret:
+            if source == s.flag:
+                return Secret(Path(raw).expanduser().read_text("utf-8").strip())
+            return Secret(str(raw))
+        if s.type is bool:
+            return _boolean(raw)
+        if isinstance(s.type, type) and issubclass(s.type, Enum):
+            return _choice(s.type, raw)
+        return s.type(raw)
+    except OSError as error:
+        raise SettingError(name, f"{raw} cannot be read: {error.strerror}", source) from error
+    except (ValueError, TypeError) as error:
+        what = str(error) if not s.secret else "is not usable"
+        raise SettingError(name, what, source) from error
+
+
+def _boolean(raw: Any) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if str(raw).lower() not in words:
+        raise ValueError(f"{raw!r} is neither true nor false")
+    return words[str(raw).lower()]
+
+
+def _choice(cls: type[Enum], raw: Any) -> Enum:
+    if isinstance(raw, cls):
+        return raw
+    for member in cls:
+        if str(member.value).lower() == str(raw).lower():
+            return member
+    raise ValueError(f"{raw!r} is none of {', '.join(str(m.value) for m in cls)}")

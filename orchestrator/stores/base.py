@@ -1,0 +1,143 @@
+"""The contract of a store: where runs, shards, checkpoints and their history live.
+
+Rules, for whoever writes a new one:
+
+* **Fencing.** A shard has an epoch, raised by every claim. Whatever is written for a shard carries the epoch of
+  the writer, which is compared *in the transaction that writes*; an older one raises ``StaleEpochError`` and
+  writes nothing of that caller.
+* **One transaction per save.** A checkpoint and its events are stored together or not at all, and durable (power
+  loss included) when ``save`` returns. Concurrent saves may share a transaction; one that fails does not take
+  others with it unless the store itself has failed.
+* **No secrets.** A store sees only sealed ones; every column beside ``body`` is in the clear and needs no key.
+* **Cancellation.** Methods may be cancelled; what was asked for has then happened wholly or not at all. The
+  driver shields its saves.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import attrs
+
+from orchestrator.events import Event
+from orchestrator.instance import Status
+from orchestrator.run import RunRecord, RunStatus
+
+
+@attrs.frozen(kw_only=True)
+class Shard:
+    """A contiguous range of a run's instances, and who drives it. Times are Unix seconds."""
+
+    run_id: str
+    index: int = 0
+    first: int = 0
+    count: int
+    epoch: int = 0
+    owner: str | None = None
+    """Stored form of an :class:`~orchestrator.lease.Owner`."""
+    lease_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Checkpoint:
+    """The stored form of an instance: what lists need in the clear, and the whole in ``body``."""
+
+    run_id: str
+    number: int
+    status: Status
+    position: str
+    updated_at: float
+    not_before: float | None
+    body: bytes
+
+
+class Store(ABC):
+    """See the module's rules. Every method raises ``StoreError`` when the store cannot be used."""
+
+    where: str
+    """Names the store in messages."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything; pending saves are finished first."""
+
+    @abstractmethod
+    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
+        """Store a new run with its shards, and the fingerprints of its definition under ``run.definition``."""
+
+    @abstractmethod
+    async def run(self, run_id: str) -> RunRecord:
+        """One run. Raises ``UnknownRunError``."""
+
+    @abstractmethod
+    async def runs(self, limit: int = 100) -> list[RunRecord]:
+        """The newest runs, newest first."""
+
+    @abstractmethod
+    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+        """Fenced by ``shard``."""
+
+    @abstractmethod
+    async def fingerprints(self, definition: str) -> Mapping[str, str]:
+        """State → fingerprint, of a definition that a run was started or resumed under; empty if unknown."""
+
+    @abstractmethod
+    async def add_fingerprints(self, definition: str, fingerprints: Mapping[str, str]) -> None:
+        """Remember another definition; nothing happens if it is known."""
+
+    @abstractmethod
+    async def shards(self, run_id: str) -> list[Shard]:
+        """All shards of a run, in order."""
+
+    @abstractmethod
+    async def claim(
+        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
+    ) -> Shard:
+        """Take a shard: raise its epoch, set its owner and lease, in the transaction that reads it.
+
+        Args:
+            may_take: Stored owner → whether its unexpired lease may be ignored (its process is gone).
+
+        Raises:
+            LeaseHeldError: Another owner's lease has not run out.
+        """
+
+    @abstractmethod
+    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+        """Extend the lease. Raises ``StaleEpochError`` if the shard was claimed by another since."""
+
+    @abstractmethod
+    async def release(self, shard: Shard, now: float) -> None:
+        """Give the shard up, keeping its epoch. Nothing happens if it was claimed by another since."""
+
+    @abstractmethod
+    async def save(
+        self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False
+    ) -> None:
+        """Store a checkpoint (new or over the older one) and add events; durable on return.
+
+        Args:
+            alone: Nobody else is saving, so there is nothing to share a transaction with.
+
+        Raises:
+            StaleEpochError: The shard was claimed by another since.
+        """
+
+    @abstractmethod
+    async def load(
+        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+    ) -> list[Checkpoint]:
+        """Checkpoints in order of number, from the one after ``after``; ``None``: of any status."""
+
+    @abstractmethod
+    async def numbers(self, run_id: str) -> set[int]:
+        """The numbers of all instances that were admitted."""
+
+    @abstractmethod
+    async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
+        """How many admitted instances stand where: (status, position) → number."""
+
+    @abstractmethod
+    async def events(self, run_id: str, number: int) -> list[Event]:
+        """The history of an instance, oldest first."""

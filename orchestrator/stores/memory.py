@@ -1,0 +1,105 @@
+"""A store that lives as long as its process: for tests, and for embedding where nothing has to survive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import attrs
+
+from orchestrator.errors import LeaseHeldError, StaleEpochError, UnknownRunError
+from orchestrator.events import Event
+from orchestrator.instance import Status
+from orchestrator.lease import Owner
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.stores.base import Checkpoint, Shard, Store
+
+
+class MemoryStore(Store):
+    """Everything in dictionaries. No method awaits, so each is a transaction."""
+
+    where = "memory"
+
+    def __init__(self) -> None:
+        self._runs: dict[str, RunRecord] = {}
+        self._definitions: dict[str, dict[str, str]] = {}
+        self._shards: dict[tuple[str, int], Shard] = {}
+        self._instances: dict[str, dict[int, Checkpoint]] = {}
+        self._events: dict[tuple[str, int], list[Event]] = {}
+
+    async def close(self) -> None:
+        pass
+
+    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
+        self._runs[run.id] = run
+        self._instances[run.id] = {}
+        self._shards |= {(run.id, shard.index): shard for shard in shards}
+        await self.add_fingerprints(run.definition, fingerprints)
+
+    async def run(self, run_id: str) -> RunRecord:
+        if run_id not in self._runs:
+            raise UnknownRunError(f"run {run_id}", self.where)
+        return self._runs[run_id]
+
+    async def runs(self, limit: int = 100) -> list[RunRecord]:
+        return sorted(self._runs.values(), key=lambda run: run.created_at, reverse=True)[:limit]
+
+    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+        self._current(shard)
+        self._runs[shard.run_id] = attrs.evolve(self._runs[shard.run_id], status=status, updated_at=now)
+
+    async def fingerprints(self, definition: str) -> Mapping[str, str]:
+        return self._definitions.get(definition, {})
+
+    async def add_fingerprints(self, definition: str, fingerprints: Mapping[str, str]) -> None:
+        self._definitions.setdefault(definition, dict(fingerprints))
+
+    async def shards(self, run_id: str) -> list[Shard]:
+        return [shard for (run, _), shard in sorted(self._shards.items()) if run == run_id]
+
+    async def claim(
+        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
+    ) -> Shard:
+        await self.run(run_id)
+        shard = self._shards[run_id, index]
+        if shard.owner is not None and shard.lease_until > now and not may_take(shard.owner):
+            raise LeaseHeldError(run_id, str(Owner.loads(shard.owner)), shard.lease_until, now)
+        return self._put(attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner, lease_until=now + lease_s))
+
+    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+        return self._put(attrs.evolve(self._current(shard), lease_until=now + lease_s))
+
+    async def release(self, shard: Shard, now: float) -> None:
+        current = self._shards[shard.run_id, shard.index]
+        if current.epoch == shard.epoch:
+            self._put(attrs.evolve(current, owner=None, lease_until=now))
+
+    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
+        self._current(shard)
+        self._instances[shard.run_id][checkpoint.number] = checkpoint
+        self._events.setdefault((shard.run_id, checkpoint.number), []).extend(events)
+
+    async def load(
+        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+    ) -> list[Checkpoint]:
+        rows = sorted(self._instances.get(run_id, {}).items())
+        return [row for number, row in rows if number > after and (statuses is None or row.status in statuses)][:limit]
+
+    async def numbers(self, run_id: str) -> set[int]:
+        return set(self._instances.get(run_id, {}))
+
+    async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
+        return Counter((row.status, row.position) for row in self._instances.get(run_id, {}).values())
+
+    async def events(self, run_id: str, number: int) -> list[Event]:
+        return list(self._events.get((run_id, number), []))
+
+    def _current(self, shard: Shard) -> Shard:
+        current = self._shards[shard.run_id, shard.index]
+        if current.epoch != shard.epoch:
+            raise StaleEpochError(shard.run_id, shard.epoch)
+        return current
+
+    def _put(self, shard: Shard) -> Shard:
+        self._shards[shard.run_id, shard.index] = shard
+        return shard

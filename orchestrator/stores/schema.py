@@ -1,0 +1,59 @@
+"""The tables of the SQLite store, as numbered migrations: the file's ``user_version`` is how many it has had."""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x0C5E7A7E
+"""In the header of the file: tells a store of ours from any other SQLite database."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE definitions (
+        definition TEXT PRIMARY KEY,
+        fingerprints TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        workflow TEXT NOT NULL,
+        status TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        body BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX runs_by_time ON runs (created_at);
+    CREATE TABLE shards (
+        run_id TEXT NOT NULL REFERENCES runs (id),
+        shard INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        owner TEXT,
+        lease_until REAL NOT NULL,
+        PRIMARY KEY (run_id, shard)
+    ) WITHOUT ROWID;
+    CREATE TABLE instances (
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        position TEXT NOT NULL,
+        updated_at REAL NOT NULL,
+        not_before REAL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run_id, number)
+    );
+    CREATE TABLE events (
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        at REAL NOT NULL,
+        state TEXT NOT NULL,
+        handler TEXT,
+        attempt INTEGER,
+        outcome TEXT,
+        target TEXT,
+        duration_s REAL,
+        error TEXT,
+        PRIMARY KEY (run_id, number, seq)
+    ) WITHOUT ROWID;
+    """,
+)

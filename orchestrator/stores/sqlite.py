@@ -1,0 +1,377 @@
+"""The SQLite store: one file, WAL, ``synchronous=FULL``, group commit off the event loop."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+import cattrs.preconf.orjson
+import orjson
+
+from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, UnknownRunError
+from orchestrator.events import Event, EventKind
+from orchestrator.instance import Status
+from orchestrator.lease import Owner
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.commits import GroupCommit
+from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
+
+R = TypeVar("R")
+
+BUSY_TIMEOUT_S = 5.0
+"""How long to wait for another process that is writing. A transaction of ours takes milliseconds."""
+
+_converter = cattrs.preconf.orjson.make_converter()
+_SHARD_COLUMNS = "run_id, shard, first, count, epoch, owner, lease_until"
+_EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error"
+_SAVE_INSTANCE = (
+    "INSERT INTO instances (run_id, number, status, position, updated_at, not_before, body) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (run_id, number) DO UPDATE SET status = excluded.status, position = excluded.position, "
+    "updated_at = excluded.updated_at, not_before = excluded.not_before, body = excluded.body"
+)
+_SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@attrs.frozen
+class _Save:
+    shard: Shard
+    checkpoint: Checkpoint
+    events: Sequence[Event]
+
+
+class SQLiteStore(Store):
+    """See :class:`~orchestrator.stores.base.Store`. Writes go through one connection, reads through another, each
+    used by one thread at a time; a lone save is written on the event loop (see ``alone``)."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self.where = f"the store {path}"
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._writing = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(1)
+        self._commits: GroupCommit[_Save] = GroupCommit(self._write_saves, self._writing)
+
+    @classmethod
+    async def open(cls, path: str | Path, *, create: bool = True) -> SQLiteStore:
+        """Open the file, making it (mode 0600) if need be."""
+        return await anyio.to_thread.run_sync(cls._open, Path(path).expanduser(), create)
+
+    @classmethod
+    def _open(cls, path: Path, create: bool) -> SQLiteStore:
+        with _explained(path):
+            if create:
+                _make_private_file(path)
+            elif not path.exists():
+                raise StoreError(f"there is no store at {path}: nothing has been run with it yet")
+            writer = _connect(path)
+            try:
+                _prepare(writer, path)
+                return cls(path, writer, _connect(path))
+            except BaseException:
+                writer.close()
+                raise
+
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._write(lambda db: None)
+            await anyio.to_thread.run_sync(self._writer.close, limiter=self._writing)
+            await anyio.to_thread.run_sync(self._reader.close, limiter=self._reading)
+
+    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            _insert_fingerprints(db, run.definition, fingerprints)
+            db.execute(
+                "INSERT INTO runs (id, workflow, status, created_at, updated_at, body) VALUES (?, ?, ?, ?, ?, ?)",
+                (run.id, run.workflow, run.status.value, run.created_at, run.updated_at, _converter.dumps(run)),
+            )
+            db.executemany(
+                f"INSERT INTO shards ({_SHARD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(s.run_id, s.index, s.first, s.count, s.epoch, s.owner, s.lease_until) for s in shards],
+            )
+
+        await self._write(write)
+
+    async def run(self, run_id: str) -> RunRecord:
+        rows = await self._read("SELECT status, updated_at, body FROM runs WHERE id = ?", run_id)
+        if not rows:
+            raise UnknownRunError(f"run {run_id}", self.where)
+        return _run_from_row(rows[0])
+
+    async def runs(self, limit: int = 100) -> list[RunRecord]:
+        rows = await self._read("SELECT status, updated_at, body FROM runs ORDER BY created_at DESC LIMIT ?", limit)
+        return [_run_from_row(row) for row in rows]
+
+    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            _check_epoch(db, shard)
+            db.execute("UPDATE runs SET status = ?, updated_at = ? WHERE id = ?", (status.value, now, shard.run_id))
+
+        await self._write(write)
+
+    async def fingerprints(self, definition: str) -> Mapping[str, str]:
+        rows = await self._read("SELECT fingerprints FROM definitions WHERE definition = ?", definition)
+        return orjson.loads(rows[0][0]) if rows else {}
+
+    async def add_fingerprints(self, definition: str, fingerprints: Mapping[str, str]) -> None:
+        await self._write(partial(_insert_fingerprints, definition=definition, fingerprints=fingerprints))
+
+    async def shards(self, run_id: str) -> list[Shard]:
+        rows = await self._read(f"SELECT {_SHARD_COLUMNS} FROM shards WHERE run_id = ? ORDER BY shard", run_id)
+        return [_shard_from_row(row) for row in rows]
+
+    async def claim(
+        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
+    ) -> Shard:
+        def write(db: sqlite3.Connection) -> Shard:
+            # Read and raise the epoch in one write transaction: two claimants would otherwise both win.
+            shard = _read_shard(db, run_id, index)
+            if shard is None:
+                raise UnknownRunError(f"run {run_id}", self.where)
+            if shard.owner is not None and shard.lease_until > now and not may_take(shard.owner):
+                raise LeaseHeldError(run_id, str(Owner.loads(shard.owner)), shard.lease_until, now)
+            claimed = attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner, lease_until=now + lease_s)
+            return _update_shard(db, claimed)
+
+        return await self._write(write)
+
+    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+        def write(db: sqlite3.Connection) -> Shard:
+            _check_epoch(db, shard)
+            return _update_shard(db, attrs.evolve(shard, lease_until=now + lease_s))
+
+        return await self._write(write)
+
+    async def release(self, shard: Shard, now: float) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            current = _read_shard(db, shard.run_id, shard.index)
+            if current is not None and current.epoch == shard.epoch:
+                _update_shard(db, attrs.evolve(current, owner=None, lease_until=now))
+
+        await self._write(write)
+
+    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
+        # A save on the loop would wait for whatever the thread is doing with the same connection.
+        alone = alone and self._writing.borrowed_tokens == 0
+        await self._commits.commit(_Save(shard, checkpoint, events), alone=alone)
+
+    async def load(
+        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+    ) -> list[Checkpoint]:
+        wanted = sorted(statuses or Status)
+        rows = await self._read(
+            "SELECT run_id, number, status, position, updated_at, not_before, body FROM instances "
+            f"WHERE run_id = ? AND number > ? AND status IN ({', '.join('?' * len(wanted))}) ORDER BY number LIMIT ?",
+            run_id,
+            after,
+            *wanted,
+            limit,
+        )
+        return [_checkpoint_from_row(row) for row in rows]
+
+    async def numbers(self, run_id: str) -> set[int]:
+        return {row[0] for row in await self._read("SELECT number FROM instances WHERE run_id = ?", run_id)}
+
+    async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
+        rows = await self._read(
+            "SELECT status, position, count(*) FROM instances WHERE run_id = ? GROUP BY status, position", run_id
+        )
+        return {(Status(status), position): count for status, position, count in rows}
+
+    async def events(self, run_id: str, number: int) -> list[Event]:
+        rows = await self._read(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE run_id = ? AND number = ? ORDER BY seq", run_id, number
+        )
+        return [_event_from_row(row) for row in rows]
+
+    def _write_saves(self, saves: Sequence[_Save]) -> list[Exception | None]:
+        return self._transaction(partial(_write_saves, saves=saves))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._writing)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        with _explained(self._path, self._holder):
+            # IMMEDIATE: take the write lock before reading what the write depends on.
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # After "disk full" SQLite may have rolled back by itself.
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            return result
+
+    async def _read(self, sql: str, *args: object) -> list[Any]:
+        def read() -> list[Any]:
+            with _explained(self._path, self._holder):
+                return self._reader.execute(sql, args).fetchall()
+
+        return await anyio.to_thread.run_sync(read, limiter=self._reading)
+
+    def _holder(self) -> str | None:
+        """Who may be holding the write lock, for the message: readers are never locked out in WAL mode."""
+        try:
+            rows = self._reader.execute("SELECT owner FROM shards WHERE owner IS NOT NULL").fetchall()
+        except sqlite3.Error:
+            return None
+        return ", ".join(sorted({str(Owner.loads(row[0])) for row in rows})) or None
+
+
+def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
+    epochs: dict[tuple[str, int], int | None] = {}
+    errors: list[Exception | None] = []
+    instances, events = [], []
+    for save in saves:
+        shard, row = save.shard, save.checkpoint
+        key = (shard.run_id, shard.index)
+        if key not in epochs:
+            current = _read_shard(db, *key)
+            epochs[key] = current.epoch if current else None
+        if epochs[key] != shard.epoch:
+            errors.append(StaleEpochError(shard.run_id, shard.epoch))
+            continue
+        errors.append(None)
+        instances.append((row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, row.body))
+        events += [
+            (e.run_id, e.number, e.seq, e.kind.value, e.at, e.state, e.handler, e.attempt, e.outcome, e.target, e.duration_s, e.error)
+            for e in save.events
+        ]
+    db.executemany(_SAVE_INSTANCE, instances)
+    db.executemany(_SAVE_EVENT, events)
+    return errors
+
+
+def _make_private_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        # SQLite gives the -wal and -shm files the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # cached_statements: the few statements of ours stay prepared. Autocommit: transactions are begun by hand.
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    application_id = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
+        raise StoreError(f"{path} is a database, but not a store of this program; name another file")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"the store {path} has schema version {version}, and this program knows versions up to {len(MIGRATIONS)}; "
+            "use the newer program that made it, or name another file"
+        )
+    db.execute("PRAGMA journal_mode = WAL")
+    if version == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    # Read again under the lock: another process may have migrated meanwhile.
+    done = db.execute("PRAGMA user_version").fetchone()[0]
+    for statements in MIGRATIONS[done:]:
+        for statement in filter(str.strip, statements.split(";")):
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+@contextmanager
+def _explained(path: Path, holder: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn what SQLite and the file system say into one line: what, where, what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(_explain(path, error, holder)) from error
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror or error}; name another with --store") from error
+
+
+def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None]) -> str:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        who = holder()
+        hint = f"it is probably {who}" if who else "another program has it open"
+        return f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
+        return f"the store {path} cannot be written: the disk is full; free some space, then try again (nothing is lost)"
+    if name.startswith("SQLITE_READONLY"):
+        return f"the store {path} is read-only; make the file and its folder writable, or name another with --store"
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return f"{path} is not a store of this program, or it is damaged ({error}); name another with --store"
+    if name.startswith("SQLITE_CANTOPEN"):
+        return f"the store {path} cannot be opened ({error}); check that its folder exists and may be written"
+    return f"the store {path} failed: {error} ({name or 'no code'})"
+
+
+def _read_shard(db: sqlite3.Connection, run_id: str, index: int) -> Shard | None:
+    row = db.execute(f"SELECT {_SHARD_COLUMNS} FROM shards WHERE run_id = ? AND shard = ?", (run_id, index)).fetchone()
+    return _shard_from_row(row) if row else None
+
+
+def _update_shard(db: sqlite3.Connection, shard: Shard) -> Shard:
+    db.execute(
+        "UPDATE shards SET epoch = ?, owner = ?, lease_until = ? WHERE run_id = ? AND shard = ?",
+        (shard.epoch, shard.owner, shard.lease_until, shard.run_id, shard.index),
+    )
+    return shard
+
+
+def _check_epoch(db: sqlite3.Connection, shard: Shard) -> None:
+    current = _read_shard(db, shard.run_id, shard.index)
+    if current is None or current.epoch != shard.epoch:
+        raise StaleEpochError(shard.run_id, shard.epoch)
+
+
+def _insert_fingerprints(db: sqlite3.Connection, definition: str, fingerprints: Mapping[str, str]) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO definitions (definition, fingerprints) VALUES (?, ?)",
+        (definition, orjson.dumps(dict(fingerprints)).decode()),
+    )
+
+
+def _run_from_row(row: Any) -> RunRecord:
+    status, updated_at, body = row
+    return attrs.evolve(_converter.loads(body, RunRecord), status=RunStatus(status), updated_at=updated_at)
+
+
+def _shard_from_row(row: Any) -> Shard:
+    run_id, index, first, count, epoch, owner, lease_until = row
+    return Shard(run_id=run_id, index=index, first=first, count=count, epoch=epoch, owner=owner, lease_until=lease_until)
+
+
+def _checkpoint_from_row(row: Any) -> Checkpoint:
+    run_id, number, status, position, updated_at, not_before, body = row
+    return Checkpoint(
+        run_id=run_id,
+        number=number,
+        status=Status(status),
+        position=position,
+        updated_at=updated_at,
+        not_before=not_before,
+        body=body,
+    )
+
+
+def _event_from_row(row: Any) -> Event:
+    names = _EVENT_COLUMNS.split(", ")
+    data = dict(zip(names, row, strict=True))
+    return Event(**{**data, "kind": EventKind(data["kind"])})

@@ -1,0 +1,207 @@
+"""Workflow: a definition of states and transitions, checked when it is built and immutable afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Generic
+
+import attrs
+import orjson
+
+from orchestrator.clock import Clock
+from orchestrator.errors import DefinitionError
+from orchestrator.machine import STATIONS, Machine, Move
+from orchestrator.state import Back, C, Repeat, S, State
+
+COMPLETED = "completed"
+"""The end of a workflow that names no other."""
+
+
+@attrs.frozen(kw_only=True)
+class Opening:
+    """What the engine tells a workflow's ``open_services``."""
+
+    run_id: str | None
+    """``None`` when nothing is going to be driven, only looked at (``doctor``)."""
+    guard: Callable[[], None]
+    """Call it before every request: it raises when this process may not send any (its lease has run out)."""
+    directory: Path | None
+    """Where services may keep files of their own; ``None``: nowhere."""
+    seal: Callable[[bytes], bytes]
+    """Encrypts what is kept there, with the key that seals checkpoints."""
+    unseal: Callable[[bytes], bytes]
+    concurrency: int
+    clock: Clock
+
+
+Services = Callable[[Any, Opening], AbstractAsyncContextManager[Any]]
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """What a completed instance has shown, for people and for ``--json``."""
+
+    facts: Mapping[str, str]
+    """Label → value, in the order to print; no secrets."""
+
+
+def _no_settings() -> None:
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Workflow(Generic[C, S]):
+    """The definition of a workflow.
+
+    Raises:
+        DefinitionError: A target is unknown, a state or an end unreachable, an outcome undeclared, a name used
+            twice, a backward transition unbounded, a state without a way to look that says it has one.
+    """
+
+    name: str
+    version: int = 1
+    context: type[C]
+    """The context class: frozen attrs. Fields of type ``Secret`` are encrypted in the store."""
+    states: tuple[State[C, S], ...]
+    """The first one is where instances start."""
+    ends: tuple[str, ...] = (COMPLETED,)
+    begin: Callable[[str, int, Any], C]
+    """Run id, number of the instance, settings → its first context. Secrets that the states will need (a
+    password, a key) are made here, so that they are stored before they are used."""
+    open_services: Services
+    """Settings, :class:`Opening` → what all instances of a process share, as an async context manager.
+    Raises :class:`~orchestrator.errors.ServicesError` when it cannot be had."""
+    settings: type[Any] | Callable[[], None] = _no_settings
+    """A frozen attrs class whose fields the command line turns into flags, variables and keys."""
+    prove: Callable[[C], Proof] | None = None
+    migrations: Mapping[int, Migration] = attrs.field(factory=dict)
+    """Version *from* which → a function that turns a stored instance (JSON data) into one of the next version."""
+    summary: str = ""
+    """One line for people."""
+
+    machine: Machine = attrs.field(init=False, repr=False, eq=False)
+    state_named: Mapping[str, State[C, S]] = attrs.field(init=False, repr=False, eq=False)
+    fingerprints: Mapping[str, str] = attrs.field(init=False, repr=False, eq=False)
+    """State → fingerprint, and under ``context`` that of the context class."""
+    definition: str = attrs.field(init=False, repr=False, eq=False)
+    """Fingerprint of the whole definition: what a checkpoint names."""
+
+    def __attrs_post_init__(self) -> None:
+        set_ = object.__setattr__
+        _check_names(self)
+        set_(self, "state_named", {state.name: state for state in self.states})
+        moves = _moves(self)
+        _check_reachable(self, moves)
+        set_(self, "machine", Machine([s.name for s in self.states], self.ends, moves))
+        prints = {state.name: _fingerprint(state) for state in self.states}
+        prints["context"] = _digest([_field_shape(self.context)])
+        set_(self, "fingerprints", prints)
+        set_(self, "definition", _digest([self.name, self.version, prints]))
+
+    @property
+    def initial(self) -> str:
+        """The state in which instances start."""
+        return self.states[0].name
+
+    def back(self, state: str, outcome: str) -> Back | None:
+        """The backward transition behind this outcome, if it is one."""
+        target = self.state_named[state].transitions[outcome]
+        return target if isinstance(target, Back) else None
+
+    def order(self, state: str) -> int:
+        """Position of a state in the definition, from 1; one more than the last for anything else."""
+        for index, known in enumerate(self.states, start=1):
+            if known.name == state:
+                return index
+        return len(self.states) + 1
+
+
+def _check_names(workflow: Workflow[Any, Any]) -> None:
+    if not workflow.states:
+        raise DefinitionError(workflow.name, "has no states")
+    if not workflow.ends:
+        raise DefinitionError(workflow.name, "has no end")
+    if not attrs.has(workflow.context):
+        raise DefinitionError(workflow.name, f"its context {workflow.context.__name__} is not an attrs class")
+    taken = set(STATIONS) | {"context"}
+    for name in (*(state.name for state in workflow.states), *workflow.ends):
+        if name in taken:
+            why = "is a name of the engine's own" if name in STATIONS or name == "context" else "is used twice"
+            raise DefinitionError(workflow.name, f"the name {name!r} {why}")
+        taken.add(name)
+
+
+def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
+    order = {state.name: index for index, state in enumerate(workflow.states)}
+    moves = []
+    for state in workflow.states:
+        if state.repeat is Repeat.AFTER_A_LOOK and not state.can_recover:
+            raise DefinitionError(
+                workflow.name,
+                f"state {state.name!r} may be repeated only after a look but has no recover handler; write one, or set "
+                "repeat to Repeat.FREELY or Repeat.NEVER",
+            )
+        table = getattr(state, "transitions", {})
+        for outcome in sorted(state.outcomes - table.keys()):
+            raise DefinitionError(workflow.name, f"state {state.name!r} may end with {outcome!r} but has no transition for it")
+        for outcome, to in table.items():
+            if outcome not in state.outcomes:
+                raise DefinitionError(
+                    workflow.name, f"state {state.name!r} has a transition for {outcome!r}, an outcome that it does not declare"
+                )
+            target = to.target if isinstance(to, Back) else to
+            if target not in order and target not in workflow.ends:
+                raise DefinitionError(
+                    workflow.name, f"state {state.name!r} goes to {target!r} on {outcome!r}, and there is no such state"
+                )
+            backward = target in order and order[target] <= order[state.name]
+            if backward and not isinstance(to, Back):
+                raise DefinitionError(
+                    workflow.name,
+                    f"state {state.name!r} goes back to {target!r} on {outcome!r} without a bound; "
+                    f"write Back({target!r}, at_most=…)",
+                )
+            if not backward and isinstance(to, Back):
+                raise DefinitionError(workflow.name, f"state {state.name!r}: {target!r} lies ahead, so {outcome!r} is not a Back")
+            moves.append(Move(state.name, outcome, target, backward))
+    return moves
+
+
+def _check_reachable(workflow: Workflow[Any, Any], moves: Sequence[Move]) -> None:
+    reached = _closure({workflow.initial}, [(m.source, m.target) for m in moves])
+    for name in (*(s.name for s in workflow.states), *workflow.ends):
+        if name not in reached:
+            kind = "end" if name in workflow.ends else "state"
+            raise DefinitionError(workflow.name, f"the {kind} {name!r} cannot be reached from {workflow.initial!r}")
+    ending = _closure(set(workflow.ends), [(m.target, m.source) for m in moves])
+    for state in workflow.states:
+        if state.name not in ending:
+            raise DefinitionError(workflow.name, f"no end can be reached from the state {state.name!r}")
+
+
+def _closure(start: set[str], edges: Sequence[tuple[str, str]]) -> set[str]:
+    reached, growing = set(start), True
+    while growing:
+        before = len(reached)
+        reached |= {target for source, target in edges if source in reached}
+        growing = len(reached) > before
+    return reached
+
+
+def _fingerprint(state: State[Any, Any]) -> str:
+    table = {
+        outcome: [to.target, to.at_most] if isinstance(to, Back) else [to] for outcome, to in sorted(state.transitions.items())
+    }
+    return _digest([state.name, state.version, table, state.repeat.value, state.can_recover, state.can_roll_back])
+
+
+def _field_shape(cls: type[Any]) -> list[list[str]]:
+    return [[field.name, str(field.type)] for field in attrs.fields(cls)]
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]

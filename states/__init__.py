@@ -1,0 +1,1 @@
+"""Workflows that know PingOne, the client they use, and the sandbox they run on."""

@@ -1,0 +1,41 @@
+"""The client: HTTP and PingOne, no workflow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+
+from orchestrator import Clock
+from states.pingone.management import Management
+from states.pingone.session import open_session
+from states.pingone.settings import PingOneSettings
+from states.pingone.sign_on import SignOn
+from states.pingone.tokens import Tokens
+from states.pingone.worker_token import WorkerToken
+
+
+@attrs.frozen(kw_only=True)
+class PingOne:
+    """The client of one tenant, shared by all instances of a process."""
+
+    settings: PingOneSettings
+    worker_token: WorkerToken
+    management: Management
+    sign_on: SignOn
+    tokens: Tokens
+
+
+@asynccontextmanager
+async def open_client(settings: PingOneSettings, clock: Clock, guard: Callable[[], None]) -> AsyncIterator[PingOne]:
+    """A client with a session of its own; ``guard`` is called before every request."""
+    async with open_session(guard) as session:
+        token = WorkerToken(session, settings, clock)
+        yield PingOne(
+            settings=settings,
+            worker_token=token,
+            management=Management(session, settings, token),
+            sign_on=SignOn(session, settings),
+            tokens=Tokens(session, settings),
+        )

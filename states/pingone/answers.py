@@ -1,0 +1,194 @@
+"""The table: which answer of PingOne is transient, ambiguous, or permanent. The one place that decides it.
+
+Rules of this file:
+
+* Ping says that the status *within* a class may change: a row matches on ``code`` or on the code of a detail
+  first, on the status last.
+* Whatever the server may have begun to handle is ambiguous, every 5xx included; refused before handling (429, no
+  connection) is transient.
+* A 404, "already exists" and a refused constraint are facts, not failures: callers that expect them catch them.
+
+Sources: "Error codes", "Retries: Best practice for managing transient API errors"; RFC 6749 section 5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import attrs
+import orjson
+
+from orchestrator import AmbiguousError, PermanentError, Secret, StepError, TransientError, redact
+
+
+class MissingError(PermanentError):
+    """404: it is not there, or not yet."""
+
+
+class AlreadyExistsError(PermanentError):
+    """The name is taken; ``existing_id`` if the answer told whose it is."""
+
+    def __init__(self, message: str, *, code: str | None = None, existing_id: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.existing_id = existing_id
+
+
+class ConstraintError(PermanentError):
+    """Refused because of something else that exists, e.g. users in a population."""
+
+
+class UnauthorizedError(PermanentError):
+    """401: the token, or the client authentication, was not accepted."""
+
+
+class RefusedGrantError(PermanentError):
+    """``invalid_grant``: the code was used before, has expired, or is not ours."""
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    cookies: Mapping[str, Secret]
+    body: bytes
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What Ping's support asks for."""
+        return self.headers.get("Correlation-Id")
+
+    def json(self) -> dict[str, Any]:
+        """The body.
+
+        Raises:
+            AmbiguousError: It is not a JSON object (a proxy's page, a cut-off answer): whatever was asked for may be done.
+        """
+        try:
+            data = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            data = None
+        if not isinstance(data, dict):
+            raise AmbiguousError(f"the answer ({self.status}) is not JSON", code="not_json")
+        return data
+
+
+_BY_CODE: Mapping[str, type[StepError]] = {
+    "UNIQUENESS_VIOLATION": AlreadyExistsError,
+    "CONSTRAINT_VIOLATION": ConstraintError,
+    "REQUEST_LIMITED": TransientError,
+    "LIMIT_EXCEEDED": TransientError,
+    "QUOTA_EXCEEDED": TransientError,
+    "UNEXPECTED_ERROR": AmbiguousError,
+    "NOT_FOUND": MissingError,
+    "INVALID_TOKEN": UnauthorizedError,
+    "invalid_client": UnauthorizedError,
+    "invalid_grant": RefusedGrantError,
+    "temporarily_unavailable": AmbiguousError,
+    "server_error": AmbiguousError,
+}
+_BY_STATUS: Mapping[int, type[StepError]] = {
+    401: UnauthorizedError,
+    404: MissingError,
+    408: AmbiguousError,
+    409: AlreadyExistsError,
+    429: TransientError,
+    500: AmbiguousError,
+    502: AmbiguousError,
+    503: AmbiguousError,
+    504: AmbiguousError,
+}
+
+
+def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepError:
+    """The error behind an answer that is not the one hoped for.
+
+    Args:
+        what: What was asked for, e.g. ``create application``.
+        secrets: What the request held; an answer that echoes it is not quoted with it.
+    """
+    try:
+        body = orjson.loads(reply.body) if reply.body else {}
+    except orjson.JSONDecodeError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    details = [detail for detail in body.get("details") or [] if isinstance(detail, dict)]
+    codes = [str(code) for code in (*(d.get("code") for d in details), body.get("code"), body.get("error")) if code]
+    cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
+    if cls is None:
+        cls = AmbiguousError if reply.status >= 500 and reply.status != 501 else PermanentError
+    message = redact(_sentence(what, reply, body, details), secrets)
+    code = codes[0] if codes else str(reply.status)
+    if issubclass(cls, TransientError):
+        return cls(message, code=code, retry_after=_retry_after(reply.headers, details))
+    if cls is AlreadyExistsError:
+        return AlreadyExistsError(message, code=code, existing_id=_inner(details, "existingId"))
+    return cls(message, code=code)
+
+
+def detail_codes(reply: Reply) -> list[str]:
+    """The codes of an error body's details, for the few callers that tell them apart."""
+    try:
+        body = orjson.loads(reply.body)
+        return [str(detail["code"]) for detail in body.get("details", [])]
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return []
+
+
+def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[dict[str, Any]]) -> str:
+    said = body.get("error_description") or body.get("message") or ""
+    code = body.get("code") or body.get("error")
+    parts = [f"{what}: {reply.status}{f' {code}' if code else ''}"]
+    if details:
+        parts.append("; ".join(_detail(detail) for detail in details))
+    elif said:
+        parts.append(str(said))
+    text = ": ".join(parts)
+    correlation_id = reply.correlation_id or body.get("id")
+    if correlation_id and str(correlation_id) not in text:
+        text += f" (Correlation-Id {correlation_id})"
+    return text
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    target = f" {detail['target']}" if detail.get("target") else ""
+    inner = detail.get("innerError")
+    broken = inner.get("unsatisfiedRequirements") if isinstance(inner, dict) else None
+    more = f" ({', '.join(map(str, broken))})" if broken else ""
+    return f"{detail.get('code', '?')}{target}: {detail.get('message', '')}{more}"
+
+
+def _inner(details: list[dict[str, Any]], name: str) -> str | None:
+    for detail in details:
+        inner = detail.get("innerError")
+        if isinstance(inner, dict) and inner.get(name):
+            return str(inner[name])
+    return None
+
+
+def _retry_after(headers: Mapping[str, str], details: list[dict[str, Any]]) -> float | None:
+    """Seconds: from the header (a number, or an HTTP date), else from the details (a date-time)."""
+    header = headers.get("Retry-After")
+    if header is not None:
+        try:
+            return max(0.0, float(header))
+        except ValueError:
+            pass
+        try:
+            return _until(parsedate_to_datetime(header))
+        except ValueError:
+            return None
+    moment = _inner(details, "retryAfter")
+    try:
+        return _until(datetime.fromisoformat(moment)) if moment else None
+    except ValueError:
+        return None
+
+
+def _until(moment: datetime) -> float:
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,132 @@
+"""The management API: create, read, find by name, delete.
+
+Source: PingOne Platform API, "Platform"; paging: "Paging, ordering, and filtering collections".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from orchestrator import PermanentError, Secret, TransientError
+from states.pingone.answers import MissingError, Reply, UnauthorizedError
+from states.pingone.session import JSON, Session, json_body
+from states.pingone.settings import PingOneSettings
+from states.pingone.worker_token import WorkerToken
+
+Found = dict[str, Any]
+
+
+class Management:
+    """Calls below ``/environments/{the managed environment}``. Paths are relative to it."""
+
+    def __init__(self, session: Session, settings: PingOneSettings, token: WorkerToken) -> None:
+        self._session = session
+        self._token = token
+        self._root = f"{settings.api_url}/environments/{settings.managed}"
+        self._origin = urlsplit(self._root)[:2]
+
+    async def create(self, what: str, path: str, body: Mapping[str, Any], *, parent_is_new: bool = False) -> Found:
+        """POST.
+
+        Args:
+            parent_is_new: A 404 means that the parent has not arrived everywhere yet.
+
+        Raises:
+            AlreadyExistsError: The name is taken.
+        """
+        try:
+            reply = await self._send(f"create {what}", "POST", path, ok=(201,), body=json_body(body))
+        except MissingError as error:
+            if parent_is_new:
+                raise TransientError(error.message, code=error.code) from error
+            raise
+        return _with_id(reply.json(), what)
+
+    async def read(self, what: str, path: str, *, parent_is_new: bool = False) -> Found:
+        """GET. Raises ``MissingError``, or ``TransientError`` for a 404 below a new parent."""
+        try:
+            return (await self._send(f"read {what}", "GET", path)).json()
+        except MissingError as error:
+            if parent_is_new:
+                raise TransientError(error.message, code=error.code) from error
+            raise
+
+    async def put(self, what: str, path: str, body: Mapping[str, Any], media_type: str, secrets: Iterable[Secret]) -> Found:
+        """PUT."""
+        reply = await self._send(what, "PUT", path, body=json_body(body), media_type=media_type, secrets=secrets)
+        return reply.json()
+
+    async def delete(self, what: str, path: str) -> None:
+        """DELETE; what is not there is deleted."""
+        try:
+            await self._send(f"delete {what}", "DELETE", path, ok=(200, 204))
+        except MissingError:
+            pass
+
+    async def find(
+        self, what: str, path: str, collection: str, matches: Callable[[Found], bool], *, scim: str | None = None
+    ) -> Found | None:
+        """The first match of a collection, over all its pages; ``None`` if there is none.
+
+        Args:
+            scim: A SCIM filter, where the endpoint takes one.
+        """
+        url: str | None = f"{self._root}/{path}{f'?filter={quote(scim)}' if scim else ''}"
+        seen = set()
+        while url is not None and url not in seen:
+            seen.add(url)
+            page = (await self._send_url(f"list {what}", "GET", url)).json()
+            for row in (page.get("_embedded") or {}).get(collection) or []:
+                if matches(row):
+                    return _with_id(row, what)
+            following = ((page.get("_links") or {}).get("next") or {}).get("href")
+            url = self._own(following) if following else None
+        return None
+
+    async def _send(self, what: str, method: str, path: str, **more: Any) -> Reply:
+        return await self._send_url(what, method, f"{self._root}/{path}" if path else self._root, **more)
+
+    async def _send_url(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        *,
+        ok: tuple[int, ...] = (200,),
+        body: bytes | None = None,
+        media_type: str = JSON,
+        secrets: Iterable[Secret] = (),
+    ) -> Reply:
+        """With the worker's token; a 401 was refused before anything happened, so one more try with a new token."""
+        for last in (False, True):
+            token = await self._token.get()
+            try:
+                return await self._session.send(
+                    what,
+                    method,
+                    url,
+                    ok=ok,
+                    headers={"Authorization": f"Bearer {token.reveal()}"},
+                    body=body,
+                    media_type=media_type,
+                    secrets=[token, *secrets],
+                )
+            except UnauthorizedError:
+                self._token.refused(token)
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _own(self, url: str) -> str:
+        """A link of a page, which is followed only to the host that the token is for."""
+        if urlsplit(url)[:2] != self._origin:
+            raise PermanentError(f"the next page lies at {urlsplit(url).netloc}, and the token is not for that host", code="foreign_link")
+        return url
+
+
+def _with_id(row: Found, what: str) -> Found:
+    if not isinstance(row.get("id"), str):
+        raise PermanentError(f"{what}: the answer holds no id", code="no_id")
+    return row

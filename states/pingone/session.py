@@ -1,0 +1,124 @@
+"""The one aiohttp session: sends a request, reads the answer, and turns every failure of the network into ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
+from states.pingone.answers import Reply, refusal
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+USER_AGENT = "token-fulfillment-orchestrator"
+
+
+class Session:
+    """Sends requests. It keeps no cookies (they belong to the instance), follows no redirects (steps 10 and 13
+    read them), and has no time limit of its own (the attempt has one)."""
+
+    def __init__(self, client: aiohttp.ClientSession, guard: Callable[[], None]) -> None:
+        self._client = client
+        self._guard = guard
+
+    async def send(
+        self,
+        what: str,
+        method: str,
+        url: str,
+        *,
+        ok: tuple[int, ...] = (200,),
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, Secret] | None = None,
+        body: bytes | None = None,
+        media_type: str = JSON,
+        secrets: Iterable[Secret] = (),
+    ) -> Reply:
+        """One request, sent once.
+
+        Args:
+            what: What it asks for, in words, for errors.
+            ok: Statuses that are no error.
+            secrets: Values in the request that no error may repeat.
+
+        Raises:
+            StepError: As the answer, or its absence, says (see :mod:`states.pingone.answers`).
+            LeaseExpiredError: This process may not send any more.
+        """
+        self._guard()
+        sent = dict(headers or ())
+        if body is not None:
+            sent["Content-Type"] = media_type
+        if cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
+        try:
+            async with self._client.request(
+                method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False
+            ) as response:
+                reply = Reply(
+                    status=response.status,
+                    headers=response.headers,
+                    cookies=_cookies(response.headers),
+                    body=await response.read(),
+                )
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise PermanentError(f"{what}: the certificate of {error.host} is not trusted", code="certificate") from error
+        except aiohttp.ClientConnectorSSLError as error:
+            raise PermanentError(f"{what}: no TLS connection to {error.host}: {error.os_error}", code="tls") from error
+        except aiohttp.ClientConnectorError as error:
+            raise TransientError(
+                f"{what}: {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})", code="unreachable"
+            ) from error
+        except aiohttp.InvalidURL as error:
+            raise PermanentError(f"{what}: the address is not valid", code="address") from error
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            # The request, or a part of it, was written: whether it was handled is not known.
+            raise AmbiguousError(f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection") from error
+        if reply.status in ok:
+            return reply
+        raise refusal(what, reply, secrets)
+
+
+@asynccontextmanager
+async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
+    """A session for as many instances as like to share it."""
+    # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
+    # instances are driven at once is the run's to say.
+    connector = aiohttp.TCPConnector(limit=0)
+    client = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
+    )
+    # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
+    # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
+    client._retry_connection = False
+    async with client:
+        yield Session(client, guard)
+
+
+def json_body(data: Mapping[str, Any]) -> bytes:
+    """A JSON body."""
+    return orjson.dumps(data)
+
+
+def form_body(fields: Mapping[str, str]) -> bytes:
+    """A form body. (aiohttp's ``FormData`` builds a multipart writer first, for three times the price.)"""
+    return urlencode(fields).encode()
+
+
+def _cookies(headers: CIMultiDictProxy[str]) -> dict[str, Secret]:
+    cookies = {}
+    for line in headers.getall("Set-Cookie", ()):
+        name, _, value = line.partition(";")[0].partition("=")
+        cookies[name.strip()] = Secret(value.strip())
+    return cookies

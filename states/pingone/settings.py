@@ -1,0 +1,91 @@
+"""Where PingOne is and who we are there. Variables are those of the vendor's Terraform provider and CLI."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+import attrs
+
+from orchestrator import Secret, SettingError, setting
+
+
+class Region(StrEnum):
+    """Where the organization lives. Source: "PingOne API regions"."""
+
+    NA = "NA"
+    CA = "CA"
+    EU = "EU"
+    AU = "AU"
+    SG = "SG"
+    AP = "AP"
+
+    @property
+    def tld(self) -> str:
+        """What the hosts of the region end with."""
+        return {"NA": "com", "CA": "ca", "EU": "eu", "AU": "com.au", "SG": "sg", "AP": "asia"}[self.value]
+
+
+_GROUP = "PingOne tenant (none given: the embedded sandbox is used)"
+
+
+@attrs.frozen(kw_only=True)
+class PingOneSettings:
+    """A tenant and the worker application that manages it; without any of it, the sandbox is used."""
+
+    client_id: str | None = setting(
+        "Client id of the worker application.", env=["PINGONE_CLIENT_ID"], renewable=True, group=_GROUP
+    )
+    client_secret: Secret | None = setting(
+        "Secret of the worker application.", env=["PINGONE_CLIENT_SECRET"], renewable=True, group=_GROUP
+    )
+    environment_id: str | None = setting(
+        "Environment that holds the worker application.", env=["PINGONE_ENVIRONMENT_ID"], group=_GROUP
+    )
+    managed_environment_id: str | None = setting(
+        "Environment to work in, if it is another one.", env=["PINGONE_MANAGED_ENVIRONMENT_ID"], group=_GROUP
+    )
+    region: Region = setting("Region of the tenant.", default=Region.NA, env=["PINGONE_REGION_CODE"], group=_GROUP)
+    base_url: str | None = setting(
+        "Address of a sandbox instead of a region, e.g. http://127.0.0.1:8080.", env=["PINGONE_BASE_URL"], group=_GROUP
+    )
+
+    def __attrs_post_init__(self) -> None:
+        given = {"client-id": self.client_id, "client-secret": self.client_secret, "environment-id": self.environment_id}
+        missing = [name for name, value in given.items() if not value]
+        if missing and (len(missing) < len(given) or self.base_url or self.managed_environment_id):
+            raise SettingError(
+                ", ".join(missing),
+                "missing: a tenant is named by PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID together "
+                "(leave all three out to use the embedded sandbox)",
+            )
+        if self.base_url is not None:
+            _check_base_url(self.base_url)
+
+    @property
+    def wants_sandbox(self) -> bool:
+        """Whether no tenant is named."""
+        return self.client_id is None
+
+    @property
+    def api_url(self) -> str:
+        """Root of the management API, with its version."""
+        return f"{self.base_url.rstrip('/')}/v1" if self.base_url else f"https://api.pingone.{self.region.tld}/v1"
+
+    @property
+    def auth_url(self) -> str:
+        """Root of the OAuth and flow endpoints."""
+        return self.base_url.rstrip("/") if self.base_url else f"https://auth.pingone.{self.region.tld}"
+
+    @property
+    def managed(self) -> str:
+        """The environment to work in."""
+        return self.managed_environment_id or self.environment_id or ""
+
+
+def _check_base_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError("base-url", f"{url!r} is not an address like http://127.0.0.1:8080")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise SettingError("base-url", "http is for this machine only (credentials would travel in the clear); use https")

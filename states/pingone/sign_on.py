@@ -1,0 +1,132 @@
+"""Authorize, flows and resume: steps 10 to 13.
+
+Sources: PingOne Platform API, "Authorize (authorization_code)", "Flows", "Check username/password", "Resume";
+redirectless: "Browserless authentication flow options" (``response_mode=pi.flow``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import attrs
+import orjson
+
+from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
+from states.pingone.answers import Reply, detail_codes, refusal
+from states.pingone.session import Session, json_body
+from states.pingone.settings import PingOneSettings
+
+CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
+READY = ("USERNAME_PASSWORD_REQUIRED", "PASSWORD_REQUIRED")
+"""Flow statuses in which the credentials may be sent."""
+COMPLETED = "COMPLETED"
+PI_FLOW = "pi.flow"
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """What a call told about a flow; ``code`` when it came with it, ``cookies`` to be sent from now on."""
+
+    id: str
+    status: str | None
+    cookies: Mapping[str, Secret]
+    code: Secret | None = None
+
+
+class SignOn:
+    """Calls below ``{auth}/{environment}``, with the cookies of one instance."""
+
+    def __init__(self, session: Session, settings: PingOneSettings) -> None:
+        self._session = session
+        self._root = f"{settings.auth_url}/{settings.managed}"
+
+    async def authorize(self, parameters: Mapping[str, str]) -> Flow:
+        """Begin. The redirect is read, never followed.
+
+        Raises:
+            TransientError: The scope is not known yet; right after a grant that passes.
+            PermanentError: Refused, in any of the three ways in which PingOne says so.
+        """
+        url = f"{self._root}/as/authorize?{urlencode(parameters)}"
+        reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400))
+        if reply.status == 400:
+            raise _authorize_error(reply, reply.body)
+        if reply.status == 200:
+            flow = reply.json()
+            return Flow(id=_text(flow, "id"), status=flow.get("status"), cookies=reply.cookies, code=_code(flow))
+        query = _query(reply)
+        if "error" in query:
+            raise _authorize_error(reply, query["error"].encode(), query.get("error_description"))
+        if "flowId" not in query:
+            raise PermanentError("authorize: the redirect names no flow (was there a session already?)", code="no_flow")
+        return Flow(id=query["flowId"], status=None, cookies=reply.cookies)
+
+    async def read(self, flow_id: str, cookies: Mapping[str, Secret]) -> Flow:
+        """The flow as it stands. Raises ``MissingError`` when it has expired."""
+        reply = await self._session.send("read the flow", "GET", f"{self._root}/flows/{flow_id}", cookies=cookies)
+        return _flow(reply, cookies)
+
+    async def check(self, flow_id: str, cookies: Mapping[str, Secret], username: str, password: Secret) -> Flow:
+        """Send the credentials.
+
+        Raises:
+            PermanentError: They are wrong, the account is locked, has no password …
+            MissingError: The flow has expired.
+        """
+        reply = await self._session.send(
+            "check the credentials",
+            "POST",
+            f"{self._root}/flows/{flow_id}",
+            cookies=cookies,
+            body=json_body({"username": username, "password": password.reveal()}),
+            media_type=CHECK,
+            secrets=[password],
+        )
+        return _flow(reply, cookies)
+
+    async def resume(self, flow_id: str, cookies: Mapping[str, Secret]) -> Secret | None:
+        """The authorization code; ``None`` when the flow asks to sign on again (its session is not known)."""
+        url = f"{self._root}/as/resume?flowId={flow_id}"
+        reply = await self._session.send("resume the flow", "GET", url, ok=(200, 302, 303), cookies=cookies)
+        if reply.status == 200:
+            return _code(reply.json())
+        query = _query(reply)
+        if "error" in query:
+            raise PermanentError(f"resume the flow: {query['error']}: {query.get('error_description', '')}", code=query["error"])
+        return Secret(query["code"]) if "code" in query else None
+
+
+def _flow(reply: Reply, cookies: Mapping[str, Secret]) -> Flow:
+    flow = reply.json()
+    return Flow(id=_text(flow, "id"), status=_text(flow, "status"), cookies={**cookies, **reply.cookies}, code=_code(flow))
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    if not isinstance(data.get(name), str):
+        raise AmbiguousError(f"the flow's answer holds no {name}", code="not_a_flow")
+    return str(data[name])
+
+
+def _code(flow: Mapping[str, Any]) -> Secret | None:
+    answer = flow.get("authorizeResponse")
+    return Secret(str(answer["code"])) if isinstance(answer, dict) and answer.get("code") else None
+
+
+def _query(reply: Reply) -> dict[str, str]:
+    query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
+    return {name: values[0] for name, values in query.items()}
+
+
+def _authorize_error(reply: Reply, error: bytes, description: str | None = None) -> Exception:
+    """Three forms: an OAuth error in the redirect, a JSON object in the redirect, an error body."""
+    try:
+        body = orjson.loads(error)
+    except orjson.JSONDecodeError:
+        body = {"error": error.decode(errors="replace"), "error_description": description or ""}
+    found = refusal("authorize", attrs.evolve(reply, status=400, body=orjson.dumps(body)))
+    if found.code == "invalid_scope" or "invalid_scope" in detail_codes(attrs.evolve(reply, body=orjson.dumps(body))):
+        # [doc] application → grants/scopes arrive late: the scope that was granted a moment ago may not be known.
+        return TransientError(found.message, code="invalid_scope")
+    return found

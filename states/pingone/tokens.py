@@ -1,0 +1,118 @@
+"""The token endpoint, introspection, and the verification of what they give: steps 14 and 15.
+
+Sources: PingOne Platform API, "Token", "Token introspection"; RFC 6749, RFC 7662, RFC 7519.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import jwt
+
+from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
+from states.pingone.assertion import Assertion
+from states.pingone.session import FORM, Session, form_body
+from states.pingone.settings import PingOneSettings
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+LEEWAY_S = 30
+"""Clocks differ."""
+
+
+class ExpiredTokenError(PermanentError):
+    """The access token has run out."""
+
+
+class Tokens:
+    """Calls below ``{auth}/{environment}/as``."""
+
+    def __init__(self, session: Session, settings: PingOneSettings) -> None:
+        self._session = session
+        self.issuer = f"{settings.auth_url}/{settings.managed}/as"
+        self._keys: dict[str, Any] = {}
+        self._fetching = anyio.Lock()
+
+    async def exchange(
+        self, code: Secret, assertion: Assertion, *, scope: str, redirect_uri: str | None, verifier: Secret | None
+    ) -> Secret:
+        """The access token for a code. Raises ``RefusedGrantError`` when the code is spent or has expired."""
+        fields = {"grant_type": "authorization_code", "code": code.reveal(), "scope": scope, **_authentication(assertion)}
+        if redirect_uri is not None:
+            fields["redirect_uri"] = redirect_uri
+        if verifier is not None:
+            fields["code_verifier"] = verifier.reveal()
+        reply = await self._session.send(
+            "get the access token",
+            "POST",
+            f"{self.issuer}/token",
+            body=form_body(fields),
+            media_type=FORM,
+            secrets=[code, assertion.text, *([verifier] if verifier else [])],
+        )
+        token = reply.json().get("access_token")
+        if not isinstance(token, str):
+            raise AmbiguousError("get the access token: the answer holds none", code="no_token")
+        return Secret(token)
+
+    async def introspect(self, token: Secret, assertion: Assertion) -> dict[str, Any]:
+        """What the authorization server says of a token."""
+        reply = await self._session.send(
+            "introspect the token",
+            "POST",
+            f"{self.issuer}/introspect",
+            body=form_body({"token": token.reveal(), **_authentication(assertion)}),
+            media_type=FORM,
+            secrets=[token, assertion.text],
+        )
+        return reply.json()
+
+    async def verify(self, token: Secret, *, audience: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Header and claims of an access token whose signature, issuer, audience and expiry are right.
+
+        Raises:
+            ExpiredTokenError: Right, but expired.
+            PermanentError: Anything else is wrong with it.
+        """
+        try:
+            header = jwt.get_unverified_header(token.reveal())
+            key = await self._key(str(header.get("kid")))
+            claims = jwt.decode(
+                token.reveal(),
+                key,
+                algorithms=["RS256"],
+                issuer=self.issuer,
+                audience=audience,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise ExpiredTokenError("the access token has expired", code="token_expired") from error
+        except jwt.PyJWTError as error:
+            # PyJWT's messages quote claims of the token, never the token.
+            raise PermanentError(f"the access token is not valid: {error}", code="token_invalid") from error
+        return header, claims
+
+    async def _key(self, kid: str) -> Any:
+        """A key of the JWKS, parsed once; the JWKS is read again for a key that is not known."""
+        if kid not in self._keys:
+            async with self._fetching:
+                if kid not in self._keys:
+                    await self._read_jwks()
+        if kid not in self._keys:
+            raise PermanentError(f"the access token is signed with the key {kid!r}, which is not in the JWKS", code="unknown_key")
+        return self._keys[kid]
+
+    async def _read_jwks(self) -> None:
+        try:
+            reply = await self._session.send("read the JWKS", "GET", f"{self.issuer}/jwks")
+        except AmbiguousError as error:
+            # Reading it changes nothing.
+            raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
+        keys = reply.json().get("keys") or []
+        self._keys = {str(jwk.get("kid")): jwt.PyJWK(jwk, algorithm="RS256").key for jwk in keys if jwk.get("kty") == "RSA"}
+
+
+def _authentication(assertion: Assertion) -> dict[str, str]:
+    return {"client_assertion": assertion.text.reveal(), "client_assertion_type": ASSERTION_TYPE}

@@ -1,0 +1,82 @@
+"""The worker's token: fetched once, shared by all instances, renewed early and after a 401.
+
+Source: PingOne Platform API, "Get a PingOne admin access token"; RFC 6749 section 4.4.
+"""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import quote_plus
+
+import anyio
+
+from orchestrator import AmbiguousError, Clock, PermanentError, Secret, TransientError
+from states.pingone.answers import UnauthorizedError
+from states.pingone.session import FORM, Session, form_body
+from states.pingone.settings import PingOneSettings
+
+RENEW_AT = 0.8
+"""Part of its lifetime after which a token is renewed. [inferred]"""
+
+
+class WorkerToken:
+    """Gives the token to whoever asks; one of them fetches it."""
+
+    def __init__(self, session: Session, settings: PingOneSettings, clock: Clock) -> None:
+        self._session = session
+        self._settings = settings
+        self._clock = clock
+        self._lock = anyio.Lock()
+        self._token: Secret | None = None
+        self._renew_at = 0.0
+        self._expires_at = 0.0
+
+    async def get(self) -> Secret:
+        """A token that is good for the next request.
+
+        Raises:
+            PermanentError: The worker's credentials were refused.
+            TransientError: It could not be fetched now. (Never ambiguous: asking again does no harm.)
+        """
+        now = self._clock.steady()
+        if self._token is not None and (now < self._renew_at or (now < self._expires_at and self._lock.locked())):
+            return self._token
+        async with self._lock:
+            if self._token is None or self._clock.steady() >= self._renew_at:
+                await self._fetch()
+            assert self._token is not None
+            return self._token
+
+    def refused(self, token: Secret) -> None:
+        """This token was answered with 401: the next :meth:`get` fetches another one, once for all who say so."""
+        if token is self._token:
+            self._token = None
+
+    async def _fetch(self) -> None:
+        settings = self._settings
+        assert settings.client_id is not None and settings.client_secret is not None
+        pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret.reveal())}"
+        asked = self._clock.steady()
+        try:
+            reply = await self._session.send(
+                "get a worker token",
+                "POST",
+                f"{settings.auth_url}/{settings.environment_id}/as/token",
+                headers={"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"},
+                body=form_body({"grant_type": "client_credentials"}),
+                media_type=FORM,
+                secrets=[settings.client_secret],
+            )
+            data = reply.json()
+            token, lifetime = str(data["access_token"]), float(data.get("expires_in", 3600))
+        except AmbiguousError as error:
+            raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
+        except UnauthorizedError as error:
+            raise PermanentError(
+                f"{error.message}; check PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID", code=error.code
+            ) from error
+        except KeyError as error:
+            raise PermanentError("get a worker token: the answer holds no access_token", code="not_oauth") from error
+        self._token = Secret(token)
+        self._renew_at = asked + lifetime * RENEW_AT
+        self._expires_at = asked + lifetime

@@ -1,0 +1,110 @@
+"""A call as a handler sees it, and its answer: HTTP in and out, parsed and typed, without a server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+import attrs
+import orjson
+
+from states.sandbox.errors import invalid, malformed, wrong_media_type
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request. ``ids`` are the parts of the path that vary, header names are in lower case."""
+
+    method: str
+    base: str
+    """Scheme and host that the client used, e.g. ``http://127.0.0.1:8080``."""
+    ids: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    body: bytes
+    correlation_id: str
+
+    @property
+    def media_type(self) -> str:
+        """Of the body."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def json(self, *media_types: str) -> dict[str, Any]:
+        """The body, which must be a JSON object of one of these types (``application/json`` if none is named).
+
+        Raises:
+            ApiError: 415 or 400.
+        """
+        wanted = [media_type.lower() for media_type in media_types or ("application/json",)]
+        if self.media_type not in wanted:
+            raise wrong_media_type(self.media_type)
+        try:
+            data = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise malformed(f"The body is not valid JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise malformed("The body is not a JSON object")
+        return data
+
+    def form(self) -> dict[str, str]:
+        """The body as form fields; empty if it is none."""
+        if self.media_type != "application/x-www-form-urlencoded":
+            return {}
+        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    def basic(self) -> tuple[str, str] | None:
+        """Id and secret of HTTP Basic authentication (RFC 6749 section 2.3.1), if it is used."""
+        scheme, _, text = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return ("", "")
+        return unquote_plus(user), unquote_plus(password)
+
+    def bearer(self) -> str | None:
+        """The bearer token, if there is one."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else None
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What is sent back; ``cookie`` is the session token to set."""
+
+    status: int = 200
+    body: Mapping[str, Any] | str | None = None
+    """A mapping is sent as JSON, a string as HTML."""
+    location: str | None = None
+    cookie: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def text_field(data: Mapping[str, Any], name: str, *, required: bool = False, longest: int = 256) -> str | None:
+    """A string of a JSON body.
+
+    Raises:
+        ApiError: It is missing, empty, too long, or no string.
+    """
+    value = data.get(name)
+    if value is None:
+        if required:
+            raise invalid("REQUIRED_VALUE", name, f"{name} is required")
+        return None
+    if not isinstance(value, str):
+        raise invalid("INVALID_VALUE", name, f"{name} must be a string")
+    if required and not value.strip():
+        raise invalid("EMPTY_VALUE", name, f"{name} must not be empty")
+    if len(value) > longest:
+        raise invalid("SIZE_LIMIT_EXCEEDED", name, f"{name} may have at most {longest} characters", maximumValue=longest)
+    return value
+
+
+def required_text(data: Mapping[str, Any], name: str, *, longest: int = 256) -> str:
+    """As :func:`text_field`, for one that must be there."""
+    return text_field(data, name, required=True, longest=longest) or ""

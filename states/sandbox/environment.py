@@ -1,0 +1,330 @@
+"""What exists in the emulated environment: objects, uniqueness, cascades, constraints. Knows no HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from random import Random, SystemRandom
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+
+from states.sandbox.audit import Audit
+from states.sandbox.errors import invalid, not_found, ApiError, INVALID_DATA
+from states.sandbox.settings import SandboxSettings
+
+SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+
+
+class Row(Protocol):
+    """What every object has."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> float: ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+@attrs.frozen(kw_only=True)
+class Application:
+    """An OIDC application; ``body`` holds the fields that are stored as they were sent."""
+
+    id: str
+    created_at: float
+    name: str
+    body: dict[str, Any]
+    secret: str
+
+
+@attrs.frozen(kw_only=True)
+class Resource:
+    """A custom resource."""
+
+    id: str
+    created_at: float
+    name: str
+    description: str | None
+    audience: str
+    token_lifetime_s: int
+    introspect_auth_method: str
+    secret: str
+
+
+@attrs.frozen(kw_only=True)
+class Scope:
+    """A scope of a resource."""
+
+    id: str
+    created_at: float
+    resource_id: str
+    name: str
+    description: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Attribute:
+    """A mapping of a resource: claim name and expression."""
+
+    id: str
+    created_at: float
+    resource_id: str
+    name: str
+    value: str
+    type: str
+
+
+@attrs.frozen(kw_only=True)
+class Grant:
+    """Scopes of one resource, granted to an application."""
+
+    id: str
+    created_at: float
+    application_id: str
+    resource_id: str
+    scope_ids: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Population:
+    """A population."""
+
+    id: str
+    created_at: float
+    name: str
+    description: str | None
+    default: bool
+
+
+@attrs.frozen(kw_only=True)
+class User:
+    """A user with its password, which is kept because it is checked against a history."""
+
+    id: str
+    created_at: float
+    population_id: str
+    username: str
+    email: str
+    given: str | None = None
+    family: str | None = None
+    enabled: bool = True
+    passwords: tuple[str, ...] = ()
+    must_change: bool = False
+    failed_sign_ons: int = 0
+    locked_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """A sign-on flow; ``request`` is what authorize was asked for."""
+
+    id: str
+    created_at: float
+    expires_at: float
+    application_id: str
+    request: dict[str, str]
+    cookie: str
+    user_id: str | None = None
+    completed_at: float | None = None
+    resumed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Code:
+    """An authorization code; its id is the code."""
+
+    id: str
+    created_at: float
+    flow_id: str
+    application_id: str
+    user_id: str
+    request: dict[str, str]
+    spent: bool = False
+
+
+Change = tuple[str, str, Any]
+"""(table, id, object, or ``None`` for one that is gone)."""
+
+
+class Table(Generic[R]):
+    """Objects of one kind by id; every change is told."""
+
+    def __init__(self, kind: str, tell: Callable[[Change], None]) -> None:
+        self.kind = kind
+        self.rows: dict[str, R] = {}
+        self._tell = tell
+
+    def put(self, row: R) -> R:
+        """Insert or replace."""
+        self.rows[row.id] = row
+        self._tell((self.kind, row.id, row))
+        return row
+
+    def remove(self, id: str) -> None:
+        """Delete."""
+        del self.rows[id]
+        self._tell((self.kind, id, None))
+
+    def get(self, id: str) -> R:
+        """Raises ``ApiError`` 404."""
+        if id not in self.rows:
+            raise not_found()
+        return self.rows[id]
+
+    def where(self, **fields: Any) -> list[R]:
+        """The objects with these values, oldest first."""
+        return [row for row in self.rows.values() if all(getattr(row, name) == value for name, value in fields.items())]
+
+
+class Environment:
+    """One PingOne environment."""
+
+    def __init__(self, settings: SandboxSettings, now: Callable[[], float], restored: Iterable[Change] = ()) -> None:
+        self.settings = settings
+        self.now = now
+        self.audit = Audit()
+        self.changes: list[Change] = []
+        tell = self.changes.append
+        self.applications: Table[Application] = Table("application", tell)
+        self.resources: Table[Resource] = Table("resource", tell)
+        self.scopes: Table[Scope] = Table("scope", tell)
+        self.attributes: Table[Attribute] = Table("attribute", tell)
+        self.grants: Table[Grant] = Table("grant", tell)
+        self.populations: Table[Population] = Table("population", tell)
+        self.users: Table[User] = Table("user", tell)
+        self.flows: Table[Flow] = Table("flow", tell)
+        self.codes: Table[Code] = Table("code", tell)
+        self.tables: dict[str, Table[Any]] = {
+            table.kind: table
+            for table in (
+                self.applications,
+                self.resources,
+                self.scopes,
+                self.attributes,
+                self.grants,
+                self.populations,
+                self.users,
+                self.flows,
+                self.codes,
+            )
+        }
+        count = 0
+        for kind, id, row in restored:
+            self.tables[kind].rows[id] = row
+            count += 1
+        # A seeded sandbox that is restored must not hand out the same ids again.
+        self._rng = SystemRandom() if settings.seed is None else Random(f"{settings.seed}/{count}")
+        fixed = Random(settings.seed) if settings.seed is not None else self._rng
+        self.id = settings.environment_id or _uuid(fixed)
+        self.worker_id = settings.worker_id or _uuid(fixed)
+        self.worker_secret = settings.worker_secret or _secret(fixed)
+        self.departed: list[tuple[str, float]] = []
+        """(population, when): users that were deleted, whose population may not have noticed."""
+        if not self.populations.rows:
+            self.populations.put(
+                Population(id=self.new_id(), created_at=now() - 3600, name="Default", description=None, default=True)
+            )
+
+    def new_id(self) -> str:
+        """A fresh UUID."""
+        return _uuid(self._rng)
+
+    def new_secret(self) -> str:
+        """A fresh secret: 64 characters, enough for HS512."""
+        return _secret(self._rng)
+
+    def created(self, kind: str, name: str) -> None:
+        """Tell the audit."""
+        self.audit.created[kind, name] += 1
+
+    def report(self) -> dict[str, Any]:
+        """The audit over what exists now."""
+        resources = self.resources.rows
+        existing = {
+            "application": [row.name for row in self.applications.rows.values()],
+            "resource": [row.name for row in resources.values()],
+            "scope": [f"{resources[row.resource_id].name}/{row.name}" for row in self.scopes.rows.values()],
+            "attribute": [
+                f"{resources[row.resource_id].name}/{row.name}" for row in self.attributes.rows.values() if row.type == "CUSTOM"
+            ],
+            "grant": [row.application_id for row in self.grants.rows.values()],
+            "population": [row.name for row in self.populations.rows.values() if not row.default],
+            "user": [row.username for row in self.users.rows.values()],
+        }
+        return self.audit.report(existing)
+
+    def check_unique(self, rows: Iterable[Any], field: str, value: str, message: str) -> None:
+        """Refuse a name that is taken, without regard to case."""
+        for row in rows:
+            if getattr(row, field).lower() == value.lower():
+                inner = {"existingId": row.id} if self.settings.existing_id else {}
+                error = invalid("UNIQUENESS_VIOLATION", field, message, **inner)
+                if self.settings.duplicate_status != 400:
+                    raise ApiError(self.settings.duplicate_status, "INVALID_DATA", INVALID_DATA, error.details)
+                raise error
+
+    def listed(self, rows: Iterable[R]) -> list[R]:
+        """Those that lists show already."""
+        latest = self.now() - self.settings.list_delay_s
+        return [row for row in rows if row.created_at <= latest]
+
+    def user_count(self, population: Population) -> int:
+        """Users of a population as it counts them: deleted ones may still be among them."""
+        latest = self.now() - self.settings.user_count_delay_s
+        lagging = sum(1 for id, at in self.departed if id == population.id and at > latest)
+        return len(self.users.where(population_id=population.id)) + lagging
+
+    def delete_application(self, id: str) -> None:
+        """With its grants."""
+        self.applications.get(id)
+        for grant in self.grants.where(application_id=id):
+            self._delete(self.grants, grant.id)
+        self._delete(self.applications, id)
+
+    def delete_resource(self, id: str) -> None:
+        """With its scopes and attributes, and the grants on it."""
+        self.resources.get(id)
+        for scope in self.scopes.where(resource_id=id):
+            self._delete(self.scopes, scope.id)
+        for attribute in self.attributes.where(resource_id=id):
+            self._delete(self.attributes, attribute.id)
+        for grant in self.grants.where(resource_id=id):
+            self._delete(self.grants, grant.id)
+        self._delete(self.resources, id)
+
+    def delete_grant(self, id: str) -> None:
+        """A grant alone."""
+        self.grants.get(id)
+        self._delete(self.grants, id)
+
+    def delete_user(self, id: str) -> None:
+        """With its flows."""
+        user = self.users.get(id)
+        for flow in self.flows.where(user_id=id):
+            self.flows.remove(flow.id)
+        self._delete(self.users, id)
+        self.departed.append((user.population_id, self.now()))
+
+    def delete_population(self, id: str) -> None:
+        """Only when empty and not the default."""
+        population = self.populations.get(id)
+        if population.default:
+            raise invalid("CONSTRAINT_VIOLATION", "default", "The default population cannot be deleted")
+        if self.user_count(population):
+            raise invalid("CONSTRAINT_VIOLATION", "users", "The population still has users")
+        self._delete(self.populations, id)
+
+    def _delete(self, table: Table[Any], id: str) -> None:
+        table.remove(id)
+        self.audit.deleted[table.kind] += 1
+
+
+def _uuid(rng: Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+
+
+def _secret(rng: Random) -> str:
+    return "".join(rng.choice(SECRET_ALPHABET) for _ in range(64))

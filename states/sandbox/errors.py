@@ -1,0 +1,74 @@
+"""The vendor's error bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+INVALID_DATA = "The request could not be completed. One or more validation errors were in the request."
+INVALID_REQUEST = "The request could not be completed. The request was malformed or invalid."
+ACCESS_FAILED = "The request could not be completed. You do not have access to this resource."
+NOT_FOUND = "The request could not be completed. The requested resource was not found."
+
+
+class ApiError(Exception):
+    """An error of the management or flow API."""
+
+    def __init__(
+        self, status: int, code: str, message: str, details: list[dict[str, Any]] | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{status} {code}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+        self.retry_after = retry_after
+
+    def body(self, correlation_id: str) -> dict[str, Any]:
+        """As it is sent."""
+        body: dict[str, Any] = {"id": correlation_id, "code": self.code, "message": self.message}
+        if self.details is not None:
+            body["details"] = self.details
+        return body
+
+
+@attrs.define
+class OAuthError(Exception):
+    """An error of the OAuth endpoints (RFC 6749 section 5.2)."""
+
+    status: int
+    error: str
+    description: str
+
+    def body(self, correlation_id: str) -> dict[str, Any]:
+        """As it is sent."""
+        return {"error": self.error, "error_description": f"{self.description} (Correlation ID: {correlation_id})"}
+
+
+def invalid(detail: str, target: str, message: str, **inner: Any) -> ApiError:
+    """400 ``INVALID_DATA`` with one detail."""
+    entry: dict[str, Any] = {"code": detail, "target": target, "message": message}
+    if inner:
+        entry["innerError"] = inner
+    return ApiError(400, "INVALID_DATA", INVALID_DATA, [entry])
+
+
+def malformed(message: str, target: str = "body") -> ApiError:
+    """400 ``INVALID_REQUEST``."""
+    return ApiError(400, "INVALID_REQUEST", INVALID_REQUEST, [{"code": "INVALID_VALUE", "target": target, "message": message}])
+
+
+def not_found(message: str = NOT_FOUND) -> ApiError:
+    """404."""
+    return ApiError(404, "NOT_FOUND", message)
+
+
+def access_failed(status: int, detail: str) -> ApiError:
+    """401 or 403."""
+    return ApiError(status, "ACCESS_FAILED", ACCESS_FAILED, [{"code": detail, "message": ACCESS_FAILED}])
+
+
+def wrong_media_type(found: str) -> ApiError:
+    """415."""
+    return ApiError(415, "INVALID_REQUEST", f"Content type '{found}' is not supported for this request.")

@@ -1,0 +1,128 @@
+"""Faults on demand: which operation, what happens, how often. Seeded, so that a run of them can be repeated.
+
+Written ``OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]``, several separated by commas or spaces::
+
+    create_scope:reset_after*1         the effect happens, the answer is lost, once
+    exchange_token:503*2               twice 503 (nothing happens)
+    create_user:500_after              500, though it has happened
+    *:latency=0.02                     20 ms for every call
+    *:429=2@5%                         one call in twenty gets 429 with Retry-After: 2
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from random import Random
+
+import attrs
+
+_FAULT = re.compile(
+    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
+)
+
+
+class FaultKind(StrEnum):
+    """What can happen to a call."""
+
+    LATENCY = "latency"
+    """Answered after ``value`` seconds."""
+    RESET_BEFORE = "reset_before"
+    RESET_AFTER = "reset_after"
+    """The connection breaks: nothing happened, or everything did and the answer is lost."""
+    HANG_BEFORE = "hang_before"
+    HANG_AFTER = "hang_after"
+    """No answer for ``value`` seconds (default 3600)."""
+    STATUS = "status"
+    """Refused with a status: written as the number."""
+    STATUS_AFTER = "status_after"
+    """Done, but answered with a status: written ``500_after``."""
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One rule. ``times`` ``None``: always; ``share`` is the probability for each call."""
+
+    operation: str
+    kind: FaultKind
+    status: int = 0
+    value: float | None = None
+    times: int | None = None
+    share: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.status}{'_after' if self.kind is FaultKind.STATUS_AFTER else ''}" if self.status else self.kind.value
+
+
+@attrs.define
+class _Rule:
+    fault: Fault
+    left: int | None
+
+
+class Faults:
+    """The rules in force; the first that applies is played (latencies beside it)."""
+
+    def __init__(self, faults: Iterable[Fault] = (), seed: int | None = None) -> None:
+        self._rules = [_Rule(fault, fault.times) for fault in faults]
+        self._rng = Random(seed)
+
+    def add(self, fault: Fault) -> None:
+        """One more rule, before the others."""
+        self._rules.insert(0, _Rule(fault, fault.times))
+
+    def clear(self) -> None:
+        """No more faults."""
+        self._rules.clear()
+
+    def draw(self, operation: str) -> tuple[float, Fault | None]:
+        """For one call: the latency, and the fault to play."""
+        latency, played = 0.0, None
+        for rule in self._rules:
+            fault = rule.fault
+            if fault.operation not in (operation, "*") or rule.left == 0:
+                continue
+            if played is not None and fault.kind is not FaultKind.LATENCY:
+                continue
+            if fault.share < 1 and self._rng.random() >= fault.share:
+                continue
+            if rule.left is not None:
+                rule.left -= 1
+            if fault.kind is FaultKind.LATENCY:
+                latency += fault.value or 0.0
+            else:
+                played = fault
+        return latency, played
+
+
+def parse_faults(text: str, operations: Collection[str]) -> list[Fault]:
+    """The rules in ``text``.
+
+    Raises:
+        ValueError: Not of the form above; the message names the rule.
+    """
+    return [_parse(word, operations) for word in re.split(r"[,\s]+", text.strip()) if word]
+
+
+def _parse(word: str, operations: Collection[str]) -> Fault:
+    match = _FAULT.fullmatch(word)
+    if match is None:
+        raise ValueError(f"fault {word!r} is not of the form OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]")
+    if match["operation"] != "*" and match["operation"] not in operations:
+        raise ValueError(f"fault {word!r}: no operation is called {match['operation']!r}; there are {', '.join(sorted(operations))}")
+    kind, status = match["kind"], 0
+    number = re.fullmatch(r"([45]\d\d)(_after)?", kind)
+    if number:
+        status, kind = int(number[1]), "status_after" if number[2] else "status"
+    elif kind not in {k.value for k in FaultKind} - {"status", "status_after"}:
+        raise ValueError(f"fault {word!r}: there is no kind {kind!r}; there are latency, reset_before, reset_after, hang_before, "
+                         "hang_after, a status like 503, and a status like 500_after")
+    return Fault(
+        operation=match["operation"],
+        kind=FaultKind(kind),
+        status=status,
+        value=float(match["value"]) if match["value"] else None,
+        times=int(match["times"]) if match["times"] else None,
+        share=float(match["percent"]) / 100 if match["percent"] else 1.0,
+    )

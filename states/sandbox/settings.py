@@ -1,0 +1,65 @@
+"""Settings of the sandbox. What the vendor leaves open is a setting, with the likeliest reading as its default."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+
+class AuthorizeError(StrEnum):
+    """How authorize tells an error once client and redirect URI are known to be good."""
+
+    REDIRECT = "redirect"
+    """302 to the redirect URI with ``error`` and ``error_description`` (RFC 6749 section 4.1.2.1)."""
+    SIGN_ON_PAGE = "sign-on page"
+    """302 to the sign-on page with ``error=<JSON>``."""
+    BODY = "body"
+    """400 with an error body."""
+
+
+@attrs.frozen(kw_only=True)
+class SandboxSettings:
+    """Times are in seconds."""
+
+    seed: int | None = None
+    """Makes ids and faults repeatable; ``None``: random ones."""
+    worker_id: str | None = None
+    worker_secret: str | None = None
+    environment_id: str | None = None
+    """``None``: made up (from the seed, if there is one)."""
+
+    worker_token_lifetime_s: float = 3600
+    code_lifetime_s: float = 600
+    flow_lifetime_s: float = 900
+    """Of inactivity."""
+
+    secret_delay_s: float = 0
+    """How long after its application a secret answers 404."""
+    grant_delay_s: float = 0
+    """How long after its creation an application answers 404 to grants, and a grant does not count yet."""
+    list_delay_s: float = 0
+    """How long a new object is missing from lists."""
+    user_count_delay_s: float = 0
+    """How long a deleted user still counts in its population."""
+
+    page_size: int = 100
+    max_applications: int = 1000
+    unique_application_names: bool = False
+    duplicate_status: int = 400
+    """400 (with detail ``UNIQUENESS_VIOLATION``) or 409."""
+    existing_id: bool = True
+    """Whether a uniqueness error carries ``innerError.existingId``."""
+    credential_error_code: str = "INVALID_DATA"
+    authorize_errors: AuthorizeError = AuthorizeError.REDIRECT
+    cookies_at_authorize: bool = True
+    """Whether authorize sets ``ST`` already, or only the credential POST does."""
+    code_in_flow: bool = False
+    """Whether the completing POST of a redirectless flow carries the code already."""
+    resume_twice: bool = False
+    """Whether a finished flow can be resumed again, for a new code."""
+    audience_as_array: bool = True
+    claims_in_introspection: bool = True
+    """Whether introspection shows custom claims."""
+    strict_accept: bool = True
+    """Whether ``Accept: application/json`` alone is refused by the flow API with 406."""

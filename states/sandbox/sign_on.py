@@ -1,0 +1,284 @@
+"""Authorize, flows, the sign-on page, and resume."""
+
+from __future__ import annotations
+
+import html
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+import orjson
+
+from states.sandbox.applications import counts_already
+from states.sandbox.bodies import timestamp
+from states.sandbox.calls import Answer, Call
+from states.sandbox.environment import Application, Code, Environment, Flow, User
+from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found, wrong_media_type
+from states.sandbox.settings import AuthorizeError
+from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, password_status
+
+CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
+PI_FLOW = "pi.flow"
+OIDC_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
+
+
+@attrs.define
+class _Refused(Exception):
+    """What authorize refuses once client and redirect URI are known to be good."""
+
+    error: str
+    description: str
+
+
+def authorize(environment: Environment, call: Call) -> Answer:
+    request = dict(call.query) | call.form()
+    application = environment.applications.rows.get(request.get("client_id", ""))
+    if application is None:
+        raise invalid("INVALID_VALUE", "client_id", "Unknown client")
+    registered = application.body.get("redirectUris", [])
+    redirectless = request.get("response_mode") == PI_FLOW
+    if request.get("redirect_uri") not in registered and not (redirectless and "redirect_uri" not in request):
+        raise invalid("INVALID_VALUE", "redirect_uri", "Redirect URI mismatch")
+    try:
+        request["scope"] = " ".join(_granted_scopes(environment, application, request))
+        _check_request(application, request)
+    except _Refused as refused:
+        return _refuse(environment, call, request, refused)
+    now = environment.now()
+    flow = environment.flows.put(
+        Flow(
+            id=environment.new_id(),
+            created_at=now,
+            expires_at=now + environment.settings.flow_lifetime_s,
+            application_id=application.id,
+            request=request,
+            cookie=environment.new_secret(),
+        )
+    )
+    cookie = flow.cookie if environment.settings.cookies_at_authorize else None
+    if redirectless:
+        return Answer(body=_flow_body(environment, call, flow), cookie=cookie)
+    return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}", cookie=cookie)
+
+
+def read_flow(environment: Environment, call: Call) -> Answer:
+    flow = _touch(environment, _flow(environment, call.ids["flow"]))
+    return Answer(body=_flow_body(environment, call, flow))
+
+
+def act_on_flow(environment: Environment, call: Call) -> Answer:
+    if environment.settings.strict_accept and call.headers.get("accept", "*/*").strip() == "application/json":
+        raise ApiError(406, "INVALID_REQUEST", "The requested media type cannot be produced.")
+    flow = _flow(environment, call.ids["flow"])
+    if call.media_type != CHECK.lower():
+        raise wrong_media_type(call.media_type)
+    data = call.json(CHECK)
+    flow = _check_credentials(environment, flow, str(data.get("username", "")), str(data.get("password", "")))
+    body = _flow_body(environment, call, flow)
+    if flow.completed_at is not None and flow.request.get("response_mode") == PI_FLOW and environment.settings.code_in_flow:
+        body["authorizeResponse"] = {"code": _new_code(environment, flow).id}
+    return Answer(body=body, cookie=flow.cookie if flow.completed_at is not None else None)
+
+
+def resume(environment: Environment, call: Call) -> Answer:
+    flow = _flow(environment, call.query.get("flowId", ""))
+    redirectless = flow.request.get("response_mode") == PI_FLOW
+    known = call.cookies.get("ST") == flow.cookie
+    if flow.completed_at is None or not known or (flow.resumed and not environment.settings.resume_twice):
+        if redirectless:
+            return Answer(body=_flow_body(environment, call, attrs.evolve(flow, completed_at=None)))
+        return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}")
+    code = _new_code(environment, flow)
+    environment.flows.put(attrs.evolve(flow, resumed=True))
+    if redirectless:
+        return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": _with_state(flow, code=code.id)})
+    redirect = flow.request["redirect_uri"]
+    return Answer(status=302, location=f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(_with_state(flow, code=code.id))}")
+
+
+def sign_on_page(environment: Environment, call: Call) -> Answer:
+    """The hosted page, for browsers: a form, which posts to itself."""
+    if "error" in call.query:
+        return Answer(status=400, body=_page(f"<p>{html.escape(call.query['error'])}</p>"))
+    flow = _flow(environment, call.query.get("flowId", ""))
+    if call.method == "GET":
+        return Answer(body=_page(_FORM))
+    form = call.form()
+    try:
+        flow = _check_credentials(environment, flow, form.get("username", ""), form.get("password", ""))
+    except ApiError as error:
+        message = error.details[0]["message"] if error.details else error.message
+        return Answer(status=400, body=_page(f"<p>{html.escape(message)}</p>{_FORM}"))
+    if flow.completed_at is None:
+        return Answer(status=400, body=_page("<p>The password has to be changed first.</p>"))
+    return Answer(status=302, location=f"{call.base}/{environment.id}/as/resume?flowId={flow.id}", cookie=flow.cookie)
+
+
+_FORM = (
+    '<form method="post"><p><label>Username <input name="username" autocomplete="username" autofocus></label></p>'
+    '<p><label>Password <input name="password" type="password" autocomplete="current-password"></label></p>'
+    "<p><button>Sign on</button></p></form>"
+)
+
+
+def session_id(flow_id: str) -> str:
+    """The session that a flow established."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, flow_id))
+
+
+def _page(inside: str) -> str:
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign on (sandbox)</title><h1>Sign on</h1>{inside}</html>'
+
+
+def _granted_scopes(environment: Environment, application: Application, request: dict[str, str]) -> list[str]:
+    """The scopes that are asked for, or all of the one resource that is granted. Raises ``_Refused``."""
+    granted: dict[str, str] = {}
+    for grant in environment.grants.where(application_id=application.id):
+        if counts_already(environment, grant):
+            granted |= {environment.scopes.get(id).name: grant.resource_id for id in grant.scope_ids}
+    wanted = request.get("scope", "").split()
+    if not wanted:
+        if len(set(granted.values())) != 1:
+            raise _Refused("invalid_scope", "The scope parameter is required")
+        return list(granted)
+    for scope in wanted:
+        if scope not in granted and scope not in OIDC_SCOPES:
+            raise _Refused("invalid_scope", f"{INVALID_DATA}: May not request scope '{scope}'")
+    resources = {granted[scope] for scope in wanted if scope in granted}
+    if len(resources) > 1 and not application.body.get("requestScopesForMultipleResourcesEnabled"):
+        raise _Refused("invalid_scope", f"{INVALID_DATA}: May not request scopes for multiple resources")
+    return wanted
+
+
+def _check_request(application: Application, request: dict[str, str]) -> None:
+    if request.get("response_type") != "code":
+        raise _Refused("unsupported_response_type", "Only response_type=code is supported")
+    if "CODE" not in application.body.get("responseTypes", []) or "AUTHORIZATION_CODE" not in application.body.get("grantTypes", []):
+        raise _Refused("unauthorized_client", "The application does not support this response type")
+    if not application.body.get("enabled"):
+        raise _Refused("unauthorized_client", "The application is disabled")
+    enforcement = application.body.get("pkceEnforcement")
+    challenge, method = request.get("code_challenge"), request.get("code_challenge_method", "plain")
+    if enforcement != "OPTIONAL" and not challenge:
+        raise _Refused("invalid_request", "code_challenge is required")
+    if challenge and (method not in ("plain", "S256") or (enforcement == "S256_REQUIRED" and method != "S256")):
+        raise _Refused("invalid_request", "code_challenge_method must be S256")
+    if challenge and not 43 <= len(challenge) <= 128:
+        raise _Refused("invalid_request", "code_challenge must have 43 to 128 characters")
+
+
+def _refuse(environment: Environment, call: Call, request: dict[str, str], refused: _Refused) -> Answer:
+    style = environment.settings.authorize_errors
+    error = {"error": refused.error, "error_description": f"{refused.description} (Correlation ID: {call.correlation_id})"}
+    if style is AuthorizeError.BODY or "redirect_uri" not in request:
+        return Answer(status=400, body=error)
+    if style is AuthorizeError.SIGN_ON_PAGE:
+        body = {"id": call.correlation_id, "code": refused.error, "message": error["error_description"]}
+        return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?{urlencode({'error': orjson.dumps(body)})}")
+    if "state" in request:
+        error["state"] = request["state"]
+    return Answer(status=302, location=f"{request['redirect_uri']}?{urlencode(error)}")
+
+
+def _flow(environment: Environment, id: str) -> Flow:
+    flow = environment.flows.get(id)
+    if environment.now() >= flow.expires_at:
+        raise not_found()
+    return flow
+
+
+def _touch(environment: Environment, flow: Flow) -> Flow:
+    """Every action keeps the flow alive."""
+    expires_at = environment.now() + environment.settings.flow_lifetime_s
+    return environment.flows.put(attrs.evolve(flow, expires_at=expires_at))
+
+
+def _check_credentials(environment: Environment, flow: Flow, username: str, password: str) -> Flow:
+    code = environment.settings.credential_error_code
+    user = next(iter(environment.users.where(username=username)), None)
+    if flow.completed_at is not None or (flow.user_id is not None and (user is None or user.id != flow.user_id)):
+        raise invalid("INVALID_VALUE", "username", "Another user is bound to this flow, or it is finished")
+    if user is None:
+        raise _credentials(code, "INVALID_CREDENTIALS", "Invalid username or password")
+    status = password_status(environment, user)
+    if status == "NO_PASSWORD":
+        raise _credentials(code, "NO_PASSWORD", "The user has no password")
+    if status == "PASSWORD_LOCKED_OUT":
+        left = int(user.locked_until - environment.now()) + 1
+        raise _credentials(code, "PASSWORD_LOCKED_OUT", "The account is locked", secondsUntilUnlock=left)
+    if password != user.passwords[-1]:
+        _count_failure(environment, user)
+        raise _credentials(code, "INVALID_CREDENTIALS", "Invalid username or password")
+    environment.users.put(attrs.evolve(user, failed_sign_ons=0))
+    now = environment.now()
+    completed = None if status == "MUST_CHANGE_PASSWORD" else now
+    # The cookie of the finished sign-on is a new one: whoever has not seen this answer cannot resume.
+    cookie = flow.cookie if completed is None else environment.new_secret()
+    return _touch(environment, attrs.evolve(flow, user_id=user.id, completed_at=completed, cookie=cookie))
+
+
+def _count_failure(environment: Environment, user: User) -> None:
+    failures = user.failed_sign_ons + 1
+    locked = environment.now() + LOCKOUT_S if failures >= LOCKOUT_FAILURES else 0.0
+    environment.users.put(attrs.evolve(user, failed_sign_ons=0 if locked else failures, locked_until=locked))
+
+
+def _credentials(code: str, detail: str, message: str, **inner: Any) -> ApiError:
+    entry: dict[str, Any] = {"code": detail, "message": message}
+    if inner:
+        entry["innerError"] = inner
+    return ApiError(400, code, INVALID_DATA, [entry])
+
+
+def _new_code(environment: Environment, flow: Flow) -> Code:
+    if flow.user_id is None:
+        raise not_found()
+    return environment.codes.put(
+        Code(
+            id=environment.new_id(),
+            created_at=environment.now(),
+            flow_id=flow.id,
+            application_id=flow.application_id,
+            user_id=flow.user_id,
+            request=flow.request,
+        )
+    )
+
+
+def _with_state(flow: Flow, **values: str) -> dict[str, str]:
+    return values | ({"state": flow.request["state"]} if "state" in flow.request else {})
+
+
+def _status(environment: Environment, flow: Flow) -> str:
+    if flow.completed_at is not None:
+        return "COMPLETED"
+    user = environment.users.rows.get(flow.user_id or "")
+    return "MUST_CHANGE_PASSWORD" if user is not None and user.must_change else "USERNAME_PASSWORD_REQUIRED"
+
+
+def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, Any]:
+    url = f"{call.base}/{environment.id}/flows/{flow.id}"
+    status = _status(environment, flow)
+    actions = {"USERNAME_PASSWORD_REQUIRED": ("usernamePassword.check", "password.forgot"), "MUST_CHANGE_PASSWORD": ("password.reset",)}
+    embedded: dict[str, Any] = {}
+    application = environment.applications.rows.get(flow.application_id)
+    if application is not None:
+        embedded["application"] = {"name": application.name}
+    user = environment.users.rows.get(flow.user_id or "")
+    if user is not None:
+        embedded["user"] = {"id": user.id, "username": user.username, "name": {"given": user.given, "family": user.family}}
+    body: dict[str, Any] = {
+        "_links": {name: {"href": url} for name in ("self", *actions.get(status, ()))}
+        | {"signOnPage": {"href": f"{call.base}/{environment.id}/signon/?flowId={flow.id}"}},
+        "_embedded": embedded,
+        "id": flow.id,
+        "environment": {"id": environment.id},
+        "resumeUrl": f"{call.base}/{environment.id}/as/resume?flowId={flow.id}",
+        "status": status,
+        "createdAt": timestamp(flow.created_at),
+        "expiresAt": timestamp(flow.expires_at),
+    }
+    if flow.completed_at is not None:
+        body["session"] = {"id": session_id(flow.id)}
+    return body

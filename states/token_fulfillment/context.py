@@ -1,0 +1,106 @@
+"""What an instance carries from state to state. Ids are empty until they are learnt."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from orchestrator import Proof, Secret
+from states.pingone.assertion import ClientAuthentication, new_private_key
+from states.token_fulfillment.settings import TokenFulfillmentSettings
+
+
+@attrs.frozen(kw_only=True)
+class Verified:
+    """What the last sign-on has proved."""
+
+    claim: str
+    sent: Any
+    found: Any
+    key_id: str
+    algorithm: str
+    audience: str
+    scope: str
+    expires_at: float
+    in_introspection: bool
+    """Whether the introspection shows the claim too; the vendor's pages disagree on that."""
+
+
+@attrs.frozen(kw_only=True)
+class TokenContext:
+    """The context of the token-fulfillment workflow."""
+
+    value: str
+    """Of the custom claim."""
+    password: Secret
+    private_key: Secret | None = None
+    """For ``PRIVATE_KEY_JWT``; made with the instance, stored before the application that trusts it."""
+    sign_ons_left: int
+
+    application_id: str = ""
+    application_secret: Secret | None = None
+    resource_id: str = ""
+    scope_id: str = ""
+    attribute_id: str = ""
+    grant_id: str = ""
+    population_id: str = ""
+    user_id: str = ""
+
+    flow_id: str = ""
+    cookies: Mapping[str, Secret] = attrs.field(factory=dict)
+    """Of this sign-on; they are the instance's, so they survive a resume."""
+    verifier: Secret | None = None
+    """PKCE code verifier."""
+    code: Secret | None = None
+    access_token: Secret | None = None
+    sent_header: Mapping[str, Any] = attrs.field(factory=dict)
+    sent_claims: Mapping[str, Any] = attrs.field(factory=dict)
+    """What the assertion of the token request said."""
+    verified: Verified | None = None
+
+
+def begin(run_id: str, number: int, settings: TokenFulfillmentSettings) -> TokenContext:
+    """The first context of an instance, with the secrets that it will use."""
+    with_key = settings.auth_method is ClientAuthentication.PRIVATE_KEY_JWT
+    return TokenContext(
+        value=settings.value if settings.value is not None else f"customValue-{run_id}-{number}",
+        password=new_password(),
+        private_key=new_private_key() if with_key else None,
+        sign_ons_left=settings.sign_ons,
+    )
+
+
+def new_password() -> Secret:
+    """A random password that the vendor's standard policy accepts: every class of characters, none thrice in a row."""
+    classes = (string.ascii_uppercase, string.ascii_lowercase, string.digits, "~!@#$%^&*()-_=+")
+    while True:
+        chars = [secrets.choice(kind) for kind in classes for _ in range(5)]
+        secrets.SystemRandom().shuffle(chars)
+        if not any(chars[i] == chars[i + 1] == chars[i + 2] for i in range(len(chars) - 2)):
+            return Secret("".join(chars))
+
+
+def prove(context: TokenContext) -> Proof:
+    """What a completed instance has shown, for people."""
+    proof = context.verified
+    if proof is None:
+        return Proof(facts={})
+    shown = "shown there too" if proof.in_introspection else "not shown there"
+    return Proof(
+        facts={
+            "claim sent": f"{proof.claim} should be {_short(proof.sent)}",
+            "claim found": f"{proof.claim} = {_short(proof.found)}",
+            "token verified": f"{proof.algorithm} signature (key {proof.key_id}), issuer, audience {proof.audience}, scope "
+            f"{proof.scope}, expiry",
+            "introspection": f"active; claim {shown}",
+        }
+    )
+
+
+def _short(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 100 else text[:97] + "…"

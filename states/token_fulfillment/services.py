@@ -1,0 +1,85 @@
+"""Opens what all instances share: the client, and the sandbox when no tenant is named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from orchestrator import Opening, PermanentError, Secret, ServicesError, TransientError
+from states.pingone import PingOne, open_client
+from states.sandbox import Sandbox, restore, serve
+from states.token_fulfillment.settings import TokenFulfillmentSettings
+
+PREFLIGHT_ATTEMPTS = 3
+PREFLIGHT_WAIT_S = 0.5
+
+
+@asynccontextmanager
+async def open_services(settings: TokenFulfillmentSettings, opening: Opening) -> AsyncIterator[PingOne]:
+    """The client, signed in: whatever is wrong with address or credentials is found before anything starts.
+
+    Raises:
+        ServicesError: The tenant cannot be reached, or does not accept the worker.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.wants_sandbox:
+            settings = await stack.enter_async_context(_embedded_sandbox(settings, opening))
+        client = await stack.enter_async_context(open_client(settings, opening.clock, opening.guard))
+        await _sign_in(client, opening)
+        yield client
+
+
+async def _sign_in(client: PingOne, opening: Opening) -> None:
+    for attempt in range(1, PREFLIGHT_ATTEMPTS + 1):
+        try:
+            with opening.clock.limit(15) as scope:
+                await client.worker_token.get()
+            if not scope.cancelled_caught:
+                return
+            problem = "get a worker token: no answer within 15 s"
+        except PermanentError as error:
+            raise ServicesError(error.message) from error
+        except TransientError as error:
+            problem = error.message
+        if attempt < PREFLIGHT_ATTEMPTS:
+            await opening.clock.sleep(PREFLIGHT_WAIT_S)
+    raise ServicesError(f"{problem}; check the region, base-url and the network, then try again")
+
+
+@asynccontextmanager
+async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening) -> AsyncIterator[TokenFulfillmentSettings]:
+    """A sandbox of the run's own. It keeps its state in a file, so that a killed run finds it again, until nothing is
+    left in it."""
+    path = opening.directory / "sandboxes" / f"{opening.run_id}.journal" if opening.directory and opening.run_id else None
+    sandbox = _open_sandbox(path, opening)
+    try:
+        async with serve(sandbox):
+            yield attrs.evolve(
+                settings,
+                client_id=sandbox.environment.worker_id,
+                client_secret=Secret(sandbox.environment.worker_secret),
+                environment_id=sandbox.environment.id,
+                base_url=sandbox.url,
+            )
+    except OSError as error:
+        raise ServicesError(
+            f"the sandbox of this run cannot listen on 127.0.0.1:{sandbox.port or ''} again: {error.strerror}; free the port and "
+            "try again"
+        ) from error
+    finally:
+        sandbox.close()
+        if path is not None and not any(sandbox.audit()["existing"].values()):
+            path.unlink(missing_ok=True)
+
+
+def _open_sandbox(path: Path | None, opening: Opening) -> Sandbox:
+    if path is None:
+        return Sandbox()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return restore(path, opening.seal, opening.unseal)
+    except OSError as error:
+        raise ServicesError(f"the state of the sandbox cannot be kept in {path}: {error.strerror}") from error

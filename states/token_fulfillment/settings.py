@@ -1,0 +1,92 @@
+"""What the workflow can be asked to do, beside where its tenant is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from orchestrator import SettingError, setting
+from states.pingone.assertion import ClientAuthentication, HmacAlgorithm
+from states.pingone.settings import PingOneSettings
+
+CUSTOM_CLAIM = "custom1"
+"""The claim of the assertion that the default mapping reads."""
+
+
+class ResponseMode(StrEnum):
+    """How authorize and resume answer."""
+
+    REDIRECT = "redirect"
+    PI_FLOW = "pi.flow"
+
+
+class Pkce(StrEnum):
+    """What the application enforces; a code challenge is sent when it enforces one."""
+
+    OPTIONAL = "OPTIONAL"
+    REQUIRED = "REQUIRED"
+    S256_REQUIRED = "S256_REQUIRED"
+
+
+class Expression(StrEnum):
+    """What the attribute mapping reads. Source: "Authentication JWT token fulfillment"."""
+
+    CLAIM = "claim"
+    ASSERTION = "assertion"
+    HEADER_FIELD = "header-field"
+    HEADER = "header"
+    REQUEST_DATA = "request-data"
+    AUTH_METHOD = "auth-method"
+
+    @property
+    def text(self) -> str:
+        """As it is stored in the mapping."""
+        path = {
+            "claim": f"requestData.clientAssertion.{CUSTOM_CLAIM}",
+            "assertion": "requestData.clientAssertion",
+            "header-field": "requestData.clientAssertionHeader.alg",
+            "header": "requestData.clientAssertionHeader",
+            "request-data": "requestData",
+            "auth-method": "appConfig.tokenEndpointAuthMethod",
+        }[self.value]
+        return f"${{#root.context.{path}}}"
+
+    def expected(self, header: Mapping[str, Any], claims: Mapping[str, Any], method: ClientAuthentication) -> Any:
+        """The value that the token's claim must have after this assertion was sent."""
+        values: dict[str, Any] = {
+            "claim": claims.get(CUSTOM_CLAIM),
+            "assertion": dict(claims),
+            "header-field": header.get("alg"),
+            "header": dict(header),
+            "request-data": {"clientAssertion": dict(claims), "clientAssertionHeader": dict(header)},
+            "auth-method": method.value,
+        }
+        return values[self.value]
+
+
+_GROUP = "Workflow"
+
+
+@attrs.frozen(kw_only=True)
+class TokenFulfillmentSettings(PingOneSettings):
+    """A tenant, and how the workflow is to run in it."""
+
+    auth_method: ClientAuthentication = setting(
+        "How the application authenticates.", default=ClientAuthentication.CLIENT_SECRET_JWT, group=_GROUP
+    )
+    algorithm: HmacAlgorithm = setting("Signs the assertion of CLIENT_SECRET_JWT.", default=HmacAlgorithm.HS256, group=_GROUP)
+    response_mode: ResponseMode = setting("How authorize and resume answer.", default=ResponseMode.REDIRECT, group=_GROUP)
+    expression: Expression = setting("What the attribute mapping reads.", default=Expression.CLAIM, group=_GROUP)
+    pkce: Pkce = setting("What the application enforces.", default=Pkce.OPTIONAL, group=_GROUP)
+    claim: str = setting("Name of the claim in the access token.", default="clientAssertion_custom", group=_GROUP)
+    value: str | None = setting("Value of the claim in the assertion; made from the instance's id by default.", group=_GROUP)
+    redirect_uri: str = setting("Redirect URI of the application; never called.", default="https://www.example.com", group=_GROUP)
+    sign_ons: int = setting("How often each instance signs on.", default=1, group=_GROUP)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.sign_ons < 1:
+            raise SettingError("sign-ons", f"{self.sign_ons} is less than 1")

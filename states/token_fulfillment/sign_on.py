@@ -1,0 +1,150 @@
+"""Steps 10 to 13: authorize, the flow, the credentials, resume. None of them leaves anything that lasts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+
+from attrs import evolve
+
+from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, Secret, done
+from states.pingone.answers import MissingError
+from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
+from states.token_fulfillment import names
+from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.settings import Pkce, ResponseMode
+from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenState, TokenStep, settings_of
+
+FLOW_EXPIRED = "flow_expired"
+BACK_TO_AUTHORIZE = Back("authorize", at_most=5)
+
+
+class Authorize(TokenState):
+    """Begin a sign-on, with no cookies: a session of an earlier one would skip it.
+
+    Effect: a flow, which expires by itself; another one does no harm.
+    Call: ``GET /{env}/as/authorize``. Source: "Authorize (authorization_code)"; RFC 7636 for the code challenge.
+    """
+
+    transitions = {"done": "start_flow"}
+    rate_group = SIGN_ON
+    repeat = Repeat.FREELY
+    retry = PROPAGATION_RETRY
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        settings = settings_of(step)
+        parameters = {
+            "response_type": "code",
+            "client_id": step.context.application_id,
+            "redirect_uri": settings.redirect_uri,
+            "scope": names.scope(step.instance_id),
+        }
+        verifier = None
+        if settings.pkce is not Pkce.OPTIONAL:
+            verifier = Secret(secrets.token_urlsafe(48))
+            parameters |= {"code_challenge": _challenge(verifier), "code_challenge_method": "S256"}
+        if settings.response_mode is ResponseMode.PI_FLOW:
+            parameters["response_mode"] = PI_FLOW
+        flow = await step.services.sign_on.authorize(parameters)
+        return done(
+            evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None)
+        )
+
+
+class StartFlow(TokenState):
+    """Read the flow: does it want a username and a password?
+
+    Effect: none.
+    Call: ``GET /{env}/flows/{flowID}``. Source: "Flows".
+    """
+
+    outcomes = frozenset({"done", FLOW_EXPIRED})
+    transitions = {"done": "submit_credentials", FLOW_EXPIRED: BACK_TO_AUTHORIZE}
+    rate_group = SIGN_ON
+    repeat = Repeat.FREELY
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        flow = await _read_flow(step)
+        if flow.status not in READY:
+            raise _asks_for(flow.status)
+        return done(evolve(step.context, cookies={**step.context.cookies, **flow.cookies}))
+
+
+class SubmitCredentials(TokenState):
+    """Sign on with username and password.
+
+    Effect: a session, known to whoever has the cookie of the answer. If that answer is lost, so is the cookie:
+    the sign-on is begun again.
+    Call: ``POST /{env}/flows/{flowID}``. Source: "Check Username/Password".
+    """
+
+    outcomes = frozenset({"done", FLOW_EXPIRED})
+    transitions = {"done": "resume_flow", FLOW_EXPIRED: BACK_TO_AUTHORIZE}
+    rate_group = SIGN_ON
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        here = step.context
+        username = names.username(step.instance_id)
+        try:
+            flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
+        except MissingError as error:
+            raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
+        if flow.status != COMPLETED:
+            raise _asks_for(flow.status)
+        return done(evolve(here, cookies=flow.cookies, code=flow.code))
+
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+        flow = await _read_flow(step)
+        if flow.status in READY:
+            return Look.ABSENT
+        if flow.status == COMPLETED:
+            return Outcome(FLOW_EXPIRED, step.context)
+        raise _asks_for(flow.status)
+
+
+class ResumeFlow(TokenState):
+    """Fetch the authorization code of the finished flow.
+
+    Effect: a code. If it is lost, the sign-on is begun again: whether a flow can be resumed twice is not documented.
+    Call: ``GET /{env}/as/resume?flowId={flowID}``. Source: "Resume"; [inferred] for a lost code.
+    """
+
+    outcomes = frozenset({"done", FLOW_EXPIRED})
+    transitions = {"done": "exchange_token", FLOW_EXPIRED: BACK_TO_AUTHORIZE}
+    rate_group = SIGN_ON
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        here = step.context
+        if here.code is not None:
+            return done(here)  # a redirectless flow may hand the code out with its completion
+        try:
+            code = await step.services.sign_on.resume(here.flow_id, here.cookies)
+        except MissingError as error:
+            raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
+        if code is None:
+            return Outcome(FLOW_EXPIRED, here)
+        return done(evolve(here, code=code))
+
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+        return Outcome(FLOW_EXPIRED, step.context)
+
+
+async def _read_flow(step: TokenStep) -> Flow:
+    try:
+        return await step.services.sign_on.read(step.context.flow_id, step.context.cookies)
+    except MissingError as error:
+        raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
+
+
+def _asks_for(status: str | None) -> PermanentError:
+    return PermanentError(
+        f"the environment's sign-on policy asks for {status}, which this workflow does not do; give the environment a default "
+        "policy with username and password only",
+        code=status,
+    )
+
+
+def _challenge(verifier: Secret) -> str:
+    digest = hashlib.sha256(verifier.reveal().encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

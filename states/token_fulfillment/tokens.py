@@ -1,0 +1,149 @@
+"""Steps 14 and 15: the code becomes a token, and the token is shown to carry the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from attrs import evolve
+
+from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
+from states.pingone.answers import RefusedGrantError
+from states.pingone.assertion import Assertion, sign
+from states.pingone.tokens import ExpiredTokenError
+from states.token_fulfillment import names
+from states.token_fulfillment.context import TokenContext, Verified
+from states.token_fulfillment.settings import CUSTOM_CLAIM
+from states.token_fulfillment.steps import SIGN_ON, TOKEN_CHECK, TokenState, TokenStep, settings_of
+
+
+class ExchangeToken(TokenState):
+    """Exchange the code for an access token, with the assertion that fulfils it.
+
+    Effect: the code is spent, and a token exists that expires by itself. A code works once: if the answer is
+    lost, the sign-on is begun again.
+    Call: ``POST /{env}/as/token``. Source: workflow page "Get the access token"; RFC 7523.
+    """
+
+    outcomes = frozenset({"done", "code_expired", "code_spent"})
+    transitions = {
+        "done": "introspect_token",
+        "code_expired": Back("authorize", at_most=5),
+        "code_spent": Back("authorize", at_most=5),
+    }
+    rate_group = SIGN_ON
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        here = step.context
+        assertion = _assertion(step)
+        assert here.code is not None
+        try:
+            token = await step.services.tokens.exchange(
+                here.code,
+                assertion,
+                scope=names.scope(step.instance_id),
+                redirect_uri=settings_of(step).redirect_uri,
+                verifier=here.verifier,
+            )
+        except RefusedGrantError as error:
+            raise ExpiredError(error.message, outcome="code_expired") from error
+        return done(
+            evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims)
+        )
+
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+        return Outcome("code_spent", step.context)
+
+
+class IntrospectToken(TokenState):
+    """Prove that a claim of the assertion is in the token.
+
+    The proof is the token itself, verified against the JWKS: signature, issuer, audience, expiry, scope, and the
+    claim with the value that was sent. The introspection has to say *active*; the vendor's pages disagree on
+    whether it shows custom claims, so what it shows is reported beside the proof.
+
+    Effect: none.
+    Call: ``POST /{env}/as/introspect``. Source: workflow page "Token introspection"; RFC 7662, RFC 7519.
+    """
+
+    outcomes = frozenset({"done", "token_expired", "again"})
+    transitions = {
+        "done": "completed",
+        "token_expired": Back("authorize", at_most=3),
+        # Bounded by the instance's own count of sign-ons; this is the bound of that.
+        "again": Back("authorize", at_most=10_000_000),
+    }
+    rate_group = TOKEN_CHECK
+    repeat = Repeat.FREELY
+
+    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+        token = step.context.access_token
+        assert token is not None
+        answer = await step.services.tokens.introspect(token, _assertion(step))
+        try:
+            header, claims = await step.services.tokens.verify(token, audience=names.audience(step.instance_id))
+        except ExpiredTokenError as error:
+            raise ExpiredError(error.message, outcome="token_expired") from error
+        verified = _verified(step, header, claims, answer)
+        left = step.context.sign_ons_left - 1
+        return Outcome("again" if left > 0 else "done", evolve(step.context, verified=verified, sign_ons_left=left))
+
+
+def _assertion(step: TokenStep) -> Assertion:
+    here, settings = step.context, settings_of(step)
+    return sign(
+        client_id=here.application_id,
+        audience=step.services.tokens.issuer,
+        claims={CUSTOM_CLAIM: here.value},
+        now=step.clock.now(),
+        secret=here.application_secret,
+        algorithm=settings.algorithm,
+        private_key=here.private_key,
+        kid=names.key_id(step.instance_id),
+    )
+
+
+def _verified(
+    step: TokenStep, header: Mapping[str, Any], claims: Mapping[str, Any], introspection: Mapping[str, Any]
+) -> Verified:
+    settings, scope, audience = settings_of(step), names.scope(step.instance_id), names.audience(step.instance_id)
+    if introspection.get("active") is not True:
+        raise PermanentError("introspection says that the token is not active, though it verifies", code="inactive")
+    for where, answer in (("the token", claims), ("the introspection", introspection)):
+        if scope not in str(answer.get("scope", "")).split():
+            raise PermanentError(f"{where} has scope {answer.get('scope')!r}, without {scope}", code="scope")
+    if audience not in _as_list(introspection.get("aud", audience)):
+        raise PermanentError(f"the introspection names the audience {introspection.get('aud')!r}, not {audience}", code="audience")
+    expected = settings.expression.expected(step.context.sent_header, step.context.sent_claims, settings.auth_method)
+    found = claims.get(settings.claim)
+    if not _same(found, expected):
+        what = "is not in the access token" if found is None else f"is {found!r} in the access token"
+        raise PermanentError(f"the claim {settings.claim} {what}; the assertion makes it {expected!r}", code="claim")
+    return Verified(
+        claim=settings.claim,
+        sent=expected,
+        found=found,
+        key_id=str(header.get("kid")),
+        algorithm=str(header.get("alg")),
+        audience=audience,
+        scope=scope,
+        expires_at=float(claims["exp"]),
+        in_introspection=_same(introspection.get(settings.claim), expected),
+    )
+
+
+def _same(found: Any, expected: Any) -> bool:
+    """Equal, or the JSON text of it: how a map is rendered inside a token is not documented."""
+    if found == expected:
+        return True
+    if isinstance(found, str) and not isinstance(expected, str):
+        try:
+            return bool(orjson.loads(found) == expected)
+        except orjson.JSONDecodeError:
+            return False
+    return False
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
