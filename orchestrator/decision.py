@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 import attrs
 
-from orchestrator.errors import AmbiguousError, ExpiredError, StepError, TransientError, UndeclaredOutcomeError
+from orchestrator.errors import AmbiguousError, ExpiredError, PermanentError, StepError, TransientError, UndeclaredOutcomeError
 from orchestrator.instance import Failure, Instance
 from orchestrator.state import C, Look, Outcome, Repeat, State
 from orchestrator.workflow import Workflow
@@ -157,7 +157,7 @@ def _check_outcome(
     if back and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
         times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
         return Failed(
-            StepError(f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound")
+            PermanentError(f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound")
         )
     return outcome
 

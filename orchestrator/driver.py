@@ -165,7 +165,7 @@ class Driver(Generic[C, S]):
                 await self._save(then, self._event(EventKind.ROLLING_BACK, here.position, error=failure.message, **told))
             case Keep(failure):
                 then = moves.keep(drive.workflow, here, failure, now)
-                await self._save(then, self._event(EventKind.RETRY, here.position, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.FAILED, here.position, error=failure.message, **told))
 
     async def _call(self, state: State[C, S]) -> tuple[str, Any, float]:
         """The handler that the state of doubt asks for: its name, its answer, and how long it took."""

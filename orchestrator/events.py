@@ -28,6 +28,8 @@ class EventKind(StrEnum):
     ROLLING_BACK = "rolling_back"
     UNDONE = "undone"
     LEFT_OVER = "left_over"
+    FAILED = "failed"
+    """An attempt failed for good, and the instance is kept as it is."""
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     ENDED = "ended"

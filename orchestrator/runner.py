@@ -43,6 +43,8 @@ from orchestrator.workflow import Opening, Workflow
 
 PAGE = 500
 """Checkpoints that are read from the store at once."""
+UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
+"""Statuses of instances that may have left something."""
 END_LIMIT_S = 20.0
 """How long an ending run may take to store its status and give up its lease."""
 
@@ -73,8 +75,10 @@ class RunResult:
     status: RunStatus
     counts: Mapping[Status, int]
     """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
-    interrupted: bool
-    """The run was asked to stop before it was finished."""
+    @property
+    def interrupted(self) -> bool:
+        """Whether it stopped before it was finished."""
+        return self.status is not RunStatus.FINISHED
 
     def of(self, *statuses: Status) -> int:
         """How many instances have one of these statuses."""
@@ -155,7 +159,7 @@ async def start(
 
     Args:
         settings: An instance of ``workflow.settings``.
-        rates: Rate group → attempts per second; a group that is not named is not limited.
+        rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -176,7 +180,7 @@ async def start(
         settings={"workflow": sealed},
         on_failure=OnFailure(on_failure),
         on_success=OnSuccess(on_success),
-        rates=dict(rates or {}),
+        rates=dict(workflow.rates(settings) if rates is None else rates),
         key_id=vault.key_id,
         created_at=now,
         updated_at=now,
@@ -257,6 +261,36 @@ async def load_instance(
     return await _Reader(workflow, store, vault).decode(rows[0])
 
 
+async def stored_instances(
+    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, statuses: Iterable[Status] | None = None
+) -> AsyncIterator[Instance[C]]:
+    """The instances of a run in order, read in pages; raises as :func:`resume` does."""
+    reader: _Reader[C] = _Reader(workflow, store, vault)
+    async for instance in reader.instances(run_id, statuses):
+        yield instance
+
+
+async def result_of(store: Store, record: RunRecord, *, cleaning: bool = False) -> RunResult:
+    """Where a run stands, from its stored instances.
+
+    Args:
+        cleaning: Instances that were not admitted are no work left.
+    """
+    counts: dict[Status, int] = {}
+    for (status, _), number in (await store.counts(record.id)).items():
+        counts[status] = counts.get(status, 0) + number
+    pending = record.scenario.instances - sum(counts.values())
+    if pending:
+        counts[Status.PENDING] = pending
+    work = RESUMABLE - {Status.PENDING} if cleaning else RESUMABLE
+    unfinished = any(counts.get(status) for status in work)
+    return RunResult(
+        run_id=record.id,
+        status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
+        counts=counts,
+    )
+
+
 class _Reader(Generic[C]):
     """Decodes checkpoints, with the definitions that they name read once."""
 
@@ -270,6 +304,13 @@ class _Reader(Generic[C]):
         if definition not in self._definitions:
             self._definitions[definition] = await self._store.fingerprints(definition)
         return self.codec.decode(row, self._definitions)
+
+    async def instances(self, run_id: str, statuses: Iterable[Status] | None) -> AsyncIterator[Instance[C]]:
+        wanted, last = frozenset(statuses or Status), -1
+        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
+            for row in rows:
+                yield await self.decode(row)
+            last = rows[-1].number
 
 
 def _vault(options: Options) -> Vault:
@@ -426,20 +467,7 @@ class _Runner(Generic[C, S]):
                 self._fail(error)
 
     async def _sum_up(self) -> RunResult:
-        counts: dict[Status, int] = {}
-        for (status, _), number in (await self._store.counts(self.record.id)).items():
-            counts[status] = counts.get(status, 0) + number
-        pending = self._shard.count - sum(counts.values())
-        if pending:
-            counts[Status.PENDING] = pending
-        open_ = RESUMABLE - {Status.PENDING} if self._mode is _Mode.CLEAN_UP else RESUMABLE
-        unfinished = any(counts.get(status) for status in open_)
-        return RunResult(
-            run_id=self.record.id,
-            status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
-            counts=counts,
-            interrupted=unfinished,
-        )
+        return await result_of(self._store, self.record, cleaning=self._mode is _Mode.CLEAN_UP)
 
     async def _renewing(self, services: S) -> None:
         async with anyio.create_task_group() as tasks:
@@ -507,14 +535,14 @@ class _Runner(Generic[C, S]):
     async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do, in order; each item stores the first checkpoint and answers with the driver."""
         if self._mode is _Mode.CLEAN_UP:
-            async for instance in self._stored(frozenset(Status) - {Status.ROLLED_BACK}):
+            async for instance in self._reader.instances(self.record.id, UNDOABLE):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
             return
         admitted: set[int] = set()
         if self._mode is _Mode.RESUME:
             admitted = await self._store.numbers(self.record.id)
-            async for instance in self._stored(RESUMABLE):
+            async for instance in self._reader.instances(self.record.id, RESUMABLE):
                 yield partial(self._take_up, drive, instance)
         for number in range(self._shard.first, self._shard.first + self._shard.count):
             if number not in admitted:
@@ -539,19 +567,11 @@ class _Runner(Generic[C, S]):
             await driver.roll_back()
         return driver
 
-    async def _stored(self, statuses: Iterable[Status]) -> AsyncIterator[Instance[C]]:
-        last = -1
-        wanted = frozenset(statuses)
-        while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
-            for row in rows:
-                yield await self._reader.decode(row)
-            last = rows[-1].number
-
     async def _check_definition(self) -> None:
         """Refuse before anything is sent, naming every instance that cannot go on."""
         touched: list[str] = []
         changes: tuple[str, ...] = ()
-        wanted = RESUMABLE if self._mode is _Mode.RESUME else frozenset(Status) - {Status.ROLLED_BACK}
+        wanted = RESUMABLE if self._mode is _Mode.RESUME else UNDOABLE
         last = -1
         while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
             for row in rows:

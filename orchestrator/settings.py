@@ -111,7 +111,7 @@ def resolve(
         raw, source = _find(s, flags, environ, table, file)
         sources[name] = source
         if source != "default":
-            values[name] = _convert(s, raw, source)
+            values[name] = convert(s, raw, source)
     try:
         return Resolved(cls(**values), sources)
     except (ValueError, TypeError) as error:
@@ -152,7 +152,8 @@ def _find(
     return None, "default"
 
 
-def _convert(s: Setting, raw: Any, source: str) -> Any:
+def convert(s: Setting, raw: Any, source: str) -> Any:
+    """A raw value as the setting's type; that of a secret's flag is the path of a file. Raises ``SettingError``."""
     name = s.name.replace("_", "-")
     try:
         if s.secret:

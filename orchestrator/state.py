@@ -149,7 +149,11 @@ class State(ABC, Generic[C, S]):
         times: what is not there, or never was, is success."""
 
     def effect(self, step: Step[C, S]) -> Effect | None:
-        """What ``rollback`` would remove, for people; ``None`` for a state that leaves nothing to remove."""
+        """What this state makes outside, for people; ``None`` for nothing that lasts.
+
+        Described from ids and context alone: ``step.services`` is ``None`` here. A state without a ``rollback``
+        of its own may have an effect that goes away with another one's.
+        """
         return None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic
@@ -49,6 +49,10 @@ class Proof:
     """Label → value, in the order to print; no secrets."""
 
 
+def _no_rates(settings: object) -> Mapping[str, float]:
+    return {}
+
+
 def _no_settings() -> None:
     return None
 
@@ -78,6 +82,11 @@ class Workflow(Generic[C, S]):
     settings: type[Any] | Callable[[], None] = _no_settings
     """A frozen attrs class whose fields the command line turns into flags, variables and keys."""
     prove: Callable[[C], Proof] | None = None
+    """What a completed instance has shown."""
+    check: Callable[[S], Awaitable[Mapping[str, str]]] | None = None
+    """Asks the other side whether it answers, changing nothing: label → fact (the command ``doctor``)."""
+    rates: Callable[[Any], Mapping[str, float]] = _no_rates
+    """Settings → rate group → attempts per second, where the user says nothing."""
     migrations: Mapping[int, Migration] = attrs.field(factory=dict)
     """Version *from* which → a function that turns a stored instance (JSON data) into one of the next version."""
     summary: str = ""

@@ -78,6 +78,9 @@ class CreateScope(TokenState):
         id = await adopted_id(step, lambda: self._find(step))
         return id if isinstance(id, Look) else done(evolve(step.context, scope_id=id))
 
+    def effect(self, step: TokenStep) -> Effect:
+        return Effect(kind="scope", name=names.scope(step.instance_id), id=step.context.scope_id or None)
+
     async def _find(self, step: TokenStep) -> Found | None:
         name = names.scope(step.instance_id)
         return await step.services.management.find("scopes", _path(step), "scopes", lambda row: row.get("name") == name)
@@ -107,6 +110,10 @@ class MapAttribute(TokenState):
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
         id = await adopted_id(step, lambda: self._find(step))
         return id if isinstance(id, Look) else done(evolve(step.context, attribute_id=id))
+
+    def effect(self, step: TokenStep) -> Effect:
+        name = f"mapping of {names.resource(step.instance_id)}"
+        return Effect(kind="attribute", name=name, id=step.context.attribute_id or None)
 
     def _path(self, step: TokenStep) -> str:
         return f"resources/{step.context.resource_id}/attributes"

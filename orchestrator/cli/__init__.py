@@ -1,0 +1,111 @@
+"""The command line: which commands there are, and what an error becomes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+from cyclopts import App, CycloptsError
+
+from orchestrator.cli import checking, driving, looking
+from orchestrator.cli.display import stderr
+from orchestrator.cli.parameters import CONFIG_FLAG, JSON_FLAG, EngineSettings, Renewable, RunSettings, argument, flag, with_settings
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import Observer
+from orchestrator.exit_codes import ExitCode
+from orchestrator.registry import commands, find_workflow, workflow_names
+from orchestrator.settings import APP
+from orchestrator.workflow import Workflow
+
+HELP = """Run API workflows as durable state machines: nothing lost, repeated or left behind.
+
+Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage,
+configuration, store, key, another process); 3 leftovers remain; 130 interrupted, resumable.
+"""
+
+
+def entry() -> None:
+    """The program ``orchestrator``."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
+    """Run one command and answer with its exit code; every expected failure is one line on stderr.
+
+    Args:
+        observers: Told of every event, beside the display.
+    """
+    try:
+        app = build_app(argv, observers)
+        result = app(list(argv), exit_on_error=False, print_error=False, result_action="return_value")
+        return int(result or 0)
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()) + " (see --help)")
+    except OrchestratorError as error:
+        return _fail("; ".join([str(error), *getattr(error, "__notes__", ())]))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing can be told any more.
+        sys.stderr.close()
+        return ExitCode.FAILED
+
+
+def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
+    """The application. The flags of ``run`` and its like are those of the workflow that ``argv`` names."""
+    app = App(name=APP, help=HELP, version=_version(), version_flags=["--version"])
+    workflow = _meant_workflow(argv)
+    own = workflow.settings if workflow else None
+    engine = {"json": (JSON_FLAG, False), "config": (CONFIG_FLAG, None)}
+    which = {"workflow": (argument("Which workflow; needed if several are installed."), None)}
+    run = {"run": (argument("Id of the run."), None)}
+
+    def add(name: str, command: Callable[..., Any], *classes: Any, leading: dict[str, Any]) -> None:
+        bound = partial(_run_async, command, observers)
+        bound.__doc__ = command.__doc__
+        app.command(with_settings(bound, *classes, leading=leading), name=name)
+
+    add("run", driving.run, RunSettings, EngineSettings, own, leading=which | engine)
+    add("resume", driving.resume, EngineSettings, Renewable(own), leading=run | engine)
+    add("list", looking.list_runs, EngineSettings, leading=engine)
+    what = {"what": (argument("Id of a run, or of an instance."), None)}
+    add("show", looking.show, EngineSettings, leading=what | engine)
+    add("cleanup", driving.cleanup, EngineSettings, Renewable(own), leading=run | engine)
+    output = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
+    add("graph", checking.graph, leading=which | output)
+    add("doctor", checking.doctor, EngineSettings, own, leading=which | engine)
+    for name, command in commands().items():
+        app.command(command, name=name)
+    return app
+
+
+def _run_async(command: Callable[..., Any], observers: Sequence[Observer], **arguments: Any) -> int:
+    options = {"use_uvloop": find_spec("uvloop") is not None}
+    return int(anyio.run(partial(command, observers, **arguments), backend_options=options))
+
+
+def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
+    """The workflow whose settings become flags: the one that is named, else the only one."""
+    names = workflow_names()
+    named = [word for word in argv[1:2] if word in names]
+    if named or len(names) == 1:
+        return find_workflow(named[0] if named else names[0])
+    return None
+
+
+def _version() -> str:
+    try:
+        return version("token-fulfillment-orchestrator")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _fail(message: str) -> int:
+    stderr().print(f"orchestrator: {message}", markup=False)
+    return ExitCode.USAGE

@@ -1,0 +1,128 @@
+"""The commands about definition and set-up: graph and doctor."""
+
+from __future__ import annotations
+
+import sqlite3
+import ssl
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.display import stdout
+from orchestrator.cli.driving import default_workflow
+from orchestrator.cli.parameters import Resolver
+from orchestrator.clock import SystemClock
+from orchestrator.diagram import FORMATS, mermaid, picture
+from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.events import Observer
+from orchestrator.exit_codes import ExitCode
+from orchestrator.registry import find_workflow, workflow_names
+from orchestrator.report import json as json_report
+from orchestrator.secret import Secret
+from orchestrator.stores import open_store
+from orchestrator.workflow import Opening, Workflow
+
+
+async def graph(observers: Sequence[Observer], *, workflow: str | None = None, output: Path | None = None) -> int:
+    """Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.
+
+    Examples
+    --------
+    `orchestrator graph`
+
+    `orchestrator graph token-fulfillment --output machine.svg` -- SVG or PNG, by the name of the file
+    """
+    found = find_workflow(workflow or default_workflow())
+    if output is None:
+        stdout().print(mermaid(found), end="", markup=False)
+        return ExitCode.SUCCESS
+    form = output.suffix.lstrip(".").lower()
+    if form in ("mmd", "mermaid"):
+        data = mermaid(found).encode()
+    elif form in FORMATS:
+        data = picture(found, form)
+    else:
+        raise ConfigurationError(f"output: {output} ends with none of .mmd, {', '.join('.' + f for f in FORMATS)}")
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise ConfigurationError(f"output: {output} cannot be written: {error.strerror}") from error
+    stdout().print(f"{output} written", markup=False)
+    return ExitCode.SUCCESS
+
+
+async def doctor(
+    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Check configuration, store, key, and that the tenant answers; changes nothing there.
+
+    Exit code 2 if anything is wrong; each line says what to do about it.
+
+    Examples
+    --------
+    `orchestrator doctor`
+
+    `PINGONE_REGION_CODE=EU orchestrator doctor --json`
+    """
+    found = find_workflow(workflow or default_workflow())
+    resolver = Resolver(flags, config)
+    lines = [line async for line in _checks(found, resolver)]
+    failed = [line for line in lines if not line[1]]
+    if json:
+        data = {"ok": not failed, "checks": [{"what": what, "ok": ok, "fact": fact} for what, ok, fact in lines]}
+        stdout().print(json_report.dumps(data), markup=False)
+    else:
+        for what, ok, fact in lines:
+            stdout().print(f"{'ok   ' if ok else 'WRONG'} {what:<16} {fact}", markup=False)
+    return ExitCode.USAGE if failed else ExitCode.SUCCESS
+
+
+async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIterator[tuple[str, bool, str]]:
+    yield "python", True, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}"
+    yield "workflow", True, f"{workflow.name} version {workflow.version}, {len(workflow.states)} states"
+    settings = None
+    try:
+        resolver.check_tables("orchestrator", "run", *workflow_names())
+        resolver.run()
+        resolved = resolver.workflow(workflow)
+        settings = resolved.value
+        given = {name: source for name, source in resolved.sources.items() if source != "default"}
+        shown = [f"{name.replace('_', '-')}={_shown(getattr(settings, name))} ({source})" for name, source in given.items()]
+        yield "settings", True, ", ".join(shown) or "all defaults"
+    except OrchestratorError as error:
+        yield "settings", False, str(error)
+    try:
+        vault = resolver.vault()
+        yield "key", True, f"{vault.key_id} from {vault.source}"
+    except OrchestratorError as error:
+        yield "key", False, str(error)
+        return
+    try:
+        async with open_store(resolver.engine().value.url) as store:
+            runs = await store.runs()
+            yield "store", True, f"{store.where}, {len(runs)} runs"
+    except OrchestratorError as error:
+        yield "store", False, str(error)
+    if settings is None and isinstance(workflow.settings, type):
+        return
+    opening = Opening(
+        run_id=None,
+        guard=lambda: None,
+        directory=None,
+        seal=lambda data: data,
+        unseal=lambda data: data,
+        concurrency=1,
+        clock=SystemClock(),
+    )
+    try:
+        async with workflow.open_services(settings, opening) as services:
+            facts = await workflow.check(services) if workflow.check else {"services": "open"}
+            for what, fact in facts.items():
+                yield what, True, fact
+    except OrchestratorError as error:
+        yield "services", False, str(error)
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, Secret) else str(getattr(value, "value", value))

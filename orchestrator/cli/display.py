@@ -1,0 +1,202 @@
+"""What a person sees while a run goes on: a table that keeps up in a terminal, plain lines without one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.events import Event, EventKind
+from orchestrator.machine import ROLLING_BACK
+from orchestrator.workflow import Workflow
+
+LINE_EVERY_S = 2.0
+
+
+def stdout() -> Console:
+    """For results."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def stderr() -> Console:
+    """For what is said beside them."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+class Display(Protocol):
+    """Observes a run, between ``with``."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __call__(self, event: Event) -> None: ...
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+
+
+class Silent:
+    """For ``--json``: what has to be said goes to stderr."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        stderr().print(text, markup=False)
+
+
+def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
+    """An event as one line; ``None`` for those that say nothing to a person."""
+    took = f"{event.duration_s * 1000:7.1f} ms" if event.duration_s is not None else " " * 10
+    order = workflow.order(event.state)
+    place = f"{order:>3}  {event.state:<24}" if order <= len(workflow.states) else f"     {event.state:<24}"
+    match event.kind:
+        case EventKind.MOVED:
+            outcome = event.outcome if event.handler == "run" else f"{event.outcome} (recovered)"
+            arrow = f"  → {event.target}" if event.outcome != "done" else ""
+            return f"{place} {took}  {outcome}{arrow}"
+        case EventKind.RETRY:
+            return f"{place} {took}  attempt {event.attempt} failed: {event.error}"
+        case EventKind.ABSENT:
+            return f"{place} {took}  looked: its effect is not there"
+        case EventKind.ROLLING_BACK:
+            return f"{place} {took}  " + (f"failed: {event.error}" if event.error else "tearing down")
+        case EventKind.UNDONE:
+            return f"     {event.state:<24} {took}  rolled back"
+        case EventKind.LEFT_OVER:
+            return f"     {event.state:<24} {took}  left over: {event.error}"
+        case EventKind.SUSPENDED | EventKind.RESUMED | EventKind.FAILED:
+            return f"{place} {took}  {event.kind.value}" + (f": {event.error}" if event.error else "")
+        case _:
+            return None
+
+
+class Plain:
+    """Lines: one for each event of a single instance, a count every few seconds for many."""
+
+    def __init__(self, workflow: Workflow[Any, Any], total: int) -> None:
+        self._workflow = workflow
+        self._total = total
+        self._console = stdout()
+        self._ended: Counter[str] = Counter()
+        self._started = 0
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def __call__(self, event: Event) -> None:
+        if self._total == 1:
+            line = describe(event, self._workflow)
+            if line is not None:
+                self.say(line)
+            return
+        if event.kind is EventKind.STARTED:
+            self._started += 1
+        elif event.kind is EventKind.ENDED:
+            self._ended[str(event.outcome)] += 1
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_S:
+            self._last = now
+            ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items())) or "none ended"
+            self.say(f"{self._started} started, {ended}, of {self._total}")
+
+
+class LiveTable:
+    """A row for each state, kept up in place."""
+
+    def __init__(self, workflow: Workflow[Any, Any], total: int, title: str) -> None:
+        self._workflow = workflow
+        self._total = total
+        self._title = title
+        self._here: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._undone: Counter[str] = Counter()
+        self._took: dict[str, float] = {}
+        self._ended: Counter[str] = Counter()
+        self._place: dict[int, str] = {}
+        self._note = ""
+        self._live = Live(
+            get_renderable=self._table, console=Console(highlight=False), refresh_per_second=8, vertical_overflow="visible"
+        )
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._live.console.print(text, markup=False)
+
+    def __call__(self, event: Event) -> None:
+        match event.kind:
+            case EventKind.STARTED | EventKind.RESUMED:
+                self._move(event.number, event.state)
+            case EventKind.MOVED:
+                self._done[event.state] += 1
+                self._move(event.number, event.target)
+            case EventKind.RETRY:
+                self._retries[event.state] += 1
+                self._note = f"{event.state}: {event.error}"
+            case EventKind.ROLLING_BACK:
+                self._move(event.number, ROLLING_BACK)
+                self._note = f"{event.state}: {event.error}" if event.error else self._note
+            case EventKind.UNDONE:
+                self._undone[event.state] += 1
+            case EventKind.ENDED:
+                self._move(event.number, None)
+                self._ended[str(event.outcome)] += 1
+            case _:
+                pass
+        if event.duration_s is not None:
+            self._took[event.state] = event.duration_s
+
+    def _move(self, number: int, place: str | None) -> None:
+        before = self._place.pop(number, None)
+        if before is not None:
+            self._here[before] -= 1
+        if place is not None:
+            self._place[number] = place
+            self._here[place] += 1
+
+    def _table(self) -> Table:
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items()))
+        caption = f"{sum(self._ended.values())} of {self._total} ended{f': {ended}' if ended else ''}"
+        table = Table(title=self._title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)
+        table.add_column("", justify="right", style="dim")
+        table.add_column("state", no_wrap=True)
+        for name in ("here", "done", "retries", "rolled back", "last ms"):
+            table.add_column(name, justify="right")
+        for number, state in enumerate(self._workflow.states, start=1):
+            here, done = self._here[state.name], self._done[state.name]
+            style = "bold yellow" if here else "green" if done else "dim"
+            took = f"{self._took[state.name] * 1000:.1f}" if state.name in self._took else ""
+            numbers = (here, done, self._retries[state.name], self._undone[state.name])
+            table.add_row(str(number), Text(state.name, style), *(str(n) if n else "" for n in numbers), took)
+        if self._here[ROLLING_BACK] or self._undone:
+            table.add_row("", Text(ROLLING_BACK, "yellow"), str(self._here[ROLLING_BACK] or ""), "", "", "", "")
+        if self._note:
+            table.caption = f"{caption}\n{self._note[:200]}"
+        return table

@@ -1,0 +1,258 @@
+"""The commands that drive a run: run, resume, cleanup."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from orchestrator import runner
+from orchestrator.cli.display import Display, LiveTable, Plain, Silent, stdout
+from orchestrator.cli.parameters import Resolver
+from orchestrator.errors import ConfigurationError, StoreError
+from orchestrator.events import Observer
+from orchestrator.exit_codes import ExitCode
+from orchestrator.interrupt import watch_signals
+from orchestrator.registry import find_workflow, workflow_names
+from orchestrator.report import json as json_report
+from orchestrator.report import text
+from orchestrator.report.summary import summarise
+from orchestrator.run import RunRecord, RunStatus, parse_id
+from orchestrator.runner import Options, Run
+from orchestrator.scenario import Scenario
+from orchestrator.stores import open_store
+from orchestrator.stores.base import Store
+from orchestrator.workflow import Workflow
+
+
+def default_workflow() -> str:
+    """The workflow that is meant when none is named: the only one there is.
+
+    Raises:
+        ConfigurationError: There are several, or none.
+    """
+    names = workflow_names()
+    if len(names) != 1:
+        raise ConfigurationError(f"name a workflow: {', '.join(names) or 'none is installed'}")
+    return names[0]
+
+
+async def run(
+    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.
+
+    Flags win over environment variables, those over the TOML file. The run is stored with all its settings:
+    whatever interrupts it, `orchestrator resume` goes on.
+
+    Examples
+    --------
+    `orchestrator run` -- once, on the sandbox
+
+    `orchestrator run --instances 100 --concurrency 20 --on-success teardown`
+
+    `PINGONE_CLIENT_ID=… PINGONE_CLIENT_SECRET=… PINGONE_ENVIRONMENT_ID=… orchestrator run --region EU`
+    """
+    found = find_workflow(workflow or default_workflow())
+    resolver = Resolver(flags, config)
+    engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
+    resolver.check_tables("orchestrator", "run", *workflow_names())
+    scenario = Scenario(instances=wanted.instances, concurrency=wanted.concurrency)
+    rates = wanted.rate_map()
+    vault = resolver.vault()
+    display = _display(found, scenario.instances, json, found.name)
+    async with open_store(engine.url) as store:
+        options = _options(resolver, engine, vault, (display, *observers))
+        opened = runner.start(
+            found,
+            settings,
+            store=store,
+            instances=scenario.instances,
+            concurrency=scenario.concurrency,
+            on_failure=wanted.on_failure,
+            on_success=wanted.on_success,
+            rates=rates,
+            options=options,
+        )
+        return await _drive(opened, found, store, options, display, as_json=json)
+
+
+async def resume(
+    observers: Sequence[Observer], *, run: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Go on with an interrupted run: what was in flight first, then what was not started yet.
+
+    Without RUN, the newest run that is not finished. Nothing is created twice: a step whose answer was lost is
+    looked for before it is repeated. Needs no settings: the run has them.
+
+    Examples
+    --------
+    `orchestrator resume`
+
+    `orchestrator resume 261123-k7m3qp`
+
+    `orchestrator resume 261123-k7m3qp --client-secret-file new-secret` -- the worker's secret was changed meanwhile
+    """
+    return await _again(runner.resume, observers, run, json, config, flags, cleaning=False)
+
+
+async def cleanup(
+    observers: Sequence[Observer], *, run: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Remove everything that a run has made, whatever its state: completed, failed, interrupted, with leftovers.
+
+    Without RUN, the newest run. Instances that were not started stay so. What cannot be removed is listed, and
+    the exit code is 3.
+
+    Examples
+    --------
+    `orchestrator cleanup`
+
+    `orchestrator cleanup 261123-k7m3qp`
+    """
+    return await _again(runner.cleanup, observers, run, json, config, flags, cleaning=True)
+
+
+async def _again(
+    how: Any, observers: Sequence[Observer], run: str | None, as_json: bool, config: Path | None, flags: Any, *, cleaning: bool
+) -> int:
+    resolver = Resolver(flags, config)
+    engine = resolver.engine().value
+    async with open_store(engine.url, create=False) as store:
+        record = await _named_run(store, run, cleaning)
+        if record is None:
+            return _nothing_to_do(as_json)
+        vault = resolver.vault()
+        found = find_workflow(record.workflow)
+        if not cleaning and record.status is RunStatus.FINISHED:
+            return await _already_finished(found, store, vault, record, as_json)
+        display = _display(found, record.scenario.instances, as_json, f"{record.workflow} {record.id}")
+        options = _options(resolver, engine, vault, (display, *observers))
+        opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
+        return await _drive(opened, found, store, options, display, as_json=as_json, cleaning=cleaning)
+
+
+def parse_run(given: str) -> str:
+    """The run that an id names; that of an instance will do. Raises ``ConfigurationError``."""
+    try:
+        return parse_id(given)[0]
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+async def _named_run(store: Store, given: str | None, cleaning: bool) -> RunRecord | None:
+    if given is not None:
+        return await store.run(parse_run(given))
+    runs = await store.runs()
+    return next((record for record in runs if cleaning or record.status is not RunStatus.FINISHED), None)
+
+
+def _nothing_to_do(as_json: bool) -> int:
+    if as_json:
+        stdout().print("null", markup=False)
+    else:
+        stdout().print("There is no run to go on with; `orchestrator list` shows all runs.", markup=False)
+    return ExitCode.SUCCESS
+
+
+async def _already_finished(found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool) -> int:
+    result = await runner.result_of(store, record)
+    summary = await summarise(found, store, vault, record, result)
+    code = summary.exit_code()
+    _print(summary, code, as_json, f"Run {record.id} is finished: there is nothing to go on with.")
+    return code
+
+
+def _options(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Observer]) -> Options:
+    return Options(
+        lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers
+    )
+
+
+def _display(workflow: Workflow[Any, Any], total: int, as_json: bool, title: str) -> Display:
+    if as_json:
+        return Silent()
+    if sys.stdout.isatty():
+        return LiveTable(workflow, total, title)
+    return Plain(workflow, total)
+
+
+class _Control:
+    """What signals do: before the run is there they end the program, then they drain, then they cancel."""
+
+    def __init__(self, display: Display, grace_s: float) -> None:
+        self.run: Run[Any] | None = None
+        self.scope = anyio.CancelScope()
+        self.signalled = False
+        self._display = display
+        self._grace_s = grace_s
+
+    def drain(self, name: str) -> None:
+        self.signalled = True
+        if self.run is None:
+            self.scope.cancel()
+            return
+        self._display.say(f"{name}: finishing attempts in flight (up to {self._grace_s:g} s); once more to stop at once")
+        self.run.stop()
+
+    def cancel(self, name: str) -> None:
+        self._display.say(f"{name}: stopping at once")
+        if self.run is None:
+            self.scope.cancel()
+        else:
+            self.run.cancel()
+
+
+async def _drive(
+    opened: AbstractAsyncContextManager[Run[Any]],
+    workflow: Workflow[Any, Any],
+    store: Store,
+    options: Options,
+    display: Display,
+    *,
+    as_json: bool,
+    cleaning: bool = False,
+) -> int:
+    control = _Control(display, options.grace_s)
+    failure: Exception | None = None
+    result = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(watch_signals, control.drain, control.cancel))
+        with control.scope:
+            try:
+                async with opened as run:
+                    control.run = run
+                    with display:
+                        display.say(f"run {run.id}")
+                        result = await run.wait()
+            except Exception as error:  # noqa: BLE001  # told bare below, not as the group that the task group makes of it
+                failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        if isinstance(failure, StoreError) and control.run is not None:
+            failure.add_note(f"the run is resumable: orchestrator resume {control.run.id}")
+        raise failure
+    if result is None:
+        display.say("interrupted before anything was started")
+        return ExitCode.INTERRUPTED
+    assert options.vault is not None
+    record = await store.run(result.run_id)
+    summary = await summarise(workflow, store, options.vault, record, result)
+    code = summary.exit_code(cleaning=cleaning)
+    _print(summary, code, as_json)
+    return code
+
+
+def _print(summary: Any, code: int, as_json: bool, heading: str = "") -> None:
+    console = stdout()
+    if as_json:
+        console.print(json_report.dumps(json_report.document(summary, code)), markup=False)
+        return
+    console.print(heading, markup=False)
+    for line in text.lines(summary):
+        console.print(line, markup=False)

@@ -1,0 +1,287 @@
+"""The commands that only look: list and show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.table import Table
+
+from orchestrator.checkpoint import make_converter
+from orchestrator.cli.display import describe, stdout
+from orchestrator.cli.parameters import Resolver
+from orchestrator.clock import SystemClock
+from orchestrator.encryption import Vault
+from orchestrator.errors import ConfigurationError, UnknownRunError
+from orchestrator.events import Event, Observer
+from orchestrator.exit_codes import ExitCode
+from orchestrator.instance import RESUMABLE, Instance, Status
+from orchestrator.lease import Owner, is_gone
+from orchestrator.registry import find_workflow
+from orchestrator.report import json as json_report
+from orchestrator.report.summary import effects_of, summarise
+from orchestrator.report.text import lines
+from orchestrator.run import RunRecord, RunStatus, parse_id
+from orchestrator.runner import load_instance, result_of, stored_settings
+from orchestrator.secret import Secret
+from orchestrator.stores import open_store
+from orchestrator.stores.base import Shard, Store
+from orchestrator.workflow import Workflow
+
+RUNS_LISTED = 100
+
+
+async def list_runs(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
+    """List the runs of the store, the newest first. Needs no key.
+
+    Examples
+    --------
+    `orchestrator list`
+
+    `orchestrator list --store /var/lib/orchestrator/runs.db --json`
+    """
+    engine = Resolver(flags, config).engine().value
+    if not _exists(engine.url):
+        stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.", markup=False)
+        return ExitCode.SUCCESS
+    async with open_store(engine.url, create=False) as store:
+        rows = [await _listed(store, record) for record in await store.runs(RUNS_LISTED)]
+    if json:
+        stdout().print(json_report.dumps(rows), markup=False)
+        return ExitCode.SUCCESS
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "workflow", "started", "status", "instances"):
+        table.add_column(name, no_wrap=name != "instances")
+    for row in rows:
+        counts = ", ".join(f"{number} {status}" for status, number in sorted(row["counts"].items()))
+        table.add_row(row["run"], row["workflow"], _when(row["started_at"]), row["standing"], counts)
+    stdout().print(table if rows else "No runs yet.")
+    return ExitCode.SUCCESS
+
+
+async def show(
+    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Show a run, or one instance of it: history, where it stands, what it created, what would happen next and why.
+
+    Without an id, the newest run. An instance is named by the run and its number.
+
+    Examples
+    --------
+    `orchestrator show 261123-k7m3qp`
+
+    `orchestrator show 261123-k7m3qp-0` -- the history of the first instance
+    """
+    resolver = Resolver(flags, config)
+    engine = resolver.engine().value
+    async with open_store(engine.url, create=False) as store:
+        run_id, number = await _named(store, what)
+        record = await store.run(run_id)
+        workflow = find_workflow(record.workflow)
+        vault = resolver.vault()
+        if number is None:
+            return await _show_run(workflow, store, vault, record, json)
+        instance = await load_instance(workflow, store, vault, run_id, number)
+        if instance is None:
+            raise UnknownRunError(f"instance {what}", store.where)
+        shard = (await store.shards(run_id))[0]
+        events = await store.events(run_id, number)
+    data = _instance_data(workflow, record, instance, shard, events)
+    if json:
+        stdout().print(json_report.dumps(data), markup=False)
+    else:
+        _print_instance(workflow, data, events)
+    return ExitCode.SUCCESS
+
+
+async def _named(store: Store, what: str | None) -> tuple[str, int | None]:
+    if what is None:
+        runs = await store.runs(1)
+        if not runs:
+            raise UnknownRunError("a run", store.where)
+        return runs[0].id, None
+    try:
+        return parse_id(what)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _exists(url: str) -> bool:
+    scheme, colon, rest = url.partition(":")
+    return scheme == "memory" or Path(rest if colon else url).expanduser().exists()
+
+
+async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
+    result = await result_of(store, record)
+    shards = await store.shards(record.id)
+    return {
+        "run": record.id,
+        "workflow": record.workflow,
+        "started_at": record.created_at,
+        "status": record.status.value,
+        "standing": _standing(record, shards[0] if shards else None),
+        "counts": {status.value: number for status, number in result.counts.items()},
+    }
+
+
+def _standing(record: RunRecord, shard: Shard | None) -> str:
+    """The status of a run as it is: one whose process died says *running* in the store."""
+    if record.status is not RunStatus.RUNNING:
+        return record.status.value
+    driver = _driver(shard)
+    return f"running ({driver})" if driver else "interrupted (its process is gone)"
+
+
+def _driver(shard: Shard | None) -> str | None:
+    """Who drives a shard now, and until when."""
+    now = SystemClock().now()
+    if shard is None or shard.owner is None or shard.lease_until <= now or is_gone(Owner.loads(shard.owner)):
+        return None
+    return f"{Owner.loads(shard.owner)}, lease until {_when(shard.lease_until)}"
+
+
+async def _show_run(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool) -> int:
+    result = await result_of(store, record)
+    summary = await summarise(workflow, store, vault, record, result)
+    shards = await store.shards(record.id)
+    settings = _shown_settings(workflow, record, vault)
+    places = Counter({place: number for (status, place), number in (await store.counts(record.id)).items()})
+    head = {
+        "status": _standing(record, shards[0]),
+        "started": _when(record.created_at),
+        "workflow": f"{record.workflow} version {record.version}",
+        "scenario": f"{record.scenario.instances} instances, {record.scenario.concurrency} at once",
+        "policies": f"on failure {record.on_failure.value}, on success {record.on_success.value}",
+        "rates": ", ".join(f"{group} {rate:g}/s" for group, rate in record.rates.items()) or "no limits",
+        "settings": ", ".join(f"{name}={value}" for name, value in settings.items()) or "none",
+    }
+    if as_json:
+        data = json_report.document(summary, summary.exit_code()) | {"head": head, "places": dict(places)}
+        stdout().print(json_report.dumps(data), markup=False)
+        return ExitCode.SUCCESS
+    console = stdout()
+    for name, value in head.items():
+        console.print(f"{name:<10} {value}", markup=False)
+    if sum(places.values()) > 1:
+        console.print("\nWhere its instances are")
+        for place, number in sorted(places.items(), key=lambda item: workflow.order(item[0])):
+            console.print(f"  {number:>6}  {place}", markup=False)
+    console.print()
+    for line in lines(summary):
+        console.print(line, markup=False)
+    return ExitCode.SUCCESS
+
+
+def _shown_settings(workflow: Workflow[Any, Any], record: RunRecord, vault: Vault) -> Mapping[str, Any]:
+    settings = stored_settings(workflow, record, vault)
+    if settings is None:
+        return {}
+    shown = {name: getattr(settings, name) for name in attrs.fields_dict(type(settings))}
+    return {name: value for name, value in shown.items() if value is not None and not isinstance(value, Secret)}
+
+
+def _instance_data(
+    workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[Any], shard: Shard, events: Sequence[Event]
+) -> dict[str, Any]:
+    effects = effects_of(workflow, instance)
+    rollback = [
+        effect for name, effect in reversed(effects) if name in workflow.state_named and workflow.state_named[name].can_roll_back
+    ]
+    proved = workflow.prove is not None and instance.status is Status.COMPLETED
+    return {
+        "instance": instance.id,
+        "status": instance.status.value,
+        "position": instance.position,
+        "next": _next(workflow, record, instance),
+        "driver": _driver(shard),
+        "failure": attrs.asdict(instance.failure) if instance.failure else None,
+        "effects": [attrs.asdict(effect) | {"state": state} for state, effect in effects],
+        "rollback_would_remove": [attrs.asdict(effect) for effect in rollback],
+        "leftovers": [attrs.asdict(left) for left in instance.leftovers],
+        "proof": dict(workflow.prove(instance.context).facts) if proved and workflow.prove else {},
+        "backward_transitions": dict(instance.backward),
+        "context": _shown_context(instance.context),
+        "history": [
+            {key: value for key, value in attrs.asdict(event).items() if value is not None and key not in ("run_id", "number")}
+            for event in events
+        ],
+    }
+
+
+def _shown_context(context: Any) -> Any:
+    """The context with stars for its secrets."""
+
+    def mask(value: Any) -> Any:
+        if isinstance(value, Secret):
+            return str(value)
+        if isinstance(value, dict):
+            return {key: mask(inner) for key, inner in value.items()}
+        return [mask(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return mask(make_converter().unstructure(context))
+
+
+def _next(workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[Any]) -> str:
+    """What a driver would do with it now, and why."""
+    if instance.status not in RESUMABLE:
+        more = {
+            Status.COMPLETED: "it has reached its end",
+            Status.ROLLED_BACK: "everything it made was removed",
+            Status.FAILED: "it is kept as it is; `orchestrator cleanup` removes what it made",
+            Status.ROLLBACK_FAILED: "some of what it made is left over; `orchestrator cleanup` tries again",
+        }
+        return f"nothing: {more[instance.status]}"
+    now = SystemClock().now()
+    wait = f" at {_when(instance.not_before)}" if instance.not_before and instance.not_before > now else ""
+    attempt = instance.failures + 1
+    if instance.status is Status.ROLLING_BACK:
+        left = [name for name in reversed(instance.trail) if workflow.state_named[name].can_roll_back]
+        return f"roll back {left[0]} (attempt {attempt}){wait}, then {len(left) - 1} more" if left else "end the rollback"
+    state = workflow.state_named[instance.position]
+    doubt = instance.doubt or instance.status is Status.RUNNING
+    if doubt and state.can_recover:
+        return f"look whether an earlier attempt at {state.name} had its effect{wait}, and repeat it only if not"
+    why = f", because {instance.failure.message}" if instance.failures and instance.failure else ""
+    return f"attempt {attempt} of at most {state.retry.attempts} at {state.name}{wait}{why}"
+
+
+def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], events: Sequence[Event]) -> None:
+    console = stdout()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    say(f"instance   {data['instance']}")
+    say(f"status     {data['status']}, in {data['position']}")
+    say(f"next       {data['next']}")
+    say(f"driver     {data['driver'] or 'none'}")
+    if data["failure"]:
+        failure = data["failure"]
+        say(f"failure    {failure['state']}, attempt {failure['attempt']} ({failure['kind']}): {failure['message']}")
+        for line in (failure["trace"] or "").rstrip().splitlines():
+            say(f"           {line}")
+    say("\nHistory")
+    for event in events:
+        line = describe(event, workflow)
+        if line is not None:
+            say(f"  {datetime.fromtimestamp(event.at, UTC).astimezone():%H:%M:%S.%f}"[:-3] + f" {line}")
+    say("\nWhat it created that exists, or may exist" if data["effects"] else "\nNothing of it exists in the environment.")
+    for effect in data["effects"]:
+        say(f"  {effect['kind']:<12} {effect['name']}  {effect['id'] or '(id never seen)'}")
+    if data["rollback_would_remove"]:
+        say("\nA rollback would remove, in this order")
+        say("  " + ", ".join(effect["kind"] for effect in data["rollback_would_remove"]))
+    for left in data["leftovers"]:
+        say(f"  left over: {left['effect']['kind']} {left['effect']['name']}: {left['error']}")
+    if data["proof"]:
+        say("\nProof")
+        for label, fact in data["proof"].items():
+            say(f"  {label:<16} {fact}")
+
+
+def _when(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

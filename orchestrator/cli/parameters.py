@@ -1,0 +1,211 @@
+"""Settings classes as parameters of commands: flags, help and the way to resolved settings, from the same fields."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+from cyclopts import Group, Parameter
+
+from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.encryption import Vault, find_key
+from orchestrator.errors import SettingError
+from orchestrator.settings import (
+    Resolved,
+    Setting,
+    convert,
+    data_directory,
+    default_key_file,
+    default_store,
+    read_table,
+    resolve,
+    setting,
+    settings_of,
+)
+from orchestrator.workflow import Workflow
+
+CONFIG_FILE = Path("orchestrator.toml")
+"""Read when it is there and no other is named."""
+CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
+
+ENGINE_TABLE = "orchestrator"
+RUN_TABLE = "run"
+
+
+@attrs.frozen(kw_only=True)
+class EngineSettings:
+    """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
+
+    store: str = setting("Where runs are stored: a path, sqlite:PATH or memory:.", default="", env=["ORCHESTRATOR_STORE"])
+    lease: float = setting("Seconds that a run stays ours without renewal.", default=30.0, env=["ORCHESTRATOR_LEASE"])
+    grace: float = setting(
+        "Seconds that attempts in flight may take after the first Ctrl-C.", default=10.0, env=["ORCHESTRATOR_GRACE"]
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.lease <= 0:
+            raise SettingError("lease", f"{self.lease:g} is not more than 0 seconds")
+        if self.grace < 0:
+            raise SettingError("grace", f"{self.grace:g} is less than 0 seconds")
+
+    @property
+    def url(self) -> str:
+        """The store, the default one if none was named."""
+        return self.store or default_store()
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings:
+    """What a run is; the table ``[run]``."""
+
+    instances: int = setting("How many instances.", default=1)
+    concurrency: int = setting("How many at once.", default=1)
+    on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
+    on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
+    rates: str | None = setting("Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits.")
+
+    def rate_map(self) -> dict[str, float] | None:
+        """Rate group → attempts per second; ``None``: the workflow's own. Raises ``SettingError``."""
+        if self.rates is None:
+            return None
+        if self.rates.strip().lower() == "none":
+            return {}
+        rates: dict[str, float] = {}
+        for part in self.rates.split(","):
+            group, _, rate = part.partition("=")
+            try:
+                rates[group.strip()] = float(rate)
+            except ValueError:
+                raise SettingError("rates", f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
+            if rates[group.strip()] <= 0:
+                raise SettingError("rates", f"{part.strip()!r} is not more than 0")
+        return rates
+
+
+def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """``command``, which takes keyword arguments, with the flags of these settings classes as its signature.
+
+    Args:
+        leading: Positional parameters and further flags: name → (annotation, default).
+    """
+    parameters, annotations = [], {}
+    for name, (annotation, default) in (leading or {}).items():
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if _is_argument(annotation) else inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
+        annotations[name] = annotation
+    for cls in classes:
+        for s in cls.settings() if isinstance(cls, Renewable) else settings_of(cls):
+            annotation = _annotation(s)
+            parameters.append(inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+            annotations[s.name] = annotation
+    parameters.sort(key=lambda p: p.kind)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.Signature(parameters).bind(*args, **kwargs)
+        return command(**bound.arguments)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = annotations
+    call.__doc__ = command.__doc__
+    return call
+
+
+class Renewable:
+    """The renewable settings of a class, as flags of the commands that take up a stored run."""
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def settings(self) -> list[Setting]:
+        """Those of them that may be renewed."""
+        return [s for s in settings_of(self._cls) if s.renewable]
+
+
+def argument(help: str) -> Any:
+    """Annotation of an optional positional argument."""
+    return Annotated[str | None, Parameter(help=help, allow_leading_hyphen=False)]
+
+
+def flag(kind: Any, name: str, help: str) -> Any:
+    """Annotation of a further flag."""
+    return Annotated[kind, Parameter(name=[name], help=help, negative=())]
+
+
+JSON_FLAG = flag(bool, "--json", "One JSON document on stdout, and nothing else there.")
+CONFIG_FLAG = flag(Path | None, "--config", f"TOML file with settings. [env: {CONFIG_VARIABLE}] [default: ./{CONFIG_FILE}]")
+
+
+class Resolver:
+    """Resolves settings classes from the flags of a command, the environment and the TOML file."""
+
+    def __init__(self, flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str] | None = None) -> None:
+        self._flags = flags
+        self._environ = os.environ if environ is None else environ
+        named = config or (Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None)
+        self._file = named or (CONFIG_FILE if CONFIG_FILE.exists() else None)
+        self._tables: dict[str, Any] = read_table(self._file) if self._file else {}
+
+    def check_tables(self, *known: str) -> None:
+        """Refuse a table that nobody reads. Raises ``SettingError``."""
+        for name in self._tables:
+            if name not in known:
+                raise SettingError(name, f"is no table; known: {', '.join(f'[{k}]' for k in known)}", str(self._file))
+
+    def engine(self) -> Resolved[EngineSettings]:
+        """The table ``[orchestrator]``."""
+        return self._resolve(EngineSettings, ENGINE_TABLE)
+
+    def run(self) -> Resolved[RunSettings]:
+        """The table ``[run]``."""
+        return self._resolve(RunSettings, RUN_TABLE)
+
+    def workflow(self, workflow: Workflow[Any, Any]) -> Resolved[Any]:
+        """The table named like the workflow."""
+        if not isinstance(workflow.settings, type):
+            return Resolved(None, {})
+        return self._resolve(workflow.settings, workflow.name)
+
+    def renewed(self, workflow: Workflow[Any, Any]) -> dict[str, Any]:
+        """Settings of a stored run that flags of this command replace, e.g. credentials that were changed meanwhile."""
+        known = settings_of(workflow.settings)
+        return {s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None}
+
+    def vault(self) -> Vault:
+        """The user's key."""
+        return find_key(self._environ, default_key_file())
+
+    @property
+    def directory(self) -> Path:
+        """Where services keep files of their own."""
+        return data_directory()
+
+    def _resolve(self, cls: Any, table: str) -> Resolved[Any]:
+        data = self._tables.get(table, {})
+        if not isinstance(data, dict):
+            raise SettingError(table, "is not a table", str(self._file))
+        return resolve(cls, flags=self._flags, environ=self._environ, table=data, file=str(self._file) if self._file else None)
+
+
+def _is_argument(annotation: Any) -> bool:
+    return all(parameter.name is None or not parameter.name for parameter in annotation.__metadata__)
+
+
+def _annotation(s: Setting) -> Any:
+    kind: Any = s.type if s.type in (int, float, bool) else str
+    text = s.help
+    if s.secret:
+        text = f"File that holds it: {text[0].lower()}{text[1:]}"
+    elif isinstance(s.type, type) and issubclass(s.type, Enum):
+        text += f" [choices: {', '.join(str(m.value) for m in s.type)}]"
+    if s.env:
+        text += f" [env: {', '.join(s.env)}]"
+    default = s.default.value if isinstance(s.default, Enum) else s.default
+    if default not in (None, ""):
+        text += f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
+    more: dict[str, Any] = {"group": Group(s.group)} if s.group else {}
+    return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, **more)]

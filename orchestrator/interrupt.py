@@ -1,0 +1,17 @@
+"""Signals: the first drains, the second cancels. For programs of our own; an embedding program has its own ideas."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import anyio
+
+
+async def watch_signals(drain: Callable[[str], None], cancel: Callable[[str], None]) -> None:
+    """Call ``drain`` with the name of the first SIGINT or SIGTERM, ``cancel`` with that of any later one."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        act = drain
+        async for number in signals:
+            act(signal.Signals(number).name)
+            act = cancel

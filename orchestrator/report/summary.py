@@ -1,0 +1,122 @@
+"""What a run has come to, as data: one object that the text and the JSON form are made from."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from orchestrator.clock import SystemClock
+from orchestrator.encryption import Vault
+from orchestrator.exit_codes import ExitCode
+from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.runner import RunResult, stored_instances
+from orchestrator.state import Effect, Step
+from orchestrator.stores.base import Store
+from orchestrator.workflow import Workflow
+
+SHOWN = 20
+"""Entries of a list that are kept for showing; counts are always of all."""
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """An effect of an instance that exists, or may exist."""
+
+    instance: str
+    state: str
+    effect: Effect
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """See the module. Lists are cut to ``SHOWN``; ``existing`` counts all by kind."""
+
+    run_id: str
+    workflow: str
+    status: RunStatus
+    counts: Mapping[Status, int]
+    existing: Mapping[str, int]
+    standing: tuple[Standing, ...]
+    leftovers: tuple[tuple[str, Leftover], ...]
+    failures: tuple[tuple[str, Failure], ...]
+    proofs: Mapping[str, Mapping[str, str]]
+    """Instance → what it has shown."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether ``resume`` has something to do."""
+        return self.status is not RunStatus.FINISHED
+
+    def exit_code(self, *, cleaning: bool = False) -> ExitCode:
+        """For the shell; a clean-up is a success when nothing is left."""
+        if self.unfinished:
+            return ExitCode.INTERRUPTED
+        if self.counts.get(Status.ROLLBACK_FAILED):
+            return ExitCode.LEFTOVERS
+        if not cleaning and (self.counts.get(Status.FAILED) or self.counts.get(Status.ROLLED_BACK)):
+            return ExitCode.FAILED
+        return ExitCode.SUCCESS
+
+
+async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, result: RunResult) -> Summary:
+    """The summary of a run as the store has it."""
+    existing: Counter[str] = Counter()
+    standing: list[Standing] = []
+    leftovers: list[tuple[str, Leftover]] = []
+    failures: list[tuple[str, Failure]] = []
+    proofs: dict[str, Mapping[str, str]] = {}
+    async for instance in stored_instances(workflow, store, vault, record.id):
+        for state, effect in effects_of(workflow, instance):
+            existing[effect.kind] += 1
+            if len(standing) < SHOWN:
+                standing.append(Standing(instance=instance.id, state=state, effect=effect))
+        if len(leftovers) < SHOWN:
+            leftovers += [(instance.id, leftover) for leftover in instance.leftovers]
+        if instance.failure is not None and instance.status is not Status.COMPLETED and len(failures) < SHOWN:
+            failures.append((instance.id, instance.failure))
+        if instance.status is Status.COMPLETED and workflow.prove is not None and len(proofs) < SHOWN:
+            proofs[instance.id] = workflow.prove(instance.context).facts
+    return Summary(
+        run_id=record.id,
+        workflow=record.workflow,
+        status=result.status,
+        counts=result.counts,
+        existing=existing,
+        standing=tuple(standing),
+        leftovers=tuple(leftovers),
+        failures=tuple(failures),
+        proofs=proofs,
+    )
+
+
+def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:
+    """What exists, or may exist, because of an instance: oldest first, with the state that made it."""
+    states = [left.state for left in reversed(instance.leftovers)] + list(instance.trail)
+    if instance.status in RESUMABLE and instance.position in workflow.state_named and instance.position not in states:
+        states.append(instance.position)
+    found = []
+    for name in states:
+        state = workflow.state_named.get(name)
+        effect = state.effect(_step(instance)) if state is not None else None
+        # The state it stands in counts only if an attempt was made and its answer not seen.
+        unseen = name == instance.position and not instance.doubt and instance.status is Status.SUSPENDED
+        if effect is not None and not unseen:
+            found.append((name, effect))
+    return found
+
+
+def _step(instance: Instance[Any]) -> Step[Any, Any]:
+    return Step(
+        run_id=instance.run_id,
+        number=instance.number,
+        attempt=instance.failures + 1,
+        context=instance.context,
+        services=None,
+        clock=SystemClock(),
+        rng=random.Random(),
+    )

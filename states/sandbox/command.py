@@ -1,0 +1,90 @@
+"""The command ``sandbox``: an emulated tenant in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import anyio
+import orjson
+from cyclopts import Parameter
+
+from states.sandbox.app import OPERATIONS, Sandbox, serve
+from states.sandbox.faults import Fault, parse_faults
+from states.sandbox.settings import SandboxSettings
+
+
+def sandbox(
+    *,
+    port: Annotated[int, Parameter(help="Port on 127.0.0.1; 0: any that is free.")] = 0,
+    seed: Annotated[int | None, Parameter(help="Makes ids, credentials and faults repeatable.")] = None,
+    faults: Annotated[str, Parameter(help="What goes wrong, e.g. 'create_scope:reset_after*1 *:503@2%'.")] = "",
+    secret_delay: Annotated[float, Parameter(help="Seconds that a new application's secret answers 404.")] = 0.0,
+    grant_delay: Annotated[float, Parameter(help="Seconds that a new application answers 404 to grants.")] = 0.0,
+    list_delay: Annotated[float, Parameter(help="Seconds that new objects are missing from lists.")] = 0.0,
+    code_lifetime: Annotated[float, Parameter(help="Seconds that an authorization code lives.")] = 600.0,
+    flow_lifetime: Annotated[float, Parameter(help="Seconds of inactivity that a flow survives.")] = 900.0,
+    worker_token_lifetime: Annotated[float, Parameter(help="Seconds that a worker token lives.")] = 3600.0,
+    json: Annotated[bool, Parameter(help="Address and credentials as one line of JSON.", negative=())] = False,
+) -> int:
+    """Serve an emulated PingOne tenant on this machine, until Ctrl-C.
+
+    It prints its address and the worker's credentials as variables to export. It is a stand-in, not PingOne: it
+    keeps nothing, and its clients are on this machine. Faults are written
+    OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
+    hang_after, a status (503) and a status after acting (500_after).
+
+    Examples
+    --------
+    `orchestrator sandbox --port 8080`
+
+    `orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'`
+    """
+    try:
+        rules = parse_faults(faults, OPERATIONS)
+    except ValueError as error:
+        print(f"orchestrator: faults: {error}", file=sys.stderr)
+        return 2
+    settings = SandboxSettings(
+        seed=seed,
+        secret_delay_s=secret_delay,
+        grant_delay_s=grant_delay,
+        list_delay_s=list_delay,
+        code_lifetime_s=code_lifetime,
+        flow_lifetime_s=flow_lifetime,
+        worker_token_lifetime_s=worker_token_lifetime,
+    )
+    try:
+        anyio.run(_serve, settings, rules, port, json)
+    except (OSError, OverflowError) as error:
+        print(f"orchestrator: port {port} cannot be used: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(settings: SandboxSettings, faults: list[Fault], port: int, as_json: bool) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with serve(Sandbox(settings, faults=faults), port=port) as running:
+            _introduce(running, as_json)
+            async for _ in signals:
+                break
+
+
+def _introduce(running: Sandbox, as_json: bool) -> None:
+    environment = running.environment
+    variables = {
+        "PINGONE_BASE_URL": running.url,
+        "PINGONE_ENVIRONMENT_ID": environment.id,
+        "PINGONE_CLIENT_ID": environment.worker_id,
+        "PINGONE_CLIENT_SECRET": environment.worker_secret,
+    }
+    if as_json:
+        print(orjson.dumps(variables).decode(), flush=True)
+        return
+    print(f"# sandbox at {running.url} (Ctrl-C ends it). In another terminal:")
+    for name, value in variables.items():
+        print(f"export {name}={value}")
+    print("orchestrator run")
+    print(f"# discovery: {running.url}/{environment.id}/as/.well-known/openid-configuration")
+    print(f"# audit:     {running.url}/sandbox/audit", flush=True)
