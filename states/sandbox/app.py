@@ -173,18 +173,16 @@ class Sandbox:
         latency, fault = self.faults.draw(operation)
         if latency:
             await anyio.sleep(latency)
+        answer: Answer | None
         if fault is not None and fault.kind in (FaultKind.RESET_BEFORE, FaultKind.HANG_BEFORE, FaultKind.STATUS):
-            answer = await self._play(request, call, fault)
+            self._saw(operation, request, call, None, fault)
+            answer = await self._play(call, fault)
         else:
             answer = self._answer(handler, call)
             self._keep_changes()
+            self._saw(operation, request, call, answer, fault)
             if fault is not None:
-                played = await self._play(request, call, fault)
-                answer = played or answer
-        status = answer.status if answer else 0
-        self.environment.audit.saw(
-            Seen(self.environment.now(), operation, request.path, status, call.correlation_id, str(fault) if fault else None)
-        )
+                answer = await self._play(call, fault)
         if answer is None:
             if request.transport is not None:
                 request.transport.abort()
@@ -202,7 +200,13 @@ class Sandbox:
         except OAuthError as error:
             return Answer(status=error.status, body=error.body(call.correlation_id))
 
-    async def _play(self, request: web.Request, call: Call, fault: Fault) -> Answer | None:
+    def _saw(self, operation: str, request: web.Request, call: Call, answer: Answer | None, fault: Fault | None) -> None:
+        """Tell the audit as soon as a call is handled: a fault may keep its answer back."""
+        status = answer.status if answer is not None else fault.status if fault is not None else 0
+        played = str(fault) if fault is not None else None
+        self.environment.audit.saw(Seen(self.environment.now(), operation, request.path, status, call.correlation_id, played))
+
+    async def _play(self, call: Call, fault: Fault) -> Answer | None:
         """The answer that a fault gives; ``None``: the connection breaks."""
         if fault.kind in (FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER):
             await anyio.sleep(_HANG_S if fault.value is None else fault.value)

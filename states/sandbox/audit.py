@@ -12,7 +12,8 @@ CALLS_KEPT = 200_000
 
 @attrs.frozen
 class Seen:
-    """One call: its operation, the path, the status that was answered, the fault that was played, if any."""
+    """One call: its operation, the path, the status of its handling (0: it was not handled), and the fault that was
+    played, if any."""
 
     at: float
     operation: str

@@ -1,0 +1,90 @@
+"""The sandbox as tests use it: one signing key for all, real sockets, a fast clock for the client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+from orchestrator import Instance, Options, RunResult, Secret, Store, Vault, start
+from states.sandbox import OPERATIONS, Sandbox, SandboxSettings, SigningKey, parse_faults, serve
+from states.token_fulfillment import WORKFLOW, TokenContext, TokenFulfillmentSettings
+from tests.support.toy import fast
+
+STATES = [state.name for state in WORKFLOW.states]
+
+OPERATION = {
+    "map_attribute": "create_attribute",
+    "grant_access": "create_grant",
+    "start_flow": "read_flow",
+    "submit_credentials": "check_credentials",
+    "resume_flow": "resume",
+    "exchange_token": "token",
+    "introspect_token": "introspect",
+}
+"""State → the sandbox's name of its call, where it is another one."""
+
+KINDS = ("application", "resource", "scope", "attribute", "grant", "population", "user")
+
+
+@lru_cache
+def signing_key() -> SigningKey:
+    """Making one takes a while."""
+    return SigningKey()
+
+
+@asynccontextmanager
+async def sandbox(faults: str = "", **settings: Any) -> AsyncIterator[Sandbox]:
+    """A sandbox on a free port."""
+    emulator = Sandbox(SandboxSettings(**settings), faults=parse_faults(faults, OPERATIONS), key=signing_key())
+    async with serve(emulator):
+        yield emulator
+
+
+def settings_for(emulator: Sandbox, **more: Any) -> TokenFulfillmentSettings:
+    """Settings of a client of this sandbox."""
+    environment = emulator.environment
+    return TokenFulfillmentSettings(
+        base_url=emulator.url,
+        environment_id=environment.id,
+        client_id=environment.worker_id,
+        client_secret=Secret(environment.worker_secret),
+        **more,
+    )
+
+
+def variables_for(emulator: Sandbox) -> dict[str, str]:
+    """The same as environment variables."""
+    environment = emulator.environment
+    return {
+        "PINGONE_BASE_URL": emulator.url,
+        "PINGONE_ENVIRONMENT_ID": environment.id,
+        "PINGONE_CLIENT_ID": environment.worker_id,
+        "PINGONE_CLIENT_SECRET": environment.worker_secret,
+    }
+
+
+async def run_once(
+    emulator: Sandbox, store: Store, vault: Vault, *, options: Options | None = None, run: dict[str, Any] | None = None, **settings: Any
+) -> tuple[RunResult, Instance[TokenContext]]:
+    """One instance against this sandbox: the result of its run, and how it ended."""
+    options = options or fast(vault)
+    async with start(WORKFLOW, settings_for(emulator, **settings), store=store, options=options, **(run or {})) as live:
+        result = await live.wait()
+        return result, await live.instance(0)
+
+
+def assert_each_once(emulator: Sandbox, instances: int = 1) -> None:
+    """One of each kind of object exists for each instance, and no other was ever made."""
+    report = emulator.audit()
+    assert report["existing"] == dict.fromkeys(KINDS, instances)
+    assert report["created"] == dict.fromkeys(KINDS, instances)
+    assert report["created_twice"] == []
+
+
+def assert_nothing_left(emulator: Sandbox) -> None:
+    """Nothing exists, and nothing was ever made twice."""
+    report = emulator.audit()
+    assert report["existing"] == dict.fromkeys(KINDS, 0)
+    assert report["created_twice"] == []
