@@ -121,6 +121,10 @@ class Sandbox:
         """What exists, what was created twice, how often each operation was called."""
         return self.environment.report()
 
+    def worker_tokens(self) -> list[str]:
+        """The worker's live tokens."""
+        return list(self._workers.live)
+
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=1 << 20)

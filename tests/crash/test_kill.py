@@ -1,0 +1,256 @@
+"""Real processes, really killed, then resumed; the sandbox's audit tells what exists and what was made twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from orchestrator import EventKind
+from states.sandbox import OPERATIONS, Sandbox, parse_faults
+from tests.crash.worker import KillAt, start
+from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, sandbox, variables_for
+
+KILLED = -signal.SIGKILL
+ROLLED_BACK_STATES = ["create_user", "create_population", "grant_access", "create_resource", "create_application"]
+UNDO = {
+    "create_user": "delete_user",
+    "create_population": "delete_population",
+    "grant_access": "delete_grant",
+    "create_resource": "delete_resource",
+    "create_application": "delete_application",
+}
+
+
+class Shell:
+    """Runs commands against one sandbox, with one store and one key."""
+
+    def __init__(self, home: Path, emulator: Sandbox) -> None:
+        self.emulator = emulator
+        self.output = home / "output.txt"
+        self._environ = variables_for(emulator) | {"XDG_DATA_HOME": str(home / "data")}
+
+    def begin(self, *argv: str, kill: KillAt | None = None) -> ForkServerProcess:
+        """Start a command; do not wait for it."""
+        return start(argv, self._environ, self.output, kill)
+
+    async def run(self, *argv: str, kill: KillAt | None = None) -> int | None:
+        """Run a command to its end: its exit code."""
+        return await ended(self.begin(*argv, kill=kill))
+
+    async def until(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Wait for something to be true of the sandbox."""
+        with anyio.fail_after(seconds):
+            while not what():
+                await anyio.sleep(0.005)
+
+    def called(self, operation: str, fault: str | None = None) -> bool:
+        """Whether a call was handled, with this fault if one is named."""
+        calls = self.emulator.environment.audit.calls
+        return any(call.operation == operation and (fault is None or call.fault == fault) for call in calls)
+
+    def said(self) -> str:
+        """All that the commands have printed."""
+        return self.output.read_text()
+
+
+async def ended(process: ForkServerProcess) -> int | None:
+    """Wait for a process: its exit code."""
+    await anyio.to_thread.run_sync(process.join)
+    return process.exitcode
+
+
+def play(emulator: Sandbox, rule: str) -> None:
+    """From now on this goes wrong."""
+    for fault in parse_faults(rule, OPERATIONS):
+        emulator.faults.add(fault)
+
+
+INSTANTS = ["before the request", "before the answer", "before the checkpoint"]
+
+
+@pytest.mark.parametrize("instant", INSTANTS)
+@pytest.mark.parametrize("state", STATES)
+async def test_killed_in_any_state_a_resume_completes_it_with_one_of_each(home: Path, state: str, instant: str) -> None:
+    operation = OPERATION.get(state, state)
+    async with sandbox() as emulator:
+        shell = Shell(home, emulator)
+        if instant == "before the answer":
+            play(emulator, f"{operation}:hang_after*1")
+            process = shell.begin("run")
+            await shell.until(lambda: shell.called(operation, "hang_after"))
+            process.kill()
+            assert await ended(process) == KILLED
+        else:
+            kind = EventKind.ATTEMPT if instant == "before the request" else EventKind.ANSWER
+            assert await shell.run("run", kill=KillAt(kind, state, "run")) == KILLED
+        emulator.faults.clear()
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator)
+
+
+@pytest.mark.parametrize("instant", INSTANTS)
+@pytest.mark.parametrize("state", ROLLED_BACK_STATES)
+@pytest.mark.parametrize("way", ["rollback", "teardown", "cleanup"])
+async def test_killed_on_the_way_back_a_resume_leaves_nothing(home: Path, way: str, state: str, instant: str) -> None:
+    operation = UNDO[state]
+    async with sandbox("introspect:400" if way == "rollback" else "") as emulator:
+        shell = Shell(home, emulator)
+        argv = ["run"] if way == "rollback" else ["run", "--on-success", "teardown"]
+        if way == "cleanup":
+            assert await shell.run("run") == 0
+            argv = ["cleanup"]
+        if instant == "before the answer":
+            play(emulator, f"{operation}:hang_after*1")
+            process = shell.begin(*argv)
+            await shell.until(lambda: shell.called(operation, "hang_after"))
+            process.kill()
+            assert await ended(process) == KILLED
+        else:
+            kind = EventKind.ATTEMPT if instant == "before the request" else EventKind.ANSWER
+            assert await shell.run(*argv, kill=KillAt(kind, state, "rollback")) == KILLED
+        emulator.faults.clear()
+        assert await shell.run("resume") == (1 if way == "rollback" else 0), shell.said()
+        assert_nothing_left(emulator)
+
+
+async def test_killed_while_it_recovers_it_recovers_again(home: Path) -> None:
+    async with sandbox("create_user:500_after*1") as emulator:
+        shell = Shell(home, emulator)
+        assert await shell.run("run", kill=KillAt(EventKind.ANSWER, "create_user", "recover")) == KILLED
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator)
+
+
+async def test_killed_in_a_retry_wait_it_waits_out_the_rest_and_goes_on_counting(home: Path) -> None:
+    async with sandbox("create_population:429=2*1") as emulator:
+        shell = Shell(home, emulator)
+        process = shell.begin("run")
+        await shell.until(lambda: shell.called("create_population", "429"))
+        refused_at = time.time()
+        await anyio.sleep(0.3)
+        process.kill()
+        assert await ended(process) == KILLED
+        assert await shell.run("resume") == 0, shell.said()
+        # The audit's second call is the look, for the process may have died in the request.
+        again = [call.at for call in emulator.environment.audit.calls if call.operation.endswith("_populations")]
+        assert again[0] - refused_at >= 1.8
+        assert_each_once(emulator)
+
+
+async def test_many_instances_killed_again_and_again_complete_with_one_of_each(home: Path) -> None:
+    async with sandbox("*:latency=0.01 *:503@2% *:reset_after@2%", seed=5) as emulator:
+        shell = Shell(home, emulator)
+        code = await shell.run("run", "--instances", "20", "--concurrency", "8", kill=KillAt(EventKind.ANSWER, "create_scope", "run", 4))
+        assert code == KILLED
+        for state in ("create_user", "submit_credentials", "exchange_token"):
+            assert await shell.run("resume", kill=KillAt(EventKind.ANSWER, state, "run", 5)) in (KILLED, 0)
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator, 20)
+
+
+async def test_the_embedded_sandbox_survives_its_process(home: Path) -> None:
+    environ = {"XDG_DATA_HOME": str(home / "data")}
+    output = home / "output.txt"
+    killed = start(["run"], environ, output, KillAt(EventKind.ANSWER, "submit_credentials", "run"))
+    assert await ended(killed) == KILLED
+    assert await ended(start(["resume"], environ, output)) == 0, output.read_text()
+    assert "token verified" in output.read_text()
+    assert list((home / "data" / "orchestrator" / "sandboxes").iterdir())
+    assert await ended(start(["cleanup"], environ, output)) == 0
+    assert not list((home / "data" / "orchestrator" / "sandboxes").iterdir())
+
+
+async def test_a_second_process_is_told_who_drives_the_run_and_until_when(home: Path) -> None:
+    async with sandbox("create_user:hang_before*1") as emulator:
+        shell = Shell(home, emulator)
+        first = shell.begin("run")
+        await shell.until(lambda: shell.called("create_user"))
+        assert await shell.run("resume") == 2
+        assert f"is driven by process {first.pid} on " in shell.said()
+        assert " until " in shell.said()
+        first.kill()
+        assert await ended(first) == KILLED
+        # Its process is gone, so nobody has to wait for the lease.
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator)
+
+
+async def test_a_stopped_owner_whose_lease_ran_out_sends_nothing_more_and_says_why(home: Path) -> None:
+    async with sandbox("*:latency=0.05") as emulator:
+        shell = Shell(home, emulator)
+        first = shell.begin("run", "--lease", "1")
+        assert first.pid is not None
+        await shell.until(lambda: shell.called("create_scope"))
+        os.kill(first.pid, signal.SIGSTOP)
+        await anyio.sleep(1.2)
+        assert await shell.run("resume", "--lease", "30") == 0, shell.said()
+        calls = len(emulator.environment.audit.calls)
+        os.kill(first.pid, signal.SIGCONT)
+        assert await ended(first) == 2
+        assert len(emulator.environment.audit.calls) == calls
+        assert "taken over" in shell.said() or "ran out" in shell.said()
+        assert_each_once(emulator)
+
+
+async def test_the_first_signal_drains_and_suspends(home: Path) -> None:
+    async with sandbox("*:latency=0.05") as emulator:
+        shell = Shell(home, emulator)
+        process = shell.begin("run", "--instances", "6", "--concurrency", "3")
+        assert process.pid is not None
+        await shell.until(lambda: shell.called("create_resource"))
+        os.kill(process.pid, signal.SIGINT)
+        assert await ended(process) == 130
+        assert "orchestrator resume" in shell.said()
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator, 6)
+        # Suspended in good order, nothing was in doubt: nobody had to look for anything.
+        assert not shell.called("read_applications")
+        assert not shell.called("read_resources")
+
+
+async def test_the_second_signal_stops_at_once(home: Path) -> None:
+    async with sandbox("create_user:hang_after*1") as emulator:
+        shell = Shell(home, emulator)
+        process = shell.begin("run", "--grace", "60")
+        assert process.pid is not None
+        await shell.until(lambda: shell.called("create_user"))
+        os.kill(process.pid, signal.SIGTERM)
+        await shell.until(lambda: "SIGTERM" in shell.said())
+        os.kill(process.pid, signal.SIGTERM)
+        assert await ended(process) == 130
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator)
+
+
+async def test_no_secret_is_in_a_file_or_in_the_output_after_crashes_and_failures(home: Path) -> None:
+    async with sandbox("token:500_after*1") as emulator:
+        shell = Shell(home, emulator)
+        for argv in (["run"], ["run", "--json"], ["run", "--auth-method", "PRIVATE_KEY_JWT", "--pkce", "S256_REQUIRED"]):
+            assert await shell.run(*argv, kill=KillAt(EventKind.ANSWER, "exchange_token", "run")) == KILLED
+            assert await shell.run("resume") == 0, shell.said()
+        play(emulator, "introspect:400")
+        assert await shell.run("run", "--on-failure", "keep") == 1
+        await shell.run("list", "--json")
+        await shell.run("show", "--json")
+        environment = emulator.environment
+        secrets = {environment.worker_secret, *emulator.worker_tokens(), *environment.codes.rows}
+        secrets |= {application.secret for application in environment.applications.rows.values()}
+        secrets |= {password for user in environment.users.rows.values() for password in user.passwords}
+        secrets |= {flow.cookie for flow in environment.flows.rows.values()}
+        files = [path for path in home.rglob("*") if path.is_file() and path.name != "key"]
+        assert any(path.name == "runs.db" for path in files)
+        for path in files:
+            content = path.read_bytes()
+            # eyJ begins every JWT: assertions and tokens.
+            assert b"eyJ" not in content, path
+            assert b"PRIVATE KEY" not in content, path
+            for secret in secrets:
+                assert secret.encode() not in content, path

@@ -1,0 +1,64 @@
+"""A real process that runs the command line and kills itself where it is told: forked from a server that has
+everything imported, so that a hundred crashes take seconds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import attrs
+
+from orchestrator import Event, EventKind
+from orchestrator.cli import main
+
+
+@attrs.frozen
+class KillAt:
+    """Kills the process at the ``nth`` event of this kind in this state and handler."""
+
+    kind: EventKind
+    state: str
+    handler: str
+    nth: int = 1
+    _seen: list[int] = attrs.field(factory=lambda: [0])
+
+    def __call__(self, event: Event) -> None:
+        if (event.kind, event.state, event.handler) == (self.kind, self.state, self.handler):
+            self._seen[0] += 1
+            if self._seen[0] == self.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def context() -> ForkServerContext:
+    """Processes are forked from a server that has imported this module."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload([__name__, "states.token_fulfillment", "uvloop"])
+    return found
+
+
+def start(argv: Sequence[str], environ: Mapping[str, str], output: Path, kill: KillAt | None = None) -> ForkServerProcess:
+    """``orchestrator ARGV`` in a process of its own; stdout and stderr go to ``output``."""
+    process = context().Process(target=_run, args=(list(argv), dict(environ), str(output), kill))
+    process.start()
+    return process
+
+
+def _run(argv: list[str], environ: dict[str, str], output: str, kill: KillAt | None) -> None:
+    os.environ.update(environ)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os._exit(_main(argv, kill))
+
+
+def _main(argv: list[str], kill: KillAt | None) -> int:
+    try:
+        return main(argv, [kill] if kill else [])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
