@@ -1,0 +1,362 @@
+"""The contract of a store, on every back end."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from orchestrator import (
+    Checkpoint,
+    Event,
+    EventKind,
+    LeaseHeldError,
+    OnFailure,
+    OnSuccess,
+    RunRecord,
+    RunStatus,
+    SettingError,
+    Shard,
+    StaleEpochError,
+    Status,
+    Store,
+    StoreError,
+    UnknownRunError,
+    open_store,
+)
+from orchestrator.lease import Owner, is_gone, this_process
+from orchestrator.scenario import Scenario
+from orchestrator.stores.commits import GroupCommit
+
+RUN = "261123-000000"
+NOW = 1_000_000.0
+OTHER = Owner(host="elsewhere", boot_id="b", pid=7, started="1").dumps()
+
+
+def record(run_id: str = RUN, **more: Any) -> RunRecord:
+    base = RunRecord(
+        id=run_id,
+        workflow="toy",
+        version=1,
+        definition="d1",
+        status=RunStatus.RUNNING,
+        scenario=Scenario(instances=5, concurrency=2),
+        settings={"workflow": {"a": 1}},
+        on_failure=OnFailure.ROLLBACK,
+        on_success=OnSuccess.KEEP,
+        rates={"configuration": 3.5},
+        key_id="k",
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return attrs.evolve(base, **more)
+
+
+def checkpoint(number: int, status: Status = Status.RUNNING, position: str = "one", run_id: str = RUN, body: bytes = b"{}") -> Checkpoint:
+    return Checkpoint(run_id=run_id, number=number, status=status, position=position, updated_at=NOW, not_before=None, body=body)
+
+
+def event(number: int, seq: int) -> Event:
+    return Event(run_id=RUN, number=number, kind=EventKind.MOVED, at=NOW, state="one", outcome="done", target="two", duration_s=0.5, seq=seq)
+
+
+@asynccontextmanager
+async def opened(kind: str, path: Path) -> AsyncIterator[Store]:
+    async with open_store("memory:" if kind == "memory" else f"sqlite:{path}") as store:
+        await store.create_run(record(), [Shard(run_id=RUN, count=5)], {"one": "f1"})
+        yield store
+
+
+BACK_ENDS = pytest.mark.parametrize("kind", ["memory", "sqlite"])
+
+
+@BACK_ENDS
+async def test_a_run_is_read_back_as_it_was_stored(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        assert await store.run(RUN) == record()
+        assert await store.fingerprints("d1") == {"one": "f1"}
+        assert await store.fingerprints("unknown") == {}
+        with pytest.raises(UnknownRunError, match="261123-zzzzzz"):
+            await store.run("261123-zzzzzz")
+
+
+@BACK_ENDS
+async def test_runs_come_newest_first(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        await store.create_run(record("261124-000000", created_at=NOW + 1), [Shard(run_id="261124-000000", count=1)], {})
+        assert [run.id for run in await store.runs()] == ["261124-000000", RUN]
+        assert len(await store.runs(1)) == 1
+
+
+@BACK_ENDS
+async def test_a_claim_raises_the_epoch_and_is_refused_while_a_lease_runs(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        first = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        assert first.epoch == 1
+        with pytest.raises(LeaseHeldError, match="process 7 on elsewhere") as held:
+            await store.claim(RUN, 0, OTHER, 30, NOW + 29, lambda owner: False)
+        assert held.value.until == NOW + 30
+        assert (await store.claim(RUN, 0, OTHER, 30, NOW + 31, lambda owner: False)).epoch == 2
+        assert (await store.claim(RUN, 0, OTHER, 30, NOW + 32, lambda owner: True)).epoch == 3
+
+
+@BACK_ENDS
+async def test_what_an_older_epoch_writes_is_refused(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        new = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
+        await store.save(new, checkpoint(0, body=b"new"), [event(0, 1)])
+        with pytest.raises(StaleEpochError):
+            await store.save(old, checkpoint(0, body=b"old"), [event(0, 2)])
+        with pytest.raises(StaleEpochError):
+            await store.renew(old, 30, NOW)
+        with pytest.raises(StaleEpochError):
+            await store.set_run_status(old, RunStatus.FINISHED, NOW)
+        await store.release(old, NOW)
+        assert (await store.load(RUN))[0].body == b"new"
+        assert len(await store.events(RUN, 0)) == 1
+        assert (await store.shards(RUN))[0].owner == OTHER
+
+
+@BACK_ENDS
+async def test_a_stale_save_does_not_take_others_with_it(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        new = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
+        refused = []
+
+        async def save(shard: Shard, number: int) -> None:
+            try:
+                await store.save(shard, checkpoint(number), [])
+            except StaleEpochError:
+                refused.append(number)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(save, old if number % 2 else new, number)
+        assert sorted(refused) == [1, 3]
+        assert await store.numbers(RUN) == {0, 2, 4}
+
+
+@BACK_ENDS
+async def test_a_release_lets_anybody_claim(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        await store.release(shard, NOW)
+        assert (await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)).epoch == 2
+
+
+@BACK_ENDS
+async def test_checkpoints_are_replaced_counted_and_loaded_in_pages(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number in (3, 0, 1):
+            await store.save(shard, checkpoint(number), [event(number, 1)])
+        await store.save(shard, checkpoint(1, Status.COMPLETED, "completed"), [event(1, 2)], alone=True)
+        assert [row.number for row in await store.load(RUN)] == [0, 1, 3]
+        assert [row.number for row in await store.load(RUN, {Status.RUNNING}, after=0, limit=1)] == [3]
+        assert await store.counts(RUN) == {(Status.RUNNING, "one"): 2, (Status.COMPLETED, "completed"): 1}
+        assert [found.seq for found in await store.events(RUN, 1)] == [1, 2]
+        assert (await store.events(RUN, 1))[0] == event(1, 1)
+
+
+async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        await store.save(shard, checkpoint(2, body=b"kept"), [event(2, 1)])
+    async with open_store(str(tmp_path / "s.db")) as store:
+        assert (await store.load(RUN))[0].body == b"kept"
+        assert (await store.shards(RUN))[0].epoch == 1
+
+
+async def test_the_file_is_private_and_durable(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "s.db"
+    async with opened("sqlite", path):
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        with sqlite3.connect(path) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        db.close()
+
+
+def foreign_database(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+
+
+def newer_store(path: Path) -> None:
+    async def make() -> None:
+        async with open_store(str(path)):
+            pass
+
+    anyio.run(make)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+WRONG_FILES = {
+    "a text file": (lambda path: path.write_text("not a database, but long enough to look at" * 20), "not a store"),
+    "somebody's database": (foreign_database, "not a store of this program"),
+    "a newer schema": (newer_store, "schema version 99"),
+    "a folder": (lambda path: path.mkdir(), "store"),
+}
+
+
+@pytest.mark.parametrize("case", list(WRONG_FILES))
+def test_a_file_that_is_no_store_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    make, message = WRONG_FILES[case]
+    path = tmp_path / "s.db"
+    make(path)
+
+    async def use() -> None:
+        async with open_store(str(path)):
+            pass
+
+    with pytest.raises(StoreError, match=message) as refused:
+        anyio.run(use)
+    assert str(path) in str(refused.value)
+
+
+async def test_a_store_that_must_be_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="nothing has been run"):
+        async with open_store(str(tmp_path / "s.db"), create=False):
+            pass
+    assert not (tmp_path / "s.db").exists()
+
+
+async def test_a_locked_store_names_who_may_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.stores.sqlite.BUSY_TIMEOUT_S", 0.05)
+    async with opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        blocker = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked .*process 7 on elsewhere"):
+            await store.save(shard, checkpoint(0), [])
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await store.save(shard, checkpoint(0), [])
+
+
+async def test_a_full_store_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        await store.save(shard, checkpoint(0, body=b"before"), [])
+        store._writer.execute("PRAGMA max_page_count = 20")  # type: ignore[attr-defined]
+        with pytest.raises(StoreError, match="full"):
+            for number in range(1, 50):
+                await store.save(shard, checkpoint(number, body=b"x" * 4000), [])
+        store._writer.execute("PRAGMA max_page_count = 100000")  # type: ignore[attr-defined]
+        rows = await store.load(RUN)
+        assert rows[0].body == b"before"
+        await store.save(shard, checkpoint(99), [])
+
+
+async def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(SettingError, match="neither a path"):
+        async with open_store("mysql://x"):
+            pass
+
+
+async def test_a_torn_log_loses_whole_transactions_only(tmp_path: Path) -> None:
+    """Cut the write-ahead log at many places: a checkpoint and its event are both there or both not."""
+    path = tmp_path / "s.db"
+    async with opened("sqlite", path) as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number in range(5):
+            await store.save(shard, checkpoint(number, body=b"y" * 500), [event(number, 1)], alone=True)
+        database, log = path.read_bytes(), path.with_name("s.db-wal").read_bytes()
+    lengths = set()
+    for cut in range(0, len(log), max(1, len(log) // 23)):
+        copy = tmp_path / f"cut{cut}.db"
+        copy.write_bytes(database)
+        copy.with_name(copy.name + "-wal").write_bytes(log[:cut])
+        try:
+            async with open_store(str(copy), create=False) as store:
+                numbers = await store.numbers(RUN)
+                assert all([len(await store.events(RUN, number)) == 1 for number in numbers])
+                assert numbers == set(range(len(numbers)))
+                lengths.add(len(numbers))
+        except StoreError:
+            continue
+    assert len(lengths) > 1
+
+
+def test_owners_are_told_apart_and_found_dead() -> None:
+    me = this_process()
+    assert Owner.loads(me.dumps()) == me
+    assert not is_gone(me)
+    assert is_gone(attrs.evolve(me, started="1"))
+    assert is_gone(attrs.evolve(me, boot_id="another boot"))
+    assert not is_gone(attrs.evolve(me, host="elsewhere", pid=1))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    dead = attrs.evolve(me, pid=child)
+    os.waitpid(child, 0)
+    assert is_gone(dead)
+
+
+async def test_saves_that_wait_share_the_next_commit() -> None:
+    batches: list[list[int]] = []
+
+    def write(items: Any) -> list[None]:
+        batches.append(list(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(lambda number=number: commits.commit(number, alone=False))
+    assert sorted(number for batch in batches for number in batch) == list(range(20))
+    assert len(batches) == 2
+
+
+async def test_a_cancelled_waiter_hands_the_lead_on() -> None:
+    import threading
+
+    gate, batches = threading.Event(), []
+
+    def write(items: Any) -> list[None]:
+        gate.wait(5)
+        batches.append(list(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[str] = GroupCommit(write, anyio.CapacityLimiter(1))
+    scopes = {name: anyio.CancelScope() for name in "abc"}
+
+    async def commit(name: str) -> None:
+        with scopes[name]:
+            await commits.commit(name, alone=False)
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(commit, name)
+            await anyio.sleep(0.01)
+        scopes["b"].cancel()
+        await anyio.sleep(0.01)
+        gate.set()
+    assert batches == [["a"], ["c"]]
+
+
+async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
+    broken = [True]
+
+    def write(items: Any) -> list[None]:
+        if broken.pop() if broken else False:
+            raise StoreError("no")
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    with pytest.raises(StoreError):
+        await commits.commit(1, alone=False)
+    await commits.commit(2, alone=True)
