@@ -1,0 +1,587 @@
+"""Runs of a toy workflow: retry, recover, rollback, suspension, resumption, and what the embedding API promises."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+import anyio
+import attrs
+import pytest
+
+from orchestrator import (
+    AmbiguousError,
+    Event,
+    EventKind,
+    LeaseExpiredError,
+    LeaseHeldError,
+    Look,
+    Outcome,
+    PermanentError,
+    RunStatus,
+    Secret,
+    ServicesError,
+    StaleEpochError,
+    Status,
+    Store,
+    StoreError,
+    TransientError,
+    UnknownRunError,
+    Vault,
+    Workflow,
+    WorkflowChangedError,
+    cleanup,
+    done,
+    open_store,
+    resume,
+    start,
+)
+from orchestrator.encryption import find_key, new_key
+from orchestrator.lease import Owner
+from orchestrator.stores.memory import MemoryStore
+from tests.support.toy import Ledger, Making, One, Reading, Three, ToyContext, Two, fast, toy
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+async def finish(workflow: Workflow[Any, Any], store: Store, vault: Vault, **more: Any) -> Any:
+    """Run one instance to its end: the instance, and the run's result."""
+    options = more.pop("options", fast(vault))
+    async with start(workflow, store=store, options=options, **more) as run:
+        result = await run.wait()
+        return await run.instance(0), result
+
+
+async def test_states_follow_the_table_and_each_move_is_recorded(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    instance, result = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert instance.position == "completed"
+    assert instance.trail == ("one", "two", "three")
+    assert ledger.calls == ["run one", "run two", "run three"]
+    kinds = [event.kind for event in await store.events(result.run_id, 0)]
+    assert kinds == [EventKind.STARTED, EventKind.MOVED, EventKind.MOVED, EventKind.MOVED, EventKind.ENDED]
+    assert [event.seq for event in await store.events(result.run_id, 0)] == [1, 2, 3, 4, 5]
+
+
+async def test_an_instance_is_stored_before_its_first_attempt_and_each_step_before_the_next(vault: Vault) -> None:
+    store, ledger, seen = MemoryStore(), Ledger(), []
+
+    async def look(step: Any) -> None:
+        row = (await store.load(step.run_id))[0]
+        seen.append((row.status, row.position))
+
+    ledger.script = {"run one": [look], "run two": [look], "run three": [look]}
+    await finish(toy(ledger), store, vault)
+    assert seen == [(Status.RUNNING, "one"), (Status.RUNNING, "two"), (Status.RUNNING, "three")]
+
+
+async def test_a_transient_failure_is_repeated_without_a_look(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [TransientError("busy"), TransientError("busy")]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls == ["run one", "run two", "run two", "run two", "run three"]
+
+
+async def test_a_lost_answer_is_looked_for_and_adopted(store: MemoryStore, vault: Vault) -> None:
+    def act_and_lose(step: Any) -> None:
+        ledger.existing.append("two:0")
+        raise AmbiguousError("the answer is lost")
+
+    ledger = Ledger(script={"run two": [act_and_lose]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls == ["run one", "run two", "recover two", "run three"]
+    assert ledger.existing == ["one:0", "two:0", "three:0"]
+
+
+async def test_a_lost_request_is_looked_for_and_sent_again(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Look.UNKNOWN]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls == ["run one", "run two", "recover two", "recover two", "run two", "run three"]
+
+
+async def test_a_time_out_is_ambiguous(store: MemoryStore, vault: Vault) -> None:
+    async def hang(step: Any) -> None:
+        await anyio.sleep(60)
+
+    ledger = Ledger(script={"run one": [hang]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls[:3] == ["run one", "recover one", "run one"]
+
+
+async def test_unknown_is_not_a_place_to_stay(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Look.UNKNOWN] * 9})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert ledger.calls.count("recover two") == 2
+
+
+async def test_rollback_covers_the_state_that_failed_and_goes_newest_first(store: MemoryStore, vault: Vault) -> None:
+    def act_and_refuse(step: Any) -> None:
+        ledger.existing.append("three:0")
+        raise PermanentError("refused")
+
+    ledger = Ledger(script={"run three": [act_and_refuse]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert ledger.calls[3:] == ["rollback three", "rollback two", "rollback one"]
+    assert ledger.existing == []
+    assert instance.failure is not None
+    assert instance.failure.message == "refused"
+
+
+async def test_one_failing_rollback_does_not_stop_the_rest_and_cleanup_tries_again(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run three": [PermanentError("no")], "rollback two": [PermanentError("locked")]})
+    instance, result = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.ROLLBACK_FAILED
+    assert [(left.state, left.effect.name, left.error) for left in instance.leftovers] == [("two", "two:0", "locked")]
+    assert ledger.existing == ["two:0"]
+    async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as run:
+        await run.wait()
+        instance = await run.instance(0)
+    assert instance.status is Status.ROLLED_BACK
+    assert instance.leftovers == ()
+    assert ledger.existing == []
+
+
+async def test_a_rollback_is_retried(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [PermanentError("no")], "rollback one": [AmbiguousError("lost"), TransientError("busy")]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert ledger.calls.count("rollback one") == 3
+
+
+async def test_keep_leaves_everything_for_cleanup(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run three": [PermanentError("no")]})
+    instance, result = await finish(toy(ledger), store, vault, on_failure="keep")
+    assert instance.status is Status.FAILED
+    assert instance.trail == ("one", "two", "three")
+    assert ledger.existing == ["one:0", "two:0"]
+    async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as run:
+        await run.wait()
+    assert ledger.existing == []
+
+
+async def test_teardown_ends_as_completed(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    instance, _ = await finish(toy(ledger), store, vault, on_success="teardown")
+    assert instance.status is Status.COMPLETED
+    assert instance.position == "completed"
+    assert instance.trail == ()
+    assert ledger.existing == []
+
+
+async def test_a_bug_keeps_the_instance_and_shows_its_trace_without_secrets(store: MemoryStore, vault: Vault) -> None:
+    def bug(step: Any) -> None:
+        raise ValueError(f"cannot parse {step.context.secret.reveal()}")
+
+    ledger = Ledger(script={"run two": [bug]})
+    instance, result = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.FAILED
+    assert instance.failure.kind == "bug"
+    assert "ValueError" in instance.failure.trace
+    assert "toy-secret-value" not in instance.failure.trace + instance.failure.message
+    assert all("toy-secret-value" not in str(event) for event in await store.events(result.run_id, 0))
+    assert ledger.existing == ["one:0"]
+
+
+async def test_secrets_are_sealed_in_the_checkpoint(store: MemoryStore, vault: Vault) -> None:
+    instance, result = await finish(toy(Ledger()), store, vault)
+    body = (await store.load(result.run_id))[0].body
+    assert b"toy-secret-value" not in body
+    assert instance.context.secret == Secret("toy-secret-value")
+    assert "toy-secret-value" not in repr(instance)
+
+
+async def test_a_way_back_is_bounded_and_then_rolled_back(store: MemoryStore, vault: Vault) -> None:
+    back = [lambda step: Outcome("back", step.context)]
+    ledger = Ledger(script={"run two": back * 9})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert ledger.calls.count("run two") == 3
+    assert "2 times in a row" in instance.failure.message
+
+
+async def test_failures_of_one_instance_do_not_touch_another(store: MemoryStore, vault: Vault) -> None:
+    def odd(step: Any) -> None:
+        if step.number % 2:
+            raise PermanentError("odd")
+
+    ledger = Ledger(script={"run three": [odd] * 10})
+    _, result = await finish(toy(ledger), store, vault, instances=10, concurrency=4)
+    assert result.counts == {Status.COMPLETED: 5, Status.ROLLED_BACK: 5}
+    assert sorted(ledger.existing) == sorted(f"{name}:{n}" for n in range(0, 10, 2) for name in ("one", "two", "three"))
+
+
+async def test_no_more_than_the_concurrency_are_driven_at_once(store: MemoryStore, vault: Vault) -> None:
+    now, most = 0, 0
+
+    async def count(step: Any) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(0.001)
+        now -= 1
+
+    ledger = Ledger(script={f"run {name}": [count] * 20 for name in ("one", "two", "three")})
+    await finish(toy(ledger), store, vault, instances=20, concurrency=5)
+    assert most == 5
+
+
+async def test_a_rate_spaces_the_attempts_of_its_group(store: MemoryStore, vault: Vault) -> None:
+    class Limited(Reading):
+        name = "limited"
+        rate_group = "slow"
+
+    at: list[float] = []
+    ledger = Ledger(script={"run limited": [lambda step: at.append(step.clock.steady())] * 5})
+    await finish(toy(ledger, Limited()), store, vault, instances=5, concurrency=5, rates={"slow": 1.0})
+    # A second of the fast clock is a fortieth of a real one; timers of the loop are a little early or late.
+    assert at[-1] - at[0] >= 4 / 40 * 0.9
+
+
+async def test_stop_lets_the_attempt_finish_and_suspends_without_doubt(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, instances=3, options=fast(vault)) as run:
+
+        async def stop(step: Any) -> None:
+            run.stop()
+            await anyio.sleep(0.01)
+
+        ledger.script = {"run two": [stop]}
+        result = await run.wait()
+        instance = await run.instance(0)
+    assert result.interrupted
+    assert result.status is RunStatus.INTERRUPTED
+    assert result.counts == {Status.SUSPENDED: 1, Status.PENDING: 2}
+    assert (instance.position, instance.doubt) == ("three", False)
+    async with resume(toy(ledger), run.id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert result.counts == {Status.COMPLETED: 3}
+    assert not any(call.startswith("recover") for call in ledger.calls)
+
+
+async def test_cancel_suspends_in_doubt_and_resume_looks_first(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, options=fast(vault)) as run:
+
+        async def cancelled_after_acting(step: Any) -> None:
+            ledger.existing.append("two:0")
+            run.cancel()
+            await anyio.sleep(60)
+
+        ledger.script = {"run two": [cancelled_after_acting]}
+        await run.wait()
+        instance = await run.instance(0)
+    assert (instance.status, instance.position, instance.doubt) == (Status.SUSPENDED, "two", True)
+    async with resume(toy(ledger), run.id, store=store, options=fast(vault)) as again:
+        await again.wait()
+    assert ledger.calls == ["run one", "run two", "recover two", "run three"]
+    assert ledger.existing == ["one:0", "two:0", "three:0"]
+
+
+async def test_a_retry_wait_survives_an_interruption(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [TransientError("wait", retry_after=40)]})
+    async with start(toy(ledger), store=store, options=fast(vault)) as run:
+        async for event in run.events():
+            if event.kind is EventKind.RETRY:
+                run.stop()
+        waiting = await run.instance(0)
+    assert waiting.status is Status.SUSPENDED
+    assert waiting.failures == 1
+    assert waiting.not_before is not None
+    async with resume(toy(ledger), run.id, store=store, options=fast(vault)) as again:
+        await again.wait()
+        events = await store.events(run.id, 0)
+    assert [event.attempt for event in events if event.state == "two" and event.kind is EventKind.MOVED] == [2]
+    assert "recover two" not in ledger.calls
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+async def test_cancelled_anywhere_it_is_resumed_with_one_of_each(vault: Vault, at: int) -> None:
+    """Cancel from outside at the ``at``-th step of the event loop, then resume, until it is done."""
+    store, ledger = MemoryStore(), Ledger()
+    yielding = [lambda step: anyio.sleep(0)] * 50
+    ledger.script = {f"run {name}": list(yielding) for name in ("one", "two", "three")}
+    run_id = ""
+    with anyio.CancelScope() as scope:
+        async with start(toy(ledger), store=store, options=fast(vault)) as run:
+            run_id = run.id
+            for _ in range(at):
+                await asyncio.sleep(0)
+            scope.cancel()
+    runs = await store.runs()
+    if runs and runs[0].status is not RunStatus.FINISHED:
+        async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+            result = await again.wait()
+        assert result.counts == {Status.COMPLETED: 1}
+    assert sorted(ledger.existing) == ["one:0", "three:0", "two:0"]
+
+
+async def test_a_checkpoint_that_cannot_be_written_stops_the_run(vault: Vault) -> None:
+    class Failing(MemoryStore):
+        broken = False
+
+        async def save(self, *args: Any, **more: Any) -> None:
+            if self.broken:
+                raise StoreError("the disk is full")
+            await super().save(*args, **more)
+
+    store, ledger = Failing(), Ledger()
+
+    def break_store(step: Any) -> None:
+        store.broken = True
+
+    ledger.script = {"run two": [break_store]}
+    with pytest.raises(StoreError, match="disk is full"):
+        await finish(toy(ledger), store, vault)
+    assert ledger.calls == ["run one", "run two"]
+    store.broken = False
+    run_id = (await store.runs())[0].id
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as run:
+        result = await run.wait()
+    assert result.counts == {Status.COMPLETED: 1}
+    assert ledger.existing == ["one:0", "two:0", "three:0"]
+
+
+async def test_a_run_that_is_taken_over_stops_and_writes_nothing_more(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    async def take_over(step: Any) -> None:
+        other = Owner(host="elsewhere", boot_id="", pid=1, started="").dumps()
+        await store.claim(step.run_id, 0, other, 1000, step.clock.now(), lambda owner: True)
+
+    ledger.script = {"run two": [take_over]}
+    with pytest.raises(StaleEpochError, match="taken over"):
+        await finish(toy(ledger), store, vault)
+    run_id = (await store.runs())[0].id
+    assert (await store.load(run_id))[0].position == "two"
+    with pytest.raises(LeaseHeldError, match="process 1 on elsewhere"):
+        async with resume(toy(ledger), run_id, store=store, options=fast(vault)):
+            pass
+
+
+async def test_a_lease_that_ran_out_stops_before_the_next_attempt(vault: Vault) -> None:
+    class Unreachable(MemoryStore):
+        async def renew(self, *args: Any, **more: Any) -> Any:
+            raise StoreError("unreachable")
+
+    ledger = Ledger(script={"run one": [lambda step: anyio.sleep(0.2)]})
+    with pytest.raises(LeaseExpiredError, match="ran out"):
+        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1))
+    assert ledger.calls == ["run one"]
+
+
+async def test_services_get_a_guard_that_stops_requests_of_a_late_process(vault: Vault) -> None:
+    ledger = Ledger()
+    raised = []
+
+    async def wait_and_ask(step: Any) -> None:
+        await anyio.sleep(0.2)
+        assert ledger.opening is not None
+        try:
+            ledger.opening.guard()
+        except LeaseExpiredError as error:
+            raised.append(error)
+            raise
+
+    class Unreachable(MemoryStore):
+        async def renew(self, *args: Any, **more: Any) -> Any:
+            await anyio.sleep(60)
+
+    ledger.script = {"run one": [wait_and_ask]}
+    with pytest.raises(LeaseExpiredError):
+        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1))
+    assert raised
+
+
+async def test_services_that_do_not_open_leave_no_run_behind(store: MemoryStore, vault: Vault) -> None:
+    from contextlib import asynccontextmanager
+
+    @asynccontextmanager
+    async def refuse(settings: object, opening: object) -> Any:
+        raise ServicesError("wrong credentials")
+        yield
+
+    workflow = attrs.evolve(toy(Ledger()), open_services=refuse)
+    with pytest.raises(ServicesError, match="wrong credentials"):
+        await finish(workflow, store, vault)
+    assert await store.runs() == []
+
+
+async def test_a_wrong_key_is_refused_before_anything_happens(store: MemoryStore, vault: Vault) -> None:
+    from orchestrator import EncryptionKeyError
+
+    ledger = Ledger(script={"run two": [PermanentError("no")]})
+    _, result = await finish(toy(ledger), store, vault, on_failure="keep")
+    other = find_key({"ORCHESTRATOR_KEY": new_key()}, None)  # type: ignore[arg-type]
+    with pytest.raises(EncryptionKeyError, match="ORCHESTRATOR_KEY"):
+        async with cleanup(toy(ledger), result.run_id, store=store, options=fast(other)):
+            pass
+    assert ledger.existing == ["one:0"]
+
+
+async def interrupted(store: MemoryStore, ledger: Ledger, vault: Vault, **more: Any) -> str:
+    """A run that was stopped while it stood in state three."""
+    async with start(toy(ledger, **more), store=store, options=fast(vault)) as run:
+        ledger.script["run two"] = [lambda step: run.stop()]
+        await run.wait()
+        return run.id
+
+
+class Three2(Three):
+    name = "three"
+    version = 2
+
+
+class Two2(Two):
+    name = "two"
+    version = 2
+
+
+class Four(Making):
+    transitions: ClassVar = {"done": "completed"}
+
+
+class ThreeToFour(Three):
+    name = "three"
+    transitions: ClassVar = {"done": "four"}
+
+
+async def test_a_change_that_does_not_touch_an_instance_lets_it_go_on(store: MemoryStore, vault: Vault) -> None:
+    class Early(Three):
+        name = "three"
+
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, options=fast(vault)) as run:
+        ledger.script["run one"] = [lambda step: run.stop()]
+        await run.wait()
+    changed = toy(ledger, One(), Two(), ThreeToFour(), Four())
+    async with resume(changed, run.id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert result.counts == {Status.COMPLETED: 1}
+    assert ledger.calls[-1] == "run four"
+
+
+@pytest.mark.parametrize("states", [(One(), Two(), Three2()), (One(), Two2(), Three())], ids=["where it stands", "on its trail"])
+async def test_a_change_that_touches_an_instance_is_refused_by_name(store: MemoryStore, vault: Vault, states: Any) -> None:
+    ledger = Ledger()
+    run_id = await interrupted(store, ledger, vault)
+    with pytest.raises(WorkflowChangedError, match="is different") as refused:
+        async with resume(toy(ledger, *states), run_id, store=store, options=fast(vault)):
+            pass
+    assert refused.value.touched == (f"{run_id}-0",)
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        assert (await again.wait()).counts == {Status.COMPLETED: 1}
+
+
+async def test_a_migration_carries_an_instance_over(store: MemoryStore, vault: Vault) -> None:
+    @attrs.frozen(kw_only=True)
+    class Context2:
+        made: tuple[str, ...] = ()
+        secret: Secret
+        colour: str
+
+    def migrate(data: dict[str, Any]) -> dict[str, Any]:
+        context = {"made": data["context"]["made"], "secret": data["context"]["secret"], "colour": "green"}
+        return data | {"context": context}
+
+    ledger = Ledger()
+    run_id = await interrupted(store, ledger, vault)
+    changed = toy(ledger, One(), Two(), Three2(), version=2, context=Context2, migrations={1: migrate})
+    async with resume(changed, run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+        instance = await again.instance(0)
+    assert instance.status is Status.COMPLETED
+    assert instance.context.colour == "green"
+    assert instance.context.secret.reveal() == "toy-secret-value"
+
+
+async def test_events_can_be_iterated_and_end_with_the_run(store: MemoryStore, vault: Vault) -> None:
+    async with start(toy(Ledger()), store=store, options=fast(vault)) as run:
+        events = [event async for event in run.events()]
+    assert [event.outcome for event in events if event.kind is EventKind.MOVED] == ["done"] * 3
+    assert events[-1].kind is EventKind.ENDED
+
+
+async def test_a_slow_consumer_misses_the_oldest_and_is_told_how_many() -> None:
+    from orchestrator import EventStream
+
+    stream = EventStream(capacity=3)
+    for number in range(5):
+        stream(Event(run_id="r", number=number, kind=EventKind.MOVED, at=0.0, state="one"))
+    stream.close()
+    assert [event.number async for event in stream] == [2, 3, 4]
+    assert stream.missed == 2
+
+
+async def test_leaving_the_block_waits_and_leaving_it_with_an_exception_suspends(store: MemoryStore, vault: Vault) -> None:
+    async with start(toy(Ledger()), store=store, options=fast(vault)):
+        pass
+    assert (await store.runs())[0].status is RunStatus.FINISHED
+
+    ledger = Ledger(script={"run two": [lambda step: anyio.sleep(60)]})
+    with pytest.raises(LookupError, match="the body's own"):
+        async with start(toy(ledger), store=store, options=fast(vault)) as run:
+            while "run two" not in ledger.calls:
+                await anyio.sleep(0)
+            raise LookupError("the body's own")
+    assert (await store.run(run.id)).status is RunStatus.INTERRUPTED
+
+
+async def test_an_observer_that_fails_stops_the_run_which_stays_resumable(store: MemoryStore, vault: Vault) -> None:
+    def observer(event: Event) -> None:
+        if event.state == "two":
+            raise RuntimeError("the observer's own")
+
+    ledger = Ledger()
+    with pytest.raises(RuntimeError, match="the observer's own"):
+        await finish(toy(ledger), store, vault, options=fast(vault, observers=[observer]))
+    run_id = (await store.runs())[0].id
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as run:
+        assert (await run.wait()).counts == {Status.COMPLETED: 1}
+
+
+async def test_a_run_that_is_not_there_is_named(store: MemoryStore, vault: Vault) -> None:
+    with pytest.raises(UnknownRunError, match="261123-zzzzzz"):
+        async with resume(toy(Ledger()), "261123-zzzzzz", store=store, options=fast(vault)):
+            pass
+
+
+async def test_cleanup_of_an_interrupted_run_removes_what_was_in_flight(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, instances=3, options=fast(vault)) as run:
+
+        async def cancelled_after_acting(step: Any) -> None:
+            ledger.existing.append("two:0")
+            run.cancel()
+            await anyio.sleep(60)
+
+        ledger.script = {"run two": [cancelled_after_acting]}
+        await run.wait()
+    async with cleanup(toy(ledger), run.id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert ledger.existing == []
+    assert result.status is RunStatus.FINISHED
+    assert result.counts == {Status.ROLLED_BACK: 1, Status.PENDING: 2}
+
+
+async def test_sqlite_keeps_the_same_promises(vault: Vault, tmp_path: Any) -> None:
+    ledger = Ledger(script={"run three": [PermanentError("no")] * 2})
+    async with open_store(f"sqlite:{tmp_path / 'runs.db'}") as store:
+        _, result = await finish(toy(ledger), store, vault, instances=20, concurrency=7)
+        assert result.counts == {Status.COMPLETED: 18, Status.ROLLED_BACK: 2}
+        assert len(await store.events(result.run_id, 19)) >= 5
+    assert b"toy-secret-value" not in (tmp_path / "runs.db").read_bytes()
+
+
+async def test_a_done_outcome_is_what_the_shorthand_says() -> None:
+    assert done(ToyContext()) == Outcome("done", ToyContext())
