@@ -62,15 +62,19 @@ class Codec(Generic[C]):
         self._vault = vault
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
+        self._unstructure = self._converter.get_unstructure_hook(self._type)
 
-    def encode(self, instance: Instance[C]) -> Checkpoint:
+    def encode(self, instance: Instance[C], *, history: int) -> Checkpoint:
         """The checkpoint of an instance.
+
+        Args:
+            history: Events recorded so far, this checkpoint's included.
 
         Raises:
             CheckpointError: Its context holds something that cannot be stored.
         """
-        data = self._converter.unstructure(instance, self._type)
-        data["format"] = FORMAT
+        data = self._unstructure(instance)
+        data["format"], data["history"] = FORMAT, history
         try:
             body = dumps(data, self._vault, instance.id.encode())
         except (TypeError, ValueError) as error:

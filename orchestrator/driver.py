@@ -3,8 +3,8 @@
 Rules of this file:
 
 * The next attempt starts only when the checkpoint that leads to it is durable.
-* The instance in memory changes only when the store has it: a save is shielded from cancellation, and one that
-  fails stops the driver.
+* The instance in memory changes only when the store has it: a save is finished even when it is cancelled, and one
+  that fails stops the driver.
 * The lease is checked before every attempt (and, by the services, before every request).
 """
 
@@ -68,8 +68,8 @@ class Drive(Generic[C, S]):
     observers: Sequence[Observer] = ()
     stopping: anyio.Event = attrs.field(factory=anyio.Event)
     """Set: suspend at the next boundary instead of going on."""
-    active: int = 0
-    """Instances being driven now."""
+    workers: int = 1
+    """How many drivers may be saving; the last one is alone."""
 
 
 class Driver(Generic[C, S]):
@@ -208,7 +208,8 @@ class Driver(Generic[C, S]):
         self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[R]]
     ) -> tuple[R | Failed, float]:
         drive = self._drive
-        await drive.limits.admit(state.rate_group)
+        if state.rate_group is not None:
+            await drive.limits.admit(state.rate_group)
         drive.lease.check()
         if drive.observers:
             self._tell(self._event(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1))
@@ -237,10 +238,15 @@ class Driver(Generic[C, S]):
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, then.position, outcome=then.status.value))
-        then = attrs.evolve(then, history=self._history)
-        checkpoint = drive.codec.encode(then)
-        with anyio.CancelScope(shield=True):
-            await drive.store.save(drive.shard, checkpoint, events, alone=drive.active <= 1)
+        checkpoint = drive.codec.encode(then, history=self._history)
+        try:
+            await drive.store.save(drive.shard, checkpoint, events, alone=drive.workers <= 1)
+        except anyio.get_cancelled_exc_class():
+            self._stored(then, events)  # a save is finished before its cancellation is raised
+            raise
+        self._stored(then, events)
+
+    def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then
         self._handler_is_out = False
         for event in events:

@@ -26,9 +26,9 @@ class RateLimits:
         self._clock = clock
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
 
-    async def admit(self, group: str | None) -> None:
+    async def admit(self, group: str) -> None:
         """Wait for this attempt's turn."""
-        limit = self._groups.get(group) if group is not None else None
+        limit = self._groups.get(group)
         if limit is None:
             return
         # The turn is taken before the wait, so whoever comes later is later. A cancelled waiter leaves its gap.

@@ -516,21 +516,20 @@ class _Runner(Generic[C, S]):
             stopping=self._stopping,
         )
         work = _Queue(self._work(drive))
+        drive.workers = min(self.record.scenario.concurrency, self._shard.count)
         async with anyio.create_task_group() as workers:
-            for index in range(min(self.record.scenario.concurrency, self._shard.count)):
+            for index in range(drive.workers):
                 workers.start_soon(self._worker, drive, work, name=f"{self.record.id} worker {index}")
 
     async def _worker(self, drive: Drive[C, S], work: _Queue) -> None:
         try:
             while not self._stopping.is_set() and (begin := await work.next()) is not None:
-                drive.active += 1
-                try:
-                    driver = await begin()
-                    await driver.drive()
-                finally:
-                    drive.active -= 1
+                driver = await begin()
+                await driver.drive()
         except Exception as error:
             self._fail(error)
+        finally:
+            drive.workers -= 1
 
     async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do, in order; each item stores the first checkpoint and answers with the driver."""

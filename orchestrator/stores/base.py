@@ -9,8 +9,8 @@ Rules, for whoever writes a new one:
   loss included) when ``save`` returns. Concurrent saves may share a transaction; one that fails does not take
   others with it unless the store itself has failed.
 * **No secrets.** A store sees only sealed ones; every column beside ``body`` is in the clear and needs no key.
-* **Cancellation.** Methods may be cancelled; what was asked for has then happened wholly or not at all. The
-  driver shields its saves.
+* **Cancellation.** Methods may be cancelled; what was asked for has then happened wholly or not at all. A ``save``
+  is finished first: when it raises the cancellation, the checkpoint is stored.
 """
 
 from __future__ import annotations

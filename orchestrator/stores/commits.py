@@ -7,23 +7,32 @@ the lead to the first of those who came meanwhile. A caller that is alone writes
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 T = TypeVar("T")
 
 
 class _Ticket(Generic[T]):
-    __slots__ = ("done", "error", "item", "turn")
+    __slots__ = ("done", "error", "item", "leads", "turn")
 
     def __init__(self, item: T) -> None:
         self.item = item
-        self.turn: anyio.Event | None = None
+        # A future and not an `anyio.Event`, which costs five times as much, once for every step of every instance.
+        self.turn: asyncio.Future[None] | None = None
+        self.leads = False
         self.done = False
         self.error: Exception | None = None
+
+    def wake(self) -> None:
+        """Its turn has come: it is stored, or it leads."""
+        if self.turn is not None and not self.turn.done():
+            self.turn.set_result(None)
 
 
 class GroupCommit(Generic[T]):
@@ -37,39 +46,41 @@ class GroupCommit(Generic[T]):
         self._busy = False
 
     async def commit(self, item: T, *, alone: bool) -> None:
-        """Store ``item``; durable on return. Cancelled, it may or may not have been stored; nobody else is harmed."""
+        """Store ``item``; durable on return. A cancellation is raised only after the item was stored."""
         ticket = _Ticket(item)
         self._waiting.append(ticket)
-        if self._busy:
-            await self._wait(ticket)
-        elif alone:
+        if alone and not self._busy:
             batch = self._take()
             _settle(batch, self._try(batch))
-        if not ticket.done:
-            await self._lead()
+            # Whoever saves in a loop that never waits for anything else must still let others run.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            try:
+                await self._take_turn(ticket)
+            except anyio.get_cancelled_exc_class():
+                # Shielding every save would cost more than all else here: only one that is cancelled pays for it.
+                with anyio.CancelScope(shield=True):
+                    while not ticket.done:
+                        await self._take_turn(ticket)
+                if ticket.error is None:
+                    raise
         if ticket.error is not None:
             raise ticket.error
 
-    async def _wait(self, ticket: _Ticket[T]) -> None:
-        ticket.turn = anyio.Event()
-        try:
-            await ticket.turn.wait()
-        except BaseException:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-            # The lead may have been handed to us in the very moment in which we were cancelled.
-            if ticket.turn.is_set() and not ticket.done:
-                self._hand_over()
-            raise
+    async def _take_turn(self, ticket: _Ticket[T]) -> None:
+        """Wait for the commit that holds the ticket; lead it, if that falls to us."""
+        if self._busy and not ticket.leads:
+            ticket.turn = asyncio.get_running_loop().create_future()
+            await ticket.turn
+        if not ticket.done:
+            await self._lead()
 
     async def _lead(self) -> None:
         self._busy = True
         batch = self._take()
-        try:
-            with anyio.CancelScope(shield=True):
-                errors = await anyio.to_thread.run_sync(self._try, batch, limiter=self._limiter)
-        finally:
-            self._hand_over()
+        with anyio.CancelScope(shield=True):
+            errors = await anyio.to_thread.run_sync(self._try, batch, limiter=self._limiter)
+        self._hand_over()
         _settle(batch, errors)
 
     def _take(self) -> list[_Ticket[T]]:
@@ -79,19 +90,19 @@ class GroupCommit(Generic[T]):
     def _try(self, batch: Sequence[_Ticket[T]]) -> Sequence[Exception | None]:
         try:
             return self._write([ticket.item for ticket in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # every caller of the batch is told
             return [error] * len(batch)
 
     def _hand_over(self) -> None:
-        for ticket in self._waiting:
-            if ticket.turn is not None:
-                ticket.turn.set()  # still not done: it leads
-                return
-        self._busy = False
+        """The first of those who came meanwhile leads; one that is being cancelled just now leads in its clean-up."""
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].wake()
+        else:
+            self._busy = False
 
 
 def _settle(batch: Sequence[_Ticket[T]], errors: Sequence[Exception | None]) -> None:
     for ticket, error in zip(batch, errors, strict=True):
         ticket.done, ticket.error = True, error
-        if ticket.turn is not None:
-            ticket.turn.set()
+        ticket.wake()

@@ -321,7 +321,7 @@ async def test_saves_that_wait_share_the_next_commit() -> None:
     assert len(batches) == 2
 
 
-async def test_a_cancelled_waiter_hands_the_lead_on() -> None:
+async def test_a_cancelled_save_is_finished_first() -> None:
     import threading
 
     gate, batches = threading.Event(), []
@@ -335,9 +335,16 @@ async def test_a_cancelled_waiter_hands_the_lead_on() -> None:
     scopes = {name: anyio.CancelScope() for name in "abc"}
 
     async def commit(name: str) -> None:
-        with scopes[name]:
-            await commits.commit(name, alone=False)
+        with scopes[name] as scope:
+            try:
+                await commits.commit(name, alone=False)
+            except anyio.get_cancelled_exc_class():
+                assert any(name in batch for batch in batches)
+                raise
+        if scope.cancelled_caught:
+            cancelled.append(name)
 
+    cancelled: list[str] = []
     async with anyio.create_task_group() as tasks:
         for name in "abc":
             tasks.start_soon(commit, name)
@@ -345,7 +352,8 @@ async def test_a_cancelled_waiter_hands_the_lead_on() -> None:
         scopes["b"].cancel()
         await anyio.sleep(0.01)
         gate.set()
-    assert batches == [["a"], ["c"]]
+    assert batches == [["a"], ["b", "c"]]
+    assert cancelled == ["b"]
 
 
 async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
