@@ -10,6 +10,8 @@ from typing import Any
 
 import anyio
 import jwt
+import orjson
+from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.assertion import Assertion
@@ -76,9 +78,8 @@ class Tokens:
             PermanentError: Anything else is wrong with it.
         """
         try:
-            header = jwt.get_unverified_header(token.reveal())
-            key = await self._key(str(header.get("kid")))
-            claims = jwt.decode(
+            key = await self._key(_kid(token.reveal()))
+            found = jwt.decode_complete(
                 token.reveal(),
                 key,
                 algorithms=["RS256"],
@@ -92,7 +93,7 @@ class Tokens:
         except jwt.PyJWTError as error:
             # PyJWT's messages quote claims of the token, never the token.
             raise PermanentError(f"the access token is not valid: {error}", code="token_invalid") from error
-        return header, claims
+        return found["header"], found["payload"]
 
     async def _key(self, kid: str) -> Any:
         """A key of the JWKS, parsed once; the JWKS is read again for a key that is not known."""
@@ -112,6 +113,15 @@ class Tokens:
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
         keys = reply.json().get("keys") or []
         self._keys = {str(jwk.get("kid")): jwt.PyJWK(jwk, algorithm="RS256").key for jwk in keys if jwk.get("kty") == "RSA"}
+
+
+def _kid(token: str) -> str:
+    """The key that a token names, read from its header alone: PyJWT would parse, and copy, the whole token for it."""
+    try:
+        header = orjson.loads(base64url_decode(token.partition(".")[0]))
+        return str(header.get("kid"))
+    except (ValueError, AttributeError) as error:
+        raise jwt.DecodeError("its header is not JSON") from error
 
 
 def _authentication(assertion: Assertion) -> dict[str, str]:
