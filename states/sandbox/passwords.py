@@ -28,7 +28,8 @@ def unsatisfied(password: str, profile: Sequence[str], history: Sequence[str]) -
         broken.append("maxRepeatedCharacters")
     if password.lower() in COMMON:
         broken.append("excludesCommonlyUsed")
-    if any(value and value.lower() in password.lower() for value in profile):
+    # Shorter values are in every password. [inferred]
+    if any(len(value) >= 3 and value.lower() in password.lower() for value in profile):
         broken.append("excludesProfileData")
     if password in history[-HISTORY:]:
         broken.append("history")
