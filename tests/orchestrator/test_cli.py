@@ -1,0 +1,226 @@
+"""The command line in processes of its own: what it prints, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.encryption import new_key
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = main(argv)
+        out, err = capfd.readouterr()
+        return int(code), out, err
+
+    return run
+
+
+def store_of(home: Path) -> Path:
+    return home / "data" / "orchestrator" / "runs.db"
+
+
+def test_a_first_run_shows_fifteen_states_and_the_verified_claim(cli: Any) -> None:
+    code, out, err = cli("run")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:16]] == [str(n) for n in range(1, 16)]
+    assert "claim sent" in out
+    assert "claim found" in out
+    assert "token verified   RS256 signature" in out
+    assert "orchestrator cleanup" in out
+
+
+def test_json_is_one_document_and_nothing_else(cli: Any) -> None:
+    code, out, err = cli("run", "--json", "--instances", "3", "--concurrency", "2", "--on-success", "teardown")
+    data = json.loads(out)
+    assert code == data["exit_code"] == 0
+    assert data["counts"] == {"completed": 3}
+    assert data["existing"] == {}
+    assert len(data["proofs"]) == 3
+    for command in (["list"], ["show"], ["show", f"{data['run']}-0"], ["doctor"]):
+        code, out, _ = cli(*command, "--json")
+        assert code == 0
+        json.loads(out)
+    assert "run" in err
+
+
+def test_list_show_and_cleanup_of_a_run(cli: Any) -> None:
+    run = json.loads(cli("run", "--json")[1])["run"]
+    assert run in cli("list")[1]
+    shown = cli("show", run)[1]
+    assert "What exists in the environment because of it: 7" in shown
+    one = cli("show", f"{run}-0")[1]
+    assert "user, population, grant, resource, application" in one
+    assert "15  introspect_token" in one
+    code, out, _ = cli("cleanup", run)
+    assert code == 0
+    assert "Nothing of it exists" in out
+    assert cli("cleanup", run)[0] == 0
+    assert "nothing to go on with" in cli("resume", run)[1]
+
+
+def test_several_instances_and_every_option_work_together(cli: Any) -> None:
+    code, out, _ = cli(
+        "run", "--instances", "4", "--concurrency", "4", "--auth-method", "PRIVATE_KEY_JWT", "--response-mode", "pi.flow",
+        "--expression", "request-data", "--pkce", "S256_REQUIRED", "--sign-ons", "2", "--rates", "configuration=200",
+    )  # fmt: skip
+    assert code == 0, out
+    assert "4 completed" in out
+
+
+USAGE = {
+    "an unknown flag": (["run", "--regoin", "EU"], "--regoin"),
+    "an unknown command": (["rnu"], "rnu"),
+    "a value that is no number": (["run", "--instances", "many"], "--instances"),
+    "no instances": (["run", "--instances", "0"], "instances: 0 is less than 1"),
+    "an unknown workflow": (["run", "nothing"], "no workflow is called 'nothing'; installed: token-fulfillment"),
+    "a bad region": (["run", "--region", "XX"], "region (from --region): 'XX' is none of NA, CA, EU, AU, SG, AP"),
+    "half a tenant": (["run", "--client-id", "x"], "client-secret, environment-id: missing"),
+    "a bad rate": (["run", "--rates", "configuration"], "rates: 'configuration' is not of the form"),
+    "a bad policy": (["run", "--on-failure", "explode"], "on-failure (from --on-failure): 'explode' is none of rollback, keep"),
+    "a bad lease": (["run", "--lease", "0"], "lease: 0 is not more than 0 seconds"),
+    "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),
+    "no such secret file": (["run", "--client-secret-file", "nothing"], "nothing cannot be read"),
+    "no run id": (["show", "nonsense"], "'nonsense' is not the id of a run"),
+    "no such run": (["resume", "261123-000000"], "there is no store"),
+    "an odd picture": (["graph", "--output", "x.bmp"], "x.bmp ends with none of"),
+    "an odd store": (["run", "--store", "redis://x"], "neither a path"),
+    "a store that cannot be made": (["run", "--store", "/proc/nothing/x.db"], "cannot be opened"),
+    "odd faults": (["sandbox", "--faults", "x"], "fault 'x' is not of the form"),
+}
+
+
+@pytest.mark.parametrize("case", list(USAGE))
+def test_bad_input_is_one_clear_line_and_exit_code_2(cli: Any, case: str) -> None:
+    argv, message = USAGE[case]
+    code, out, err = cli(*argv)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+TOML = {
+    "not TOML": ("[run", "is not valid TOML"),
+    "an unknown key": ("[run]\ninstance = 3", "instance (from orchestrator.toml): is no setting; known: instances"),
+    "an unknown table": ("[runs]\ninstances = 3", "runs (from orchestrator.toml): is no table"),
+    "a value of the wrong kind": ("[run]\ninstances = 'many'", "instances (from orchestrator.toml)"),
+    "a table that is none": ("run = 3", "run (from orchestrator.toml): is not a table"),
+}
+
+
+@pytest.mark.parametrize("case", list(TOML))
+def test_a_wrong_configuration_file_is_named(cli: Any, home: Path, case: str) -> None:
+    text, message = TOML[case]
+    (home / "orchestrator.toml").write_text(text)
+    code, _, err = cli("run")
+    assert code == 2
+    assert message in err
+
+
+def test_flags_win_over_variables_and_those_over_the_file(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "orchestrator.toml").write_text("[run]\ninstances = 4\n[token-fulfillment]\nclaim = 'from_file'\nregion = 'CA'\n")
+    monkeypatch.setenv("PINGONE_REGION_CODE", "EU")
+    run = json.loads(cli("run", "--json", "--instances", "2")[1])
+    assert run["counts"] == {"completed": 2}
+    settings = json.loads(cli("show", run["run"], "--json")[1])["head"]["settings"]
+    assert "region=EU" in settings
+    assert "claim=from_file" in settings
+
+
+def test_wrong_credentials_and_an_unreachable_host_leave_no_run_behind(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("states.token_fulfillment.services.PREFLIGHT_WAIT_S", 0.01)
+    tenant = {"PINGONE_CLIENT_ID": "a", "PINGONE_CLIENT_SECRET": "bbbbbbbb", "PINGONE_ENVIRONMENT_ID": "c"}
+    for name, value in tenant.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = cli("run", "--base-url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "127.0.0.1:1 cannot be reached" in err
+    assert len(err.strip().splitlines()) == 1
+    assert json.loads(cli("list", "--json")[1]) == []
+    code, out, _ = cli("doctor", "--base-url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "WRONG services" in out
+
+
+def test_a_wrong_key_says_what_to_do_and_list_still_works(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = json.loads(cli("run", "--json")[1])["run"]
+    monkeypatch.setenv("ORCHESTRATOR_KEY", new_key())
+    for command in ("show", "cleanup"):
+        code, _, err = cli(command, run)
+        assert code == 2
+        assert "set ORCHESTRATOR_KEY to the key it was started with" in err
+    assert run in cli("list")[1]
+    monkeypatch.setenv("ORCHESTRATOR_KEY", "too short")
+    code, _, err = cli("show", run)
+    assert code == 2
+    assert "ORCHESTRATOR_KEY does not hold a key" in err
+    monkeypatch.delenv("ORCHESTRATOR_KEY")
+    key = home / "data" / "orchestrator" / "key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.chmod(0o644)
+    code, _, err = cli("show", run)
+    assert code == 2
+    assert "chmod 600" in err
+
+
+def test_a_store_that_is_not_ours_is_left_alone(cli: Any, home: Path) -> None:
+    path = home / "theirs.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    before = path.read_bytes()
+    code, _, err = cli("run", "--store", str(path))
+    assert code == 2
+    assert "not a store of this program" in err
+    assert path.read_bytes() == before
+
+
+def test_list_without_a_store_is_no_error(cli: Any) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    assert "No runs yet" in out
+
+
+def test_a_picture_of_the_machine(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = cli("graph")
+    assert code == 0
+    assert "introspect_token --> authorize: token_expired, again" in out
+    assert cli("graph", "--output", str(home / "machine.mmd"))[0] == 0
+    assert (home / "machine.mmd").read_text() == out
+    monkeypatch.setenv("PATH", "")
+    code, _, err = cli("graph", "--output", str(home / "machine.svg"))
+    assert code == 2
+    assert "Graphviz" in err
+
+
+COMMANDS = ["run", "resume", "list", "show", "cleanup", "graph", "sandbox", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_examples(cli: Any, command: str) -> None:
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert f"orchestrator {command}" in out
+    assert "Examples" in out
+
+
+def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
+    for argv in ([sys.executable, "-m", "orchestrator"], [str(Path(sys.executable).with_name("orchestrator"))]):
+        done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=True, env=os.environ)  # noqa: S603
+        assert done.stdout.strip()

@@ -1,0 +1,358 @@
+"""The client: which answer means what, and what it never does. The network is faked at aiohttp's own edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from email.utils import format_datetime
+from typing import Any
+from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
+
+import aiohttp
+import attrs
+import jwt
+import pytest
+from aioresponses import aioresponses
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import AmbiguousError, LeaseExpiredError, PermanentError, Secret, SettingError, StepError, SystemClock, TransientError
+from states.pingone import PingOne, open_client
+from states.pingone.answers import (
+    AlreadyExistsError,
+    ConstraintError,
+    MissingError,
+    RefusedGrantError,
+    Reply,
+    UnauthorizedError,
+    refusal,
+)
+from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
+from states.pingone.settings import PingOneSettings, Region
+from states.pingone.tokens import ExpiredTokenError
+from states.token_fulfillment.context import new_password
+from states.sandbox.passwords import unsatisfied
+from tests.support.tenant import sandbox, settings_for, signing_key
+
+SETTINGS = PingOneSettings(client_id="worker", client_secret=Secret("worker-secret"), environment_id="env-1", region=Region.EU)
+TOKEN = "https://auth.pingone.eu/env-1/as/token"
+API = "https://api.pingone.eu/v1/environments/env-1"
+
+
+class _Response(aiohttp.ClientResponse):
+    """aioresponses does not know the writer that aiohttp 3.14 asks for."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"stream_writer": Mock(), **more})
+
+
+@pytest.fixture
+def http() -> Iterator[aioresponses]:
+    with aioresponses() as fake:
+        post = fake.add
+
+        def add(*args: Any, **more: Any) -> None:
+            post(*args, **{"response_class": _Response, **more})
+
+        fake.add = add  # type: ignore[method-assign]
+        fake.post(TOKEN, payload={"access_token": "token-1", "expires_in": 3600})
+        yield fake
+
+
+@asynccontextmanager
+async def client(settings: PingOneSettings = SETTINGS, guard: Any = lambda: None) -> AsyncIterator[PingOne]:
+    async with open_client(settings, SystemClock(), guard) as pingone:
+        yield pingone
+
+
+def sent(http: aioresponses, method: str, url: str) -> list[Any]:
+    return [call for (verb, where), calls in http.requests.items() if verb == method and str(where) == url for call in calls]
+
+
+def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
+    return Reply(status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, cookies={}, body=body)
+
+
+def detail(code: str, **inner: str) -> bytes:
+    import orjson
+
+    return orjson.dumps(
+        {"id": "i", "code": "INVALID_DATA", "message": "m", "details": [{"code": code, "target": "name", "message": "d", "innerError": inner}]}
+    )
+
+
+ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
+    ("a duplicate, as 400", 400, detail("UNIQUENESS_VIOLATION"), AlreadyExistsError),
+    ("a duplicate, as 409", 409, b"{}", AlreadyExistsError),
+    ("a constraint", 400, detail("CONSTRAINT_VIOLATION"), ConstraintError),
+    ("a wrong value", 400, detail("INVALID_VALUE"), PermanentError),
+    ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', TransientError),
+    ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', TransientError),
+    ("not there", 404, b'{"code": "NOT_FOUND"}', MissingError),
+    ("no access", 403, detail("INSUFFICIENT_PERMISSIONS"), PermanentError),
+    ("a dead token", 401, detail("INVALID_TOKEN"), UnauthorizedError),
+    ("a client that is not accepted", 401, b'{"error": "invalid_client"}', UnauthorizedError),
+    ("a code that is spent", 400, b'{"error": "invalid_grant"}', RefusedGrantError),
+    ("an unexpected error", 400, b'{"code": "UNEXPECTED_ERROR"}', AmbiguousError),
+    ("500", 500, b"", AmbiguousError),
+    ("502 of a proxy", 502, b"<html>", AmbiguousError),
+    ("503", 503, b"{}", AmbiguousError),
+    ("504", 504, b"{}", AmbiguousError),
+    ("a time-out", 408, b"{}", AmbiguousError),
+    ("not implemented", 501, b"{}", PermanentError),
+    ("a body that is a list", 400, b"[1]", PermanentError),
+    ("a redirect that nobody hoped for", 302, b"", PermanentError),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "cls"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_which_answer_means_what(status: int, body: bytes, cls: type[StepError]) -> None:
+    assert type(refusal("ask", reply(status, body))) is cls
+
+
+def test_a_refusal_says_what_where_and_how_to_ask_for_help() -> None:
+    error = refusal("create user", reply(400, detail("UNIQUENESS_VIOLATION", existingId="u-1"), Correlation_Id="c-1"))
+    assert str(error) == "create user: 400 INVALID_DATA: UNIQUENESS_VIOLATION name: d (Correlation-Id c-1)"
+    assert isinstance(error, AlreadyExistsError)
+    assert error.existing_id == "u-1"
+
+
+def test_a_refusal_does_not_repeat_what_was_secret_in_the_request() -> None:
+    error = refusal("set", reply(400, b'{"code": "X", "message": "the value hunter2hunter2 is bad"}'), [Secret("hunter2hunter2")])
+    assert "hunter2" not in str(error)
+
+
+def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_details() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    for headers, body in (
+        ({"Retry_After": "30"}, b"{}"),
+        ({"Retry_After": format_datetime(soon, usegmt=True)}, b"{}"),
+        ({}, detail("LIMIT_EXCEEDED", retryAfter=soon.isoformat())),
+    ):
+        error = refusal("ask", reply(429, body, **headers))
+        assert isinstance(error, TransientError)
+        assert error.retry_after == pytest.approx(30, abs=3)
+    assert refusal("ask", reply(503, b"", Retry_After="soon")).retry_after is None  # type: ignore[attr-defined]
+
+
+@given(st.binary(max_size=200), st.integers(100, 599))
+def test_no_answer_is_too_odd_to_be_an_error(body: bytes, status: int) -> None:
+    assert isinstance(refusal("ask", reply(status, body)), StepError)
+
+
+async def test_the_worker_token_is_fetched_once_and_shared(http: aioresponses) -> None:
+    import anyio
+
+    http.get(API, payload={"id": "env-1"}, repeat=True)
+    async with client() as pingone, anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(pingone.management.read, "environment", "")
+    assert len(sent(http, "POST", TOKEN)) == 1
+    assert all(call.kwargs["headers"]["Authorization"] == "Bearer token-1" for call in sent(http, "GET", API))
+
+
+async def test_the_worker_token_is_renewed_early(http: aioresponses) -> None:
+    @attrs.define
+    class Clock(SystemClock):
+        time: float = 0.0
+
+        def steady(self) -> float:
+            return self.time
+
+    clock = Clock()
+    http.post(TOKEN, payload={"access_token": "token-2", "expires_in": 3600})
+    async with open_client(SETTINGS, clock, lambda: None) as pingone:
+        assert (await pingone.worker_token.get()).reveal() == "token-1"
+        clock.time = 2879
+        assert (await pingone.worker_token.get()).reveal() == "token-1"
+        clock.time = 2881
+        assert (await pingone.worker_token.get()).reveal() == "token-2"
+
+
+async def test_a_401_is_asked_again_with_a_new_token_and_only_once(http: aioresponses) -> None:
+    http.post(f"{API}/users", status=401, payload={"code": "ACCESS_FAILED"}, repeat=True)
+    http.post(TOKEN, payload={"access_token": "token-2", "expires_in": 3600}, repeat=True)
+    async with client() as pingone:
+        with pytest.raises(UnauthorizedError):
+            await pingone.management.create("user", "users", {})
+    assert [call.kwargs["headers"]["Authorization"] for call in sent(http, "POST", f"{API}/users")] == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_wrong_worker_credentials_say_what_to_check(http: aioresponses) -> None:
+    http.clear()
+    http.post(TOKEN, status=401, payload={"error": "invalid_client", "error_description": "no worker-secret here"})
+    async with client() as pingone:
+        with pytest.raises(PermanentError, match="check PINGONE_CLIENT_ID") as refused:
+            await pingone.worker_token.get()
+    assert "worker-secret" not in str(refused.value)
+
+
+async def test_a_token_that_cannot_be_had_now_leaves_no_doubt_about_the_step(http: aioresponses) -> None:
+    http.clear()
+    http.post(TOKEN, status=503)
+    async with client() as pingone:
+        with pytest.raises(TransientError) as failed:
+            await pingone.management.create("user", "users", {})
+    assert type(failed.value) is TransientError
+
+
+async def test_a_page_is_followed_but_only_on_the_host_of_the_token(http: aioresponses) -> None:
+    http.get(f"{API}/resources", payload={"_embedded": {"resources": [{"id": "1", "name": "a"}]}, "_links": {"next": {"href": f"{API}/resources?cursor=x"}}})
+    http.get(f"{API}/resources?cursor=x", payload={"_embedded": {"resources": [{"id": "2", "name": "b"}]}, "_links": {"next": {"href": "https://evil.example/x"}}})
+    async with client() as pingone:
+        found = await pingone.management.find("resources", "resources", "resources", lambda row: row["name"] == "b")
+        assert found == {"id": "2", "name": "b"}
+    http.get(f"{API}/resources", payload={"_links": {"next": {"href": "https://evil.example/x"}}})
+    async with client() as pingone:
+        http.post(TOKEN, payload={"access_token": "token-1", "expires_in": 3600})
+        with pytest.raises(PermanentError, match="not for that host"):
+            await pingone.management.find("resources", "resources", "resources", lambda row: False)
+
+
+async def test_redirects_are_read_and_never_followed(http: aioresponses) -> None:
+    url = "https://auth.pingone.eu/env-1/as/resume?flowId=f"
+    http.get(url, status=302, headers={"Location": "https://www.example.com?code=c-1&state=s"})
+    async with client() as pingone:
+        code = await pingone.sign_on.resume("f", {"ST": Secret("cookie-1")})
+    assert code is not None
+    assert code.reveal() == "c-1"
+    call = sent(http, "GET", url)[0]
+    assert call.kwargs["allow_redirects"] is False
+    assert call.kwargs["headers"]["Cookie"] == "ST=cookie-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "cls"),
+    [
+        (aiohttp.ServerDisconnectedError(), AmbiguousError),
+        (aiohttp.ClientPayloadError("x"), AmbiguousError),
+        (aiohttp.ClientOSError(104, "reset"), AmbiguousError),
+        (TimeoutError(), AmbiguousError),
+        (aiohttp.ClientConnectorError(Mock(host="h", port=1, ssl=False), OSError(111, "refused")), TransientError),
+        (aiohttp.ClientConnectorCertificateError(Mock(host="h", port=1), Exception("self-signed")), PermanentError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+async def test_which_broken_connection_means_what(http: aioresponses, error: Exception, cls: type[StepError]) -> None:
+    http.post(f"{API}/users", exception=error)
+    async with client() as pingone:
+        with pytest.raises(StepError) as failed:
+            await pingone.management.create("user", "users", {})
+    assert type(failed.value) is cls
+
+
+async def test_an_answer_that_is_not_json_is_ambiguous(http: aioresponses) -> None:
+    http.post(f"{API}/users", status=201, body="<html>a proxy's page</html>")
+    async with client() as pingone:
+        with pytest.raises(AmbiguousError):
+            await pingone.management.create("user", "users", {})
+
+
+async def test_the_guard_is_asked_before_every_request(http: aioresponses) -> None:
+    def late() -> None:
+        raise LeaseExpiredError("261123-000000", 1.0)
+
+    async with client(guard=late) as pingone:
+        with pytest.raises(LeaseExpiredError):
+            await pingone.worker_token.get()
+    assert http.requests == {}
+
+
+@pytest.mark.parametrize("operation", ["set_password", "delete_user", "read_user"])
+async def test_nothing_is_sent_again_by_the_http_library(operation: str) -> None:
+    """aiohttp repeats PUT, DELETE and GET by itself when a kept connection breaks."""
+    async with sandbox(f"{operation}:reset_before*1") as emulator, client(settings_for(emulator)) as pingone:
+        user = await pingone.management.create("user", "users", {"username": "u", "email": "a@b.cd"})
+        path = f"users/{user['id']}"
+        with pytest.raises(AmbiguousError):
+            if operation == "set_password":
+                await pingone.management.put("set", f"{path}/password", {}, "application/vnd.pingidentity.password.set+json", [])
+            elif operation == "delete_user":
+                await pingone.management.delete("user", path)
+            else:
+                await pingone.management.read("user", path)
+    assert emulator.audit()["calls"][operation] == 1
+
+
+def test_regions_have_hosts() -> None:
+    hosts = {region: attrs.evolve(SETTINGS, region=region).auth_url for region in Region}
+    assert hosts[Region.NA] == "https://auth.pingone.com"
+    assert hosts[Region.AU] == "https://auth.pingone.com.au"
+    assert hosts[Region.AP] == "https://auth.pingone.asia"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"client_id": "a"}, "client-secret, environment-id: missing"),
+        ({"base_url": "http://127.0.0.1:1"}, "missing"),
+        ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "http://example.com"}, "in the clear"),
+        ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "nonsense"}, "not an address"),
+    ],
+)
+def test_half_a_tenant_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        PingOneSettings(**given)
+
+
+def claims_of(**changes: Any) -> dict[str, Any]:
+    now = int(SystemClock().now())
+    return {"iss": "https://auth.pingone.eu/env-1/as", "aud": ["https://aud"], "exp": now + 60, "scope": "s"} | changes
+
+
+BAD_TOKENS = {
+    "expired": (claims_of(exp=1), ExpiredTokenError),
+    "of another issuer": (claims_of(iss="https://other"), PermanentError),
+    "for another audience": (claims_of(aud="https://other"), PermanentError),
+    "without an expiry": ({"iss": "https://auth.pingone.eu/env-1/as", "aud": "https://aud"}, PermanentError),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_TOKENS))
+async def test_a_token_is_not_believed_without_proof(http: aioresponses, case: str) -> None:
+    claims, cls = BAD_TOKENS[case]
+    http.get("https://auth.pingone.eu/env-1/as/jwks", payload={"keys": [signing_key().jwk]})
+    async with client() as pingone:
+        good = await pingone.tokens.verify(Secret(signing_key().sign(claims_of(), "at+jwt")), audience="https://aud")
+        assert good[1]["scope"] == "s"
+        with pytest.raises(PermanentError) as refused:
+            await pingone.tokens.verify(Secret(signing_key().sign(claims, "at+jwt")), audience="https://aud")
+    assert type(refused.value) is cls
+
+
+async def test_a_token_of_an_unknown_or_wrong_key_is_refused(http: aioresponses) -> None:
+    http.get("https://auth.pingone.eu/env-1/as/jwks", payload={"keys": [signing_key().jwk]}, repeat=True)
+    unknown = jwt.encode(claims_of(), signing_key().private, algorithm="RS256", headers={"kid": "other"})
+    forged = jwt.encode(claims_of(), "s" * 64, algorithm="HS256", headers={"kid": signing_key().kid})
+    async with client() as pingone:
+        with pytest.raises(PermanentError, match="not in the JWKS"):
+            await pingone.tokens.verify(Secret(unknown), audience="https://aud")
+        for text in (forged, "nonsense", "a.b.c"):
+            with pytest.raises(PermanentError):
+                await pingone.tokens.verify(Secret(text), audience="https://aud")
+
+
+@pytest.mark.parametrize("algorithm", list(HmacAlgorithm))
+def test_an_assertion_says_what_the_vendor_asks_for(algorithm: HmacAlgorithm) -> None:
+    secret = Secret("s" * 64)
+    made = sign(client_id="app", audience="aud", claims={"custom1": "v"}, now=1e9, secret=secret, algorithm=algorithm, private_key=None, kid="k")
+    read = jwt.decode(made.text.reveal(), "s" * 64, algorithms=[algorithm.value], audience="aud", options={"verify_exp": False})
+    assert read == made.claims
+    assert jwt.get_unverified_header(made.text.reveal()) == made.header
+    assert (read["iss"], read["sub"], read["custom1"]) == ("app", "app", "v")
+    assert 0 < read["exp"] - 1e9 <= 3600
+
+
+def test_an_assertion_of_a_private_key_verifies_with_the_jwks_of_the_application() -> None:
+    key = new_private_key()
+    made = sign(client_id="app", audience="aud", claims={}, now=1e9, secret=None, algorithm=HmacAlgorithm.HS256, private_key=key, kid="k")
+    public = jwt.PyJWKSet.from_dict(jwks(key, "k"))["k"]
+    jwt.decode(made.text.reveal(), public, algorithms=["ES256"], audience="aud", options={"verify_exp": False})
+    assert "d" not in jwks(key, "k")["keys"][0]
+
+
+def test_passwords_satisfy_the_policy_and_differ() -> None:
+    made = {new_password().reveal() for _ in range(200)}
+    assert len(made) == 200
+    assert not [password for password in made if unsatisfied(password, (), ())]

@@ -1,0 +1,78 @@
+"""What is exported, and that what is documented is true."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrator
+from orchestrator import OrchestratorError, Status
+from orchestrator.cli.parameters import EngineSettings, RunSettings
+from orchestrator.exit_codes import ExitCode
+from orchestrator.settings import settings_of
+from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
+
+
+def test_everything_that_is_exported_exists_and_is_described() -> None:
+    assert sorted(orchestrator.__all__, key=lambda name: (name.upper() != name, name[0].islower(), name)) == orchestrator.__all__
+    for name in orchestrator.__all__:
+        thing = getattr(orchestrator, name)
+        if callable(thing):
+            assert thing.__doc__, name
+
+
+def test_states_import_nothing_deeper_than_the_public_api() -> None:
+    for path in (ROOT / "states").rglob("*.py"):
+        deeper = re.findall(r"^\s*(?:from|import) orchestrator\.\S+", path.read_text(), re.MULTILINE)
+        assert not deeper, path
+
+
+@pytest.mark.parametrize("cls", [EngineSettings, RunSettings, TokenFulfillmentSettings])
+def test_every_setting_is_in_the_readme(cls: type[Any]) -> None:
+    for s in settings_of(cls):
+        assert f"`{s.flag}`" in README, s.flag
+        for variable in s.env:
+            assert f"`{variable}`" in README, variable
+
+
+def test_every_status_exit_code_and_command_is_in_the_readme() -> None:
+    for status in Status:
+        assert f"`{status.value}`" in README, status
+    for code in ExitCode:
+        assert f"| {code.value} |" in README, code
+    for command in ("run", "resume", "list", "show", "cleanup", "graph", "sandbox", "doctor"):
+        assert f"`orchestrator {command}" in README, command
+
+
+def test_every_state_is_in_the_picture() -> None:
+    picture = (ROOT / "docs" / "token-fulfillment.svg").read_text()
+    for state in WORKFLOW.states:
+        assert state.name in picture
+
+
+def test_every_error_is_in_the_tree_of_its_module() -> None:
+    from orchestrator import errors
+
+    for thing in vars(errors).values():
+        if isinstance(thing, type) and issubclass(thing, OrchestratorError):
+            assert thing.__name__ in str(errors.__doc__)
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_code_of_the_readme_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    code = python_blocks()[number]
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code, f"README block {number}", "exec"), namespace)  # noqa: S102
+    asyncio.run(namespace["main"]())
+    assert "completed" in capsys.readouterr().out
