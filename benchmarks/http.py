@@ -100,7 +100,8 @@ async def _chain(session: aiohttp.ClientSession, base: str, environment: str, wo
         secret = (await answer.json())["secret"]
     audience = f"https://tf-{name}.example.com"
     resource = await post(
-        f"{api}/resources", {"name": f"{name}-r", "description": "script", "audience": audience, "accessTokenValiditySeconds": 3600}
+        f"{api}/resources",
+        {"name": f"{name}-r", "description": "script", "audience": audience, "accessTokenValiditySeconds": 3600},
     )
     scope_name = f"tf:{name}:read"
     scope = await post(f"{api}/resources/{resource['id']}/scopes", {"name": scope_name, "description": "custom scope"})
@@ -129,7 +130,9 @@ async def _chain(session: aiohttp.ClientSession, base: str, environment: str, wo
     async with session.get(f"{auth}/flows/{flow}", headers=cookie) as answer:
         await answer.json()
     headers = cookie | {"Content-Type": "application/vnd.pingidentity.usernamePassword.check+json"}
-    async with session.post(f"{auth}/flows/{flow}", json={"username": name, "password": "2Federate!Now"}, headers=headers) as answer:
+    async with session.post(
+        f"{auth}/flows/{flow}", json={"username": name, "password": "2Federate!Now"}, headers=headers
+    ) as answer:
         assert (await answer.json())["status"] == "COMPLETED"
         cookie = {"Cookie": f"ST={answer.cookies['ST'].value}"}
     async with session.get(f"{auth}/as/resume", params={"flowId": flow}, headers=cookie, allow_redirects=False) as answer:

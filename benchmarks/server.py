@@ -23,7 +23,9 @@ from jwt.algorithms import RSAAlgorithm
 
 ENVIRONMENT = str(uuid.uuid4())
 SOME_ID = str(uuid.uuid4())
-FILLER = {"_links": {name: {"href": "https://api.example.com/v1/environments/" + SOME_ID} for name in ("self", "environment", "grants")}}
+FILLER = {
+    "_links": {name: {"href": "https://api.example.com/v1/environments/" + SOME_ID} for name in ("self", "environment", "grants")}
+}
 
 
 class _Server(asyncio.Protocol):
@@ -66,12 +68,16 @@ class _Server(asyncio.Protocol):
             return _json(200, {"active": True, **claims})
         if "/flows/" in path:
             status = "COMPLETED" if method == "POST" else "USERNAME_PASSWORD_REQUIRED"
-            return _json(200, {**FILLER, "id": SOME_ID, "status": status}, "Set-Cookie: ST=abc; Path=/\r\n" if method == "POST" else "")
+            return _json(
+                200, {**FILLER, "id": SOME_ID, "status": status}, "Set-Cookie: ST=abc; Path=/\r\n" if method == "POST" else ""
+            )
         if path.endswith("/secret"):
             return _json(200, {**FILLER, "secret": "s" * 64})
         if path.endswith("/password"):
             return _json(200, {**FILLER, "status": "OK"})
-        return _json(201 if method == "POST" else 204, {**FILLER, "id": SOME_ID, "name": "x", "createdAt": "2026-01-05T12:00:00.000Z"})
+        return _json(
+            201 if method == "POST" else 204, {**FILLER, "id": SOME_ID, "name": "x", "createdAt": "2026-01-05T12:00:00.000Z"}
+        )
 
     def token(self, body: bytes) -> bytes:
         form = {name: values[0] for name, values in parse_qs(body.decode()).items()}

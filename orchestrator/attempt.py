@@ -31,7 +31,7 @@ async def attempt(
         raise
     except StepError as error:
         return Failed(error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a border: whatever a handler raises is its answer
         return Failed(_without_secrets(error, step), redact(traceback.format_exc(), secrets_in(step.context)))
     assert scope.cancelled_caught
     return Failed(AmbiguousError(f"no answer within {timeout.total_seconds():g} s", code="timeout"))

@@ -124,7 +124,9 @@ def decide(
         return give_up(describe(error, instance.position, attempt, suffix="; this state may not be repeated"))
     at = state.retry.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
     if at is None:
-        return give_up(describe(error, instance.position, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)"))
+        return give_up(
+            describe(error, instance.position, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)")
+        )
     return Retry(describe(error, instance.position, attempt), instance.doubt or doubtful, at)
 
 
@@ -157,7 +159,9 @@ def _check_outcome(
     if back and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
         times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
         return Failed(
-            PermanentError(f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound")
+            PermanentError(
+                f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
+            )
         )
     return outcome
 

@@ -16,11 +16,10 @@ FORMATS = ("svg", "png")
 def mermaid(workflow: Workflow[Any, Any]) -> str:
     """A state diagram in Mermaid's language. The way back, which leads from every state, is drawn once."""
     lines = ["stateDiagram-v2", f"    [*] --> {workflow.initial}"]
-    for move in _drawn(workflow):
-        lines.append(f"    {move.source} --> {move.target}: {move.trigger}")
+    lines += [f"    {move.source} --> {move.target}: {move.trigger}" for move in _drawn(workflow)]
     lines += [f"    {end} --> [*]" for end in workflow.ends]
     lines += [
-        "    state \"any state\" as any_state",
+        '    state "any state" as any_state',
         "    any_state --> rolling_back: roll_back",
         "    any_state --> failed: fail (kept)",
         "    rolling_back --> rolling_back: undo",
@@ -36,8 +35,8 @@ def dot(workflow: Workflow[Any, Any]) -> str:
     lines = [
         "digraph machine {",
         '  graph [rankdir=TB, bgcolor="white", fontname="Helvetica", nodesep=0.35, ranksep=0.28, pad=0.2];',
-        '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#4a6fa5", fontname="Helvetica", fontsize=11, '
-        "height=0.32, margin=\"0.14,0.04\"];",
+        '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#4a6fa5", height=0.32, margin="0.14,0.04"];',
+        '  node [fontname="Helvetica", fontsize=11];',
         '  edge [fontname="Helvetica", fontsize=9, color="#55606e", fontcolor="#55606e", arrowsize=0.7];',
         '  start [shape=circle, label="", width=0.16, fillcolor="#33404f", color="#33404f"];',
         f'  start -> "{workflow.initial}";',
@@ -48,14 +47,14 @@ def dot(workflow: Workflow[Any, Any]) -> str:
         lines.append(f'  "{state.name}" [label="{number}  {state.name}{undo}"{fill}];')
     lines += [f'  "{end}" [shape=box, peripheries=2, fillcolor="#e6f4ea", color="#3b7d4f"];' for end in workflow.ends]
     for move in _drawn(workflow):
-        style = ', style=dashed, constraint=false, color="#a33", fontcolor="#a33"' if move.backward else ""
+        style = ', style=dashed, constraint=false, color="#aa3333", fontcolor="#aa3333"' if move.backward else ""
         lines.append(f'  "{move.source}" -> "{move.target}" [label=" {move.trigger} "{style}];')
     lines += [
         '  any [label="any state", shape=plaintext, fillcolor="white", color="white"];',
         '  rolling_back [fillcolor="#fdf1e3", color="#b9772b"];',
         '  rolled_back [peripheries=2, fillcolor="#f3f4f6", color="#55606e"];',
-        '  rollback_failed [peripheries=2, fillcolor="#fbe9e7", color="#a33"];',
-        '  failed [label="failed (kept)", peripheries=2, fillcolor="#fbe9e7", color="#a33"];',
+        '  rollback_failed [peripheries=2, fillcolor="#fbe9e7", color="#aa3333"];',
+        '  failed [label="failed (kept)", peripheries=2, fillcolor="#fbe9e7", color="#aa3333"];',
         '  any -> rolling_back [label=" roll_back "];',
         '  any -> failed [label=" fail "];',
         '  rolling_back -> rolling_back [label=" undo, newest first "];',

@@ -50,15 +50,15 @@ class Vault:
 
     def seal_secret(self, secret: Secret, place: bytes) -> str:
         """The sealed form of a secret as text; computed once for each secret object and place."""
-        if secret._sealed is None or secret._sealed[0] != (self.key_id, place):
+        if secret.sealed is None or secret.sealed[0] != (self.key_id, place):
             text = base64.b64encode(self.seal(secret.reveal().encode(), place)).decode()
-            secret._sealed = ((self.key_id, place), text)
-        return secret._sealed[1]
+            secret.sealed = ((self.key_id, place), text)
+        return secret.sealed[1]
 
     def open_secret(self, text: str, place: bytes) -> Secret:
         """The secret behind its sealed text."""
         secret = Secret(self.open(base64.b64decode(text), place).decode())
-        secret._sealed = ((self.key_id, place), text)
+        secret.sealed = ((self.key_id, place), text)
         return secret
 
 

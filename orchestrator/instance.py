@@ -144,9 +144,7 @@ def retry(
     """The instance waiting for another attempt at what it was doing (forward, or while rolling back)."""
     if instance.status is Status.RUNNING:
         workflow.machine.fire(instance.position, m.RETRY)
-    return _evolve(
-        instance, failures=instance.failures + 1, doubt=doubt, not_before=at, failure=failure, updated_at=now
-    )
+    return _evolve(instance, failures=instance.failures + 1, doubt=doubt, not_before=at, failure=failure, updated_at=now)
 
 
 def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
@@ -176,9 +174,7 @@ def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, no
     )
 
 
-def roll_back(
-    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None
-) -> Instance[C]:
+def roll_back(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None) -> Instance[C]:
     """The instance on its way back: after a failure, to tear down, or because the user says so.
 
     The state that it stands in goes on the trail, for its effect may exist; leftovers of an earlier try too.
@@ -205,9 +201,7 @@ def roll_back(
     )
 
 
-def undone(
-    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, leftover: Leftover | None = None
-) -> Instance[C]:
+def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, leftover: Leftover | None = None) -> Instance[C]:
     """The instance after the newest state of its trail was rolled back, or given up as a leftover."""
     workflow.machine.fire(instance.position, m.UNDO)
     return _evolve(

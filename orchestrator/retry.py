@@ -43,9 +43,7 @@ class RetryPolicy:
         ceiling = min(ceiling, self.initial_delay.total_seconds() * growth)
         return timedelta(seconds=rng.uniform(0, ceiling))
 
-    def next_attempt(
-        self, error: TransientError, *, failures: int, entered_at: float, now: float, rng: Random
-    ) -> float | None:
+    def next_attempt(self, error: TransientError, *, failures: int, entered_at: float, now: float, rng: Random) -> float | None:
         """Unix time of the next attempt, or ``None`` when there is none.
 
         A ``Retry-After`` replaces the backoff, cut to ``max_retry_after``; a little jitter is added so that

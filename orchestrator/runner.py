@@ -75,6 +75,7 @@ class RunResult:
     status: RunStatus
     counts: Mapping[Status, int]
     """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+
     @property
     def interrupted(self) -> bool:
         """Whether it stopped before it was finished."""
@@ -192,7 +193,12 @@ async def start(
 
 @asynccontextmanager
 async def resume(
-    workflow: Workflow[C, S], run_id: str, *, store: Store, changes: Mapping[str, Any] | None = None, options: Options | None = None
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`.
 
@@ -211,7 +217,12 @@ async def resume(
 
 @asynccontextmanager
 async def cleanup(
-    workflow: Workflow[C, S], run_id: str, *, store: Store, changes: Mapping[str, Any] | None = None, options: Options | None = None
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
 
@@ -236,24 +247,27 @@ async def _again(
         yield run
 
 
+def check_key(record: RunRecord, vault: Vault) -> None:
+    """Refuse a key that did not seal this run, naming both. Raises ``EncryptionKeyError``."""
+    if record.key_id != vault.key_id:
+        raise EncryptionKeyError(
+            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
+            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
+        )
+
+
 def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -> Any:
     """The settings that a run was started with.
 
     Raises:
         EncryptionKeyError: They were sealed with another key.
     """
-    if record.key_id != vault.key_id:
-        raise EncryptionKeyError(
-            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
-            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
-        )
+    check_key(record, vault)
     data = opened(record.settings["workflow"], vault, record.id.encode())
     return make_converter().structure(data, workflow.settings) if isinstance(workflow.settings, type) else None
 
 
-async def load_instance(
-    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int
-) -> Instance[C] | None:
+async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
     """An instance as the store has it; ``None`` if it was not admitted."""
     rows = await store.load(run_id, after=number - 1, limit=1)
     if not rows or rows[0].number != number:
@@ -327,7 +341,7 @@ async def _running(runner: _Runner[C, Any]) -> AsyncIterator[Run[C]]:
             try:
                 yield Run(runner)
                 await runner.ended.wait()
-            except Exception as error:  # ours to pass on bare, not in the group that the task group would make of it
+            except Exception as error:  # noqa: BLE001  # ours to pass on bare, not in the group that the task group would make of it
                 body_error = error
                 runner.cancel()
     if body_error is not None:
@@ -396,7 +410,7 @@ class _Runner(Generic[C, S]):
         try:
             async with AsyncExitStack() as stack:
                 await self._open(stack)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             for stream in self._streams:
@@ -526,7 +540,7 @@ class _Runner(Generic[C, S]):
             while not self._stopping.is_set() and (begin := await work.next()) is not None:
                 driver = await begin()
                 await driver.drive()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             drive.workers -= 1

@@ -16,12 +16,12 @@ class Secret:
     In a stored context it is encrypted (see :mod:`orchestrator.encryption`). Equal secrets compare equal.
     """
 
-    __slots__ = ("_sealed", "_value")
+    __slots__ = ("_value", "sealed")
 
     def __init__(self, value: str) -> None:
         self._value = value
         # The sealed form, kept because an unchanged secret is stored again with every checkpoint.
-        self._sealed: tuple[object, str] | None = None
+        self.sealed: tuple[object, str] | None = None
 
     def reveal(self) -> str:
         """The value itself."""

@@ -73,6 +73,6 @@ def python_blocks() -> list[str]:
 def test_the_code_of_the_readme_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     code = python_blocks()[number]
     namespace: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(code, f"README block {number}", "exec"), namespace)  # noqa: S102
+    exec(compile(code, f"README block {number}", "exec"), namespace)
     asyncio.run(namespace["main"]())
     assert "completed" in capsys.readouterr().out

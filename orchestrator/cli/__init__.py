@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,16 @@ from cyclopts import App, CycloptsError
 
 from orchestrator.cli import checking, driving, looking
 from orchestrator.cli.display import stderr
-from orchestrator.cli.parameters import CONFIG_FLAG, JSON_FLAG, EngineSettings, Renewable, RunSettings, argument, flag, with_settings
+from orchestrator.cli.parameters import (
+    CONFIG_FLAG,
+    JSON_FLAG,
+    EngineSettings,
+    Renewable,
+    RunSettings,
+    argument,
+    flag,
+    with_settings,
+)
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
@@ -59,7 +69,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
     """The application. The flags of ``run`` and its like are those of the workflow that ``argv`` names."""
-    app = App(name=APP, help=HELP, version=_version(), version_flags=["--version"])
+    app = App(name=APP, help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
     workflow = _meant_workflow(argv)
     own = workflow.settings if workflow else None
     engine = {"json": (JSON_FLAG, False), "config": (CONFIG_FLAG, None)}
@@ -68,8 +78,7 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
 
     def add(name: str, command: Callable[..., Any], *classes: Any, leading: dict[str, Any]) -> None:
         bound = partial(_run_async, command, observers)
-        bound.__doc__ = command.__doc__
-        app.command(with_settings(bound, *classes, leading=leading), name=name)
+        app.command(with_settings(bound, *classes, leading=leading), name=name, help=_help(command))
 
     add("run", driving.run, RunSettings, EngineSettings, own, leading=which | engine)
     add("resume", driving.resume, EngineSettings, Renewable(own), leading=run | engine)
@@ -81,7 +90,7 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
     add("graph", checking.graph, leading=which | output)
     add("doctor", checking.doctor, EngineSettings, own, leading=which | engine)
     for name, command in commands().items():
-        app.command(command, name=name)
+        app.command(command, name=name, help=_help(command))
     return app
 
 
@@ -97,6 +106,19 @@ def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
     if named or len(names) == 1:
         return find_workflow(named[0] if named else names[0])
     return None
+
+
+def _help(command: Callable[..., Any]) -> str:
+    """The docstring of a command with its paragraphs on one line each, so that they wrap with the terminal. Its
+    examples get a heading of our own: the library takes the usual one for a section that it does not show."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    shown = []
+    for paragraph in paragraphs:
+        if paragraph.startswith("Examples:"):
+            shown.append(paragraph.replace("Examples:", "Try", 1))
+        else:
+            shown.append(" ".join(paragraph.split()))
+    return "\n\n".join(shown)
 
 
 def _version() -> str:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from orchestrator.cli.display import stdout
 from orchestrator.cli.driving import default_workflow
 from orchestrator.cli.parameters import Resolver
@@ -27,11 +29,9 @@ from orchestrator.workflow import Opening, Workflow
 async def graph(observers: Sequence[Observer], *, workflow: str | None = None, output: Path | None = None) -> int:
     """Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.
 
-    Examples
-    --------
-    `orchestrator graph`
-
-    `orchestrator graph token-fulfillment --output machine.svg` -- SVG or PNG, by the name of the file
+    Examples:
+      orchestrator graph
+      orchestrator graph token-fulfillment --output machine.svg    (SVG or PNG, by the name of the file)
     """
     found = find_workflow(workflow or default_workflow())
     if output is None:
@@ -45,7 +45,7 @@ async def graph(observers: Sequence[Observer], *, workflow: str | None = None, o
     else:
         raise ConfigurationError(f"output: {output} ends with none of .mmd, {', '.join('.' + f for f in FORMATS)}")
     try:
-        output.write_bytes(data)
+        await anyio.to_thread.run_sync(output.write_bytes, data)
     except OSError as error:
         raise ConfigurationError(f"output: {output} cannot be written: {error.strerror}") from error
     stdout().print(f"{output} written", markup=False)
@@ -59,11 +59,9 @@ async def doctor(
 
     Exit code 2 if anything is wrong; each line says what to do about it.
 
-    Examples
-    --------
-    `orchestrator doctor`
-
-    `PINGONE_REGION_CODE=EU orchestrator doctor --json`
+    Examples:
+      orchestrator doctor
+      PINGONE_REGION_CODE=EU orchestrator doctor --json
     """
     found = find_workflow(workflow or default_workflow())
     resolver = Resolver(flags, config)

@@ -50,13 +50,10 @@ async def run(
     Flags win over environment variables, those over the TOML file. The run is stored with all its settings:
     whatever interrupts it, `orchestrator resume` goes on.
 
-    Examples
-    --------
-    `orchestrator run` -- once, on the sandbox
-
-    `orchestrator run --instances 100 --concurrency 20 --on-success teardown`
-
-    `PINGONE_CLIENT_ID=… PINGONE_CLIENT_SECRET=… PINGONE_ENVIRONMENT_ID=… orchestrator run --region EU`
+    Examples:
+      orchestrator run    (once, on the sandbox)
+      orchestrator run --instances 100 --concurrency 20 --on-success teardown
+      orchestrator run --region EU    (with PINGONE_CLIENT_ID and so on exported)
     """
     found = find_workflow(workflow or default_workflow())
     resolver = Resolver(flags, config)
@@ -90,13 +87,10 @@ async def resume(
     Without RUN, the newest run that is not finished. Nothing is created twice: a step whose answer was lost is
     looked for before it is repeated. Needs no settings: the run has them.
 
-    Examples
-    --------
-    `orchestrator resume`
-
-    `orchestrator resume 261123-k7m3qp`
-
-    `orchestrator resume 261123-k7m3qp --client-secret-file new-secret` -- the worker's secret was changed meanwhile
+    Examples:
+      orchestrator resume
+      orchestrator resume 261123-k7m3qp
+      orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
     return await _again(runner.resume, observers, run, json, config, flags, cleaning=False)
 
@@ -109,11 +103,9 @@ async def cleanup(
     Without RUN, the newest run. Instances that were not started stay so. What cannot be removed is listed, and
     the exit code is 3.
 
-    Examples
-    --------
-    `orchestrator cleanup`
-
-    `orchestrator cleanup 261123-k7m3qp`
+    Examples:
+      orchestrator cleanup
+      orchestrator cleanup 261123-k7m3qp
     """
     return await _again(runner.cleanup, observers, run, json, config, flags, cleaning=True)
 
@@ -123,8 +115,9 @@ async def _again(
 ) -> int:
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
+    named = parse_run(run) if run is not None else None
     async with open_store(engine.url, create=False) as store:
-        record = await _named_run(store, run, cleaning)
+        record = await _named_run(store, named, cleaning)
         if record is None:
             return _nothing_to_do(as_json)
         vault = resolver.vault()
@@ -147,7 +140,7 @@ def parse_run(given: str) -> str:
 
 async def _named_run(store: Store, given: str | None, cleaning: bool) -> RunRecord | None:
     if given is not None:
-        return await store.run(parse_run(given))
+        return await store.run(given)
     runs = await store.runs()
     return next((record for record in runs if cleaning or record.status is not RunStatus.FINISHED), None)
 
@@ -169,9 +162,7 @@ async def _already_finished(found: Workflow[Any, Any], store: Store, vault: Any,
 
 
 def _options(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Observer]) -> Options:
-    return Options(
-        lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers
-    )
+    return Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers)
 
 
 def _display(workflow: Workflow[Any, Any], total: int, as_json: bool, title: str) -> Display:

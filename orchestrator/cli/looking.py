@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from orchestrator.report import json as json_report
 from orchestrator.report.summary import effects_of, summarise
 from orchestrator.report.text import lines
 from orchestrator.run import RunRecord, RunStatus, parse_id
-from orchestrator.runner import load_instance, result_of, stored_settings
+from orchestrator.runner import check_key, load_instance, result_of, stored_settings
 from orchestrator.secret import Secret
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Shard, Store
@@ -38,11 +38,9 @@ RUNS_LISTED = 100
 async def list_runs(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
     """List the runs of the store, the newest first. Needs no key.
 
-    Examples
-    --------
-    `orchestrator list`
-
-    `orchestrator list --store /var/lib/orchestrator/runs.db --json`
+    Examples:
+      orchestrator list
+      orchestrator list --store /var/lib/orchestrator/runs.db --json
     """
     engine = Resolver(flags, config).engine().value
     if not _exists(engine.url):
@@ -70,19 +68,19 @@ async def show(
 
     Without an id, the newest run. An instance is named by the run and its number.
 
-    Examples
-    --------
-    `orchestrator show 261123-k7m3qp`
-
-    `orchestrator show 261123-k7m3qp-0` -- the history of the first instance
+    Examples:
+      orchestrator show 261123-k7m3qp
+      orchestrator show 261123-k7m3qp-0    (the history of the first instance)
     """
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
+    named = _parsed(what) if what is not None else None
     async with open_store(engine.url, create=False) as store:
-        run_id, number = await _named(store, what)
+        run_id, number = named or await _newest(store)
         record = await store.run(run_id)
         workflow = find_workflow(record.workflow)
         vault = resolver.vault()
+        check_key(record, vault)
         if number is None:
             return await _show_run(workflow, store, vault, record, json)
         instance = await load_instance(workflow, store, vault, run_id, number)
@@ -98,16 +96,18 @@ async def show(
     return ExitCode.SUCCESS
 
 
-async def _named(store: Store, what: str | None) -> tuple[str, int | None]:
-    if what is None:
-        runs = await store.runs(1)
-        if not runs:
-            raise UnknownRunError("a run", store.where)
-        return runs[0].id, None
+def _parsed(what: str) -> tuple[str, int | None]:
     try:
         return parse_id(what)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+async def _newest(store: Store) -> tuple[str, int | None]:
+    runs = await store.runs(1)
+    if not runs:
+        raise UnknownRunError("a run", store.where)
+    return runs[0].id, None
 
 
 def _exists(url: str) -> bool:
@@ -264,11 +264,7 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         say(f"failure    {failure['state']}, attempt {failure['attempt']} ({failure['kind']}): {failure['message']}")
         for line in (failure["trace"] or "").rstrip().splitlines():
             say(f"           {line}")
-    say("\nHistory")
-    for event in events:
-        line = describe(event, workflow)
-        if line is not None:
-            say(f"  {datetime.fromtimestamp(event.at, UTC).astimezone():%H:%M:%S.%f}"[:-3] + f" {line}")
+    _print_history(workflow, events, say)
     say("\nWhat it created that exists, or may exist" if data["effects"] else "\nNothing of it exists in the environment.")
     for effect in data["effects"]:
         say(f"  {effect['kind']:<12} {effect['name']}  {effect['id'] or '(id never seen)'}")
@@ -281,6 +277,15 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         say("\nProof")
         for label, fact in data["proof"].items():
             say(f"  {label:<16} {fact}")
+
+
+def _print_history(workflow: Workflow[Any, Any], events: Sequence[Event], say: Callable[[str], None]) -> None:
+    say("\nHistory")
+    for event in events:
+        line = describe(event, workflow)
+        if line is not None:
+            clock = f"{datetime.fromtimestamp(event.at, UTC).astimezone():%H:%M:%S.%f}"[:-3]
+            say(f"  {clock} {line}")
 
 
 def _when(at: float) -> str:

@@ -95,7 +95,7 @@ def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[s
     """
     parameters, annotations = [], {}
     for name, (annotation, default) in (leading or {}).items():
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if _is_argument(annotation) else inspect.Parameter.KEYWORD_ONLY
+        kind = inspect.Parameter.POSITIONAL_ONLY if _is_argument(annotation) else inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
         annotations[name] = annotation
     for cls in classes:
@@ -133,7 +133,7 @@ def argument(help: str) -> Any:
 
 def flag(kind: Any, name: str, help: str) -> Any:
     """Annotation of a further flag."""
-    return Annotated[kind, Parameter(name=[name], help=help, negative=())]
+    return Annotated[kind, Parameter(name=[name], help=help, negative=(), show_default=False)]
 
 
 JSON_FLAG = flag(bool, "--json", "One JSON document on stdout, and nothing else there.")
@@ -173,7 +173,9 @@ class Resolver:
     def renewed(self, workflow: Workflow[Any, Any]) -> dict[str, Any]:
         """Settings of a stored run that flags of this command replace, e.g. credentials that were changed meanwhile."""
         known = settings_of(workflow.settings)
-        return {s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None}
+        return {
+            s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None
+        }
 
     def vault(self) -> Vault:
         """The user's key."""

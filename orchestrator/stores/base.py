@@ -112,9 +112,7 @@ class Store(ABC):
         """Give the shard up, keeping its epoch. Nothing happens if it was claimed by another since."""
 
     @abstractmethod
-    async def save(
-        self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False
-    ) -> None:
+    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         """Store a checkpoint (new or over the older one) and add events; durable on return.
 
         Args:

@@ -64,10 +64,11 @@ class SQLiteStore(Store):
     @classmethod
     async def open(cls, path: str | Path, *, create: bool = True) -> SQLiteStore:
         """Open the file, making it (mode 0600) if need be."""
-        return await anyio.to_thread.run_sync(cls._open, Path(path).expanduser(), create)
+        return await anyio.to_thread.run_sync(cls._open, Path(path), create)
 
     @classmethod
     def _open(cls, path: Path, create: bool) -> SQLiteStore:
+        path = path.expanduser()
         with _explained(path):
             if create:
                 _make_private_file(path)
@@ -245,7 +246,20 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Excepti
         errors.append(None)
         instances.append((row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, row.body))
         events += [
-            (e.run_id, e.number, e.seq, e.kind.value, e.at, e.state, e.handler, e.attempt, e.outcome, e.target, e.duration_s, e.error)
+            (
+                e.run_id,
+                e.number,
+                e.seq,
+                e.kind.value,
+                e.at,
+                e.state,
+                e.handler,
+                e.attempt,
+                e.outcome,
+                e.target,
+                e.duration_s,
+                e.error,
+            )
             for e in save.events
         ]
     db.executemany(_SAVE_INSTANCE, instances)
@@ -310,7 +324,9 @@ def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None])
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         who = holder()
         hint = f"it is probably {who}" if who else "another program has it open"
-        return f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"
+        return (
+            f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"
+        )
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
         return f"the store {path} cannot be written: the disk is full; free some space, then try again (nothing is lost)"
     if name.startswith("SQLITE_READONLY"):

@@ -122,7 +122,9 @@ class Management:
     def _own(self, url: str) -> str:
         """A link of a page, which is followed only to the host that the token is for."""
         if urlsplit(url)[:2] != self._origin:
-            raise PermanentError(f"the next page lies at {urlsplit(url).netloc}, and the token is not for that host", code="foreign_link")
+            raise PermanentError(
+                f"the next page lies at {urlsplit(url).netloc}, and the token is not for that host", code="foreign_link"
+            )
         return url
 
 

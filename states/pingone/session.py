@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -75,13 +74,16 @@ class Session:
             raise PermanentError(f"{what}: no TLS connection to {error.host}: {error.os_error}", code="tls") from error
         except aiohttp.ClientConnectorError as error:
             raise TransientError(
-                f"{what}: {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})", code="unreachable"
+                f"{what}: {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})",
+                code="unreachable",
             ) from error
         except aiohttp.InvalidURL as error:
             raise PermanentError(f"{what}: the address is not valid", code="address") from error
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             # The request, or a part of it, was written: whether it was handled is not known.
-            raise AmbiguousError(f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection") from error
+            raise AmbiguousError(
+                f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection"
+            ) from error
         if reply.status in ok:
             return reply
         raise refusal(what, reply, secrets)
@@ -101,7 +103,7 @@ async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
     )
     # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
     # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
-    client._retry_connection = False
+    client._retry_connection = False  # noqa: SLF001  # there is no public switch
     async with client:
         yield Session(client, guard)
 

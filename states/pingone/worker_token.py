@@ -54,7 +54,8 @@ class WorkerToken:
 
     async def _fetch(self) -> None:
         settings = self._settings
-        assert settings.client_id is not None and settings.client_secret is not None
+        assert settings.client_id is not None
+        assert settings.client_secret is not None
         pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret.reveal())}"
         asked = self._clock.steady()
         try:

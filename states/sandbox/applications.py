@@ -6,7 +6,6 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
 from states.sandbox.environment import Application, Environment, Grant
@@ -30,7 +29,10 @@ def create(environment: Environment, call: Call) -> Answer:
     if len(environment.applications.rows) >= environment.settings.max_applications:
         limit = environment.settings.max_applications
         raise ApiError(
-            403, "ACCESS_FAILED", "The request could not be completed.", [{"code": "LICENSE_EXCEEDED", "message": f"The limit is {limit}."}]
+            403,
+            "ACCESS_FAILED",
+            "The request could not be completed.",
+            [{"code": "LICENSE_EXCEEDED", "message": f"The limit is {limit}."}],
         )
     application = environment.applications.put(
         Application(
@@ -117,7 +119,9 @@ def _application(environment: Environment, call: Call) -> Application:
 
 def _checked_fields(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data.get("enabled"), bool):
-        raise invalid("REQUIRED_VALUE" if data.get("enabled") is None else "INVALID_VALUE", "enabled", "enabled must be true or false")
+        raise invalid(
+            "REQUIRED_VALUE" if data.get("enabled") is None else "INVALID_VALUE", "enabled", "enabled must be true or false"
+        )
     _choice(data, "type", TYPES)
     _choice(data, "protocol", ("OPENID_CONNECT",))
     _choice(data, "tokenEndpointAuthMethod", AUTH_METHODS)
@@ -172,7 +176,11 @@ def _id_of(data: dict[str, Any], name: str) -> str:
 
 def _scope_ids(data: dict[str, Any]) -> tuple[str, ...]:
     scopes = data.get("scopes")
-    if not isinstance(scopes, list) or not scopes or not all(isinstance(s, dict) and isinstance(s.get("id"), str) for s in scopes):
+    if (
+        not isinstance(scopes, list)
+        or not scopes
+        or not all(isinstance(s, dict) and isinstance(s.get("id"), str) for s in scopes)
+    ):
         raise invalid("REQUIRED_VALUE", "scopes", "scopes is required")
     return tuple(scope["id"] for scope in scopes)
 
@@ -200,5 +208,3 @@ def _grant_body(environment: Environment, call: Call, row: Grant) -> dict[str, A
 def counts_already(environment: Environment, grant: Grant) -> bool:
     """Whether a grant has reached the authorization server."""
     return environment.now() >= grant.created_at + environment.settings.grant_delay_s
-
-

@@ -35,11 +35,9 @@ def sandbox(
     OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
     hang_after, a status (503) and a status after acting (500_after).
 
-    Examples
-    --------
-    `orchestrator sandbox --port 8080`
-
-    `orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'`
+    Examples:
+      orchestrator sandbox --port 8080
+      orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'
     """
     try:
         rules = parse_faults(faults, OPERATIONS)

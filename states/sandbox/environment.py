@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import attrs
 
 from states.sandbox.audit import Audit
-from states.sandbox.errors import invalid, not_found, ApiError, INVALID_DATA
+from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found
 from states.sandbox.settings import SandboxSettings
 
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"

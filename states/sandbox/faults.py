@@ -110,14 +110,18 @@ def _parse(word: str, operations: Collection[str]) -> Fault:
     if match is None:
         raise ValueError(f"fault {word!r} is not of the form OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]")
     if match["operation"] != "*" and match["operation"] not in operations:
-        raise ValueError(f"fault {word!r}: no operation is called {match['operation']!r}; there are {', '.join(sorted(operations))}")
+        raise ValueError(
+            f"fault {word!r}: no operation is called {match['operation']!r}; there are {', '.join(sorted(operations))}"
+        )
     kind, status = match["kind"], 0
     number = re.fullmatch(r"([45]\d\d)(_after)?", kind)
     if number:
         status, kind = int(number[1]), "status_after" if number[2] else "status"
     elif kind not in {k.value for k in FaultKind} - {"status", "status_after"}:
-        raise ValueError(f"fault {word!r}: there is no kind {kind!r}; there are latency, reset_before, reset_after, hang_before, "
-                         "hang_after, a status like 503, and a status like 500_after")
+        raise ValueError(
+            f"fault {word!r}: there is no kind {kind!r}; there are latency, reset_before, reset_after, hang_before, "
+            "hang_after, a status like 503, and a status like 500_after"
+        )
     return Fault(
         operation=match["operation"],
         kind=FaultKind(kind),

@@ -76,7 +76,7 @@ class _Parser:
 
     def _next(self, kind: str) -> str:
         if not self._tokens or self._tokens[0][0] != kind:
-            raise FilterError("expected: attribute operator \"value\"")
+            raise FilterError('expected: attribute operator "value"')
         return self._tokens.pop(0)[1]
 
 

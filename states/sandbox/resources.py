@@ -107,7 +107,10 @@ def create_attribute(environment: Environment, call: Call) -> Answer:
     data = call.json()
     name, value = required_text(data, "name"), required_text(data, "value", longest=2048)
     environment.check_unique(
-        environment.attributes.where(resource_id=resource.id), "name", name, "An attribute with the specified name already exists."
+        environment.attributes.where(resource_id=resource.id),
+        "name",
+        name,
+        "An attribute with the specified name already exists.",
     )
     if name in RESERVED or name.startswith("p1."):
         raise invalid("INVALID_VALUE", "name", f"'{name}' is a reserved name")

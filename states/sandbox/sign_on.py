@@ -154,7 +154,9 @@ def _granted_scopes(environment: Environment, application: Application, request:
 def _check_request(application: Application, request: dict[str, str]) -> None:
     if request.get("response_type") != "code":
         raise _Refused("unsupported_response_type", "Only response_type=code is supported")
-    if "CODE" not in application.body.get("responseTypes", []) or "AUTHORIZATION_CODE" not in application.body.get("grantTypes", []):
+    if "CODE" not in application.body.get("responseTypes", []) or "AUTHORIZATION_CODE" not in application.body.get(
+        "grantTypes", []
+    ):
         raise _Refused("unauthorized_client", "The application does not support this response type")
     if not application.body.get("enabled"):
         raise _Refused("unauthorized_client", "The application is disabled")
@@ -260,7 +262,10 @@ def _status(environment: Environment, flow: Flow) -> str:
 def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, Any]:
     url = f"{call.base}/{environment.id}/flows/{flow.id}"
     status = _status(environment, flow)
-    actions = {"USERNAME_PASSWORD_REQUIRED": ("usernamePassword.check", "password.forgot"), "MUST_CHANGE_PASSWORD": ("password.reset",)}
+    actions = {
+        "USERNAME_PASSWORD_REQUIRED": ("usernamePassword.check", "password.forgot"),
+        "MUST_CHANGE_PASSWORD": ("password.reset",),
+    }
     embedded: dict[str, Any] = {}
     application = environment.applications.rows.get(flow.application_id)
     if application is not None:

@@ -345,7 +345,11 @@ def _verified(environment: Environment, call: Call, key: SigningKey, text: str) 
     """The claims of an access token of ours; ``None`` if it is not one, or not live."""
     try:
         claims: dict[str, Any] = jwt.decode(
-            text, key.public, algorithms=["RS256"], issuer=issuer(environment, call), options={"verify_aud": False, "verify_exp": False}
+            text,
+            key.public,
+            algorithms=["RS256"],
+            issuer=issuer(environment, call),
+            options={"verify_aud": False, "verify_exp": False},
         )
     except jwt.PyJWTError:
         return None

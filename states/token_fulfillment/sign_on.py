@@ -47,9 +47,7 @@ class Authorize(TokenState):
         if settings.response_mode is ResponseMode.PI_FLOW:
             parameters["response_mode"] = PI_FLOW
         flow = await step.services.sign_on.authorize(parameters)
-        return done(
-            evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None)
-        )
+        return done(evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None))
 
 
 class StartFlow(TokenState):

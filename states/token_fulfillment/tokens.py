@@ -48,9 +48,7 @@ class ExchangeToken(TokenState):
             )
         except RefusedGrantError as error:
             raise ExpiredError(error.message, outcome="code_expired") from error
-        return done(
-            evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims)
-        )
+        return done(evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
         return Outcome("code_spent", step.context)
@@ -114,7 +112,9 @@ def _verified(
         if scope not in str(answer.get("scope", "")).split():
             raise PermanentError(f"{where} has scope {answer.get('scope')!r}, without {scope}", code="scope")
     if audience not in _as_list(introspection.get("aud", audience)):
-        raise PermanentError(f"the introspection names the audience {introspection.get('aud')!r}, not {audience}", code="audience")
+        raise PermanentError(
+            f"the introspection names the audience {introspection.get('aud')!r}, not {audience}", code="audience"
+        )
     expected = settings.expression.expected(step.context.sent_header, step.context.sent_claims, settings.auth_method)
     found = claims.get(settings.claim)
     if not _same(found, expected):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
-from orchestrator import Effect, Look, Outcome, PermanentError, TransientError, done
+from orchestrator import Look, Outcome, PermanentError, TransientError, done
 from states.pingone.answers import ConstraintError
 from states.pingone.management import Found
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
-from states.token_fulfillment.recovery import adopted_id, created_id, find_twice
+from states.token_fulfillment.creating import RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, TokenState, TokenStep
 
 PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
 
 
-class CreatePopulation(TokenState):
+class CreatePopulation(RemovableState):
     """Create a population for the user.
 
     Effect: one population; it can be deleted only when it is empty, and may count a deleted user for a while.
@@ -24,40 +22,31 @@ class CreatePopulation(TokenState):
 
     transitions = {"done": "create_user"}
     rate_group = CONFIGURATION
+    kind = "population"
+    learns = "population_id"
 
-    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+    def object_name(self, step: TokenStep) -> str:
+        return names.population(step.instance_id)
+
+    async def create(self, step: TokenStep) -> Found:
         body = {"name": names.population(step.instance_id), "description": f"Token fulfillment, run {step.run_id}"}
-        management = step.services.management
-        id = await created_id(step, lambda: management.create("population", "populations", body), lambda: self._find(step))
-        return done(evolve(step.context, population_id=id))
+        return await step.services.management.create("population", "populations", body)
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
-        id = await adopted_id(step, lambda: self._find(step))
-        return id if isinstance(id, Look) else done(evolve(step.context, population_id=id))
-
-    async def rollback(self, step: TokenStep) -> None:
-        id = step.context.population_id
-        if not id:
-            found = await find_twice(step, lambda: self._find(step))
-            id = found["id"] if found else ""
-        if id:
-            try:
-                await step.services.management.delete("population", f"populations/{id}")
-            except ConstraintError as error:
-                # Its user is gone, but it may not have noticed.
-                raise TransientError(error.message, code=error.code) from error
-
-    def effect(self, step: TokenStep) -> Effect:
-        return Effect(kind="population", name=names.population(step.instance_id), id=step.context.population_id or None)
-
-    async def _find(self, step: TokenStep) -> Found | None:
+    async def find(self, step: TokenStep) -> Found | None:
         name = names.population(step.instance_id)
         return await step.services.management.find(
             "populations", "populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"'
         )
 
+    async def delete(self, step: TokenStep, object_id: str) -> None:
+        try:
+            await step.services.management.delete("population", f"populations/{object_id}")
+        except ConstraintError as error:
+            # Its user is gone, but it may not have noticed.
+            raise TransientError(error.message, code=error.code) from error
 
-class CreateUser(TokenState):
+
+class CreateUser(RemovableState):
     """Create the user that will sign on.
 
     Effect: one user, with its sessions.
@@ -66,38 +55,29 @@ class CreateUser(TokenState):
 
     transitions = {"done": "set_password"}
     rate_group = DIRECTORY
+    kind = "user"
+    learns = "user_id"
 
-    async def run(self, step: TokenStep) -> Outcome[TokenContext]:
+    def object_name(self, step: TokenStep) -> str:
+        return names.username(step.instance_id)
+
+    async def create(self, step: TokenStep) -> Found:
         body = {
             "email": names.email(step.instance_id),
             "name": {"given": "Token", "family": "User"},
             "population": {"id": step.context.population_id},
             "username": names.username(step.instance_id),
         }
-        management = step.services.management
-        id = await created_id(step, lambda: management.create("user", "users", body), lambda: self._find(step))
-        return done(evolve(step.context, user_id=id))
+        return await step.services.management.create("user", "users", body)
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
-        id = await adopted_id(step, lambda: self._find(step))
-        return id if isinstance(id, Look) else done(evolve(step.context, user_id=id))
-
-    async def rollback(self, step: TokenStep) -> None:
-        id = step.context.user_id
-        if not id:
-            found = await find_twice(step, lambda: self._find(step))
-            id = found["id"] if found else ""
-        if id:
-            await step.services.management.delete("user", f"users/{id}")
-
-    def effect(self, step: TokenStep) -> Effect:
-        return Effect(kind="user", name=names.username(step.instance_id), id=step.context.user_id or None)
-
-    async def _find(self, step: TokenStep) -> Found | None:
+    async def find(self, step: TokenStep) -> Found | None:
         username = names.username(step.instance_id)
         return await step.services.management.find(
             "users", "users", "users", lambda row: row.get("username") == username, scim=f'username eq "{username}"'
         )
+
+    async def delete(self, step: TokenStep, object_id: str) -> None:
+        await step.services.management.delete("user", f"users/{object_id}")
 
 
 class SetPassword(TokenState):

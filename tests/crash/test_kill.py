@@ -148,7 +148,9 @@ async def test_killed_in_a_retry_wait_it_waits_out_the_rest_and_goes_on_counting
 async def test_many_instances_killed_again_and_again_complete_with_one_of_each(home: Path) -> None:
     async with sandbox("*:latency=0.01 *:503@2% *:reset_after@2%", seed=5) as emulator:
         shell = Shell(home, emulator)
-        code = await shell.run("run", "--instances", "20", "--concurrency", "8", kill=KillAt(EventKind.ANSWER, "create_scope", "run", 4))
+        code = await shell.run(
+            "run", "--instances", "20", "--concurrency", "8", kill=KillAt(EventKind.ANSWER, "create_scope", "run", 4)
+        )
         assert code == KILLED
         for state in ("create_user", "submit_credentials", "exchange_token"):
             assert await shell.run("resume", kill=KillAt(EventKind.ANSWER, state, "run", 5)) in (KILLED, 0)

@@ -216,11 +216,11 @@ COMMANDS = ["run", "resume", "list", "show", "cleanup", "graph", "sandbox", "doc
 def test_the_help_of_every_command_has_examples(cli: Any, command: str) -> None:
     code, out, _ = cli(command, "--help")
     assert code == 0
-    assert f"orchestrator {command}" in out
-    assert "Examples" in out
+    examples = out.partition("\nTry\n")[2]
+    assert f"  orchestrator {command}" in examples
 
 
 def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
     for argv in ([sys.executable, "-m", "orchestrator"], [str(Path(sys.executable).with_name("orchestrator"))]):
-        done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=True, env=os.environ)  # noqa: S603
+        done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=True, env=os.environ)
         assert done.stdout.strip()

@@ -168,7 +168,9 @@ RESULTS = st.sampled_from(
 
 
 @given(results=st.lists(RESULTS, min_size=1, max_size=60), policy=st.sampled_from(OnFailure), seed=st.integers(0, 10))
-def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(results: list[Any], policy: OnFailure, seed: int) -> None:
+def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
+    results: list[Any], policy: OnFailure, seed: int
+) -> None:
     """A model of the driver over the pure functions: whatever the handlers say, every instance gets somewhere legal."""
     workflow, rng = toy(Ledger()), Random(seed)
     instance = standing(workflow)
@@ -218,7 +220,9 @@ def _step_back(workflow: Any, instance: Any, result: Any, rng: Random) -> Any:
             return moves.retry(workflow, instance, failure, doubt=doubt, at=at, now=NOW)
         case Leave(failure):
             effect = state.effect(step_of(instance))
-            return moves.undone(workflow, instance, NOW, leftover=Leftover(state=state.name, effect=effect, error=failure.message))
+            return moves.undone(
+                workflow, instance, NOW, leftover=Leftover(state=state.name, effect=effect, error=failure.message)
+            )
 
 
 def step_of(instance: Any) -> Any:

@@ -60,12 +60,24 @@ def record(run_id: str = RUN, **more: Any) -> RunRecord:
     return attrs.evolve(base, **more)
 
 
-def checkpoint(number: int, status: Status = Status.RUNNING, position: str = "one", run_id: str = RUN, body: bytes = b"{}") -> Checkpoint:
+def checkpoint(
+    number: int, status: Status = Status.RUNNING, position: str = "one", run_id: str = RUN, body: bytes = b"{}"
+) -> Checkpoint:
     return Checkpoint(run_id=run_id, number=number, status=status, position=position, updated_at=NOW, not_before=None, body=body)
 
 
 def event(number: int, seq: int) -> Event:
-    return Event(run_id=RUN, number=number, kind=EventKind.MOVED, at=NOW, state="one", outcome="done", target="two", duration_s=0.5, seq=seq)
+    return Event(
+        run_id=RUN,
+        number=number,
+        kind=EventKind.MOVED,
+        at=NOW,
+        state="one",
+        outcome="done",
+        target="two",
+        duration_s=0.5,
+        seq=seq,
+    )
 
 
 @asynccontextmanager
@@ -240,7 +252,7 @@ async def test_a_locked_store_names_who_may_hold_it(tmp_path: Path, monkeypatch:
         shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
         blocker = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="locked .*process 7 on elsewhere"):
+        with pytest.raises(StoreError, match=r"locked .*process 7 on elsewhere"):
             await store.save(shard, checkpoint(0), [])
         blocker.execute("ROLLBACK")
         blocker.close()

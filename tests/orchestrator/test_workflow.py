@@ -21,7 +21,10 @@ def state(name: str, table: dict[str, Any], **more: Any) -> State[ToyContext, Le
 REFUSED = {
     "no states": ([], "has no states"),
     "an unknown target": ([state("a", {"done": "nowhere"})], "'a' goes to 'nowhere'"),
-    "an unreachable state": ([state("a", {"done": "completed"}), state("b", {"done": "completed"})], "the state 'b' cannot be reached"),
+    "an unreachable state": (
+        [state("a", {"done": "completed"}), state("b", {"done": "completed"})],
+        "the state 'b' cannot be reached",
+    ),
     "an unreachable end": ([state("a", {"again": Back("a", 1)})], "the end 'completed' cannot be reached"),
     "a state without a way out": (
         [state("a", {"done": "completed", "odd": "b"}), state("b", {"again": Back("b", 1)})],

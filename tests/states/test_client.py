@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
-from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
 
 import aiohttp
@@ -17,7 +17,16 @@ from aioresponses import aioresponses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import AmbiguousError, LeaseExpiredError, PermanentError, Secret, SettingError, StepError, SystemClock, TransientError
+from orchestrator import (
+    AmbiguousError,
+    LeaseExpiredError,
+    PermanentError,
+    Secret,
+    SettingError,
+    StepError,
+    SystemClock,
+    TransientError,
+)
 from states.pingone import PingOne, open_client
 from states.pingone.answers import (
     AlreadyExistsError,
@@ -31,8 +40,8 @@ from states.pingone.answers import (
 from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
 from states.pingone.settings import PingOneSettings, Region
 from states.pingone.tokens import ExpiredTokenError
-from states.token_fulfillment.context import new_password
 from states.sandbox.passwords import unsatisfied
+from states.token_fulfillment.context import new_password
 from tests.support.tenant import sandbox, settings_for, signing_key
 
 SETTINGS = PingOneSettings(client_id="worker", client_secret=Secret("worker-secret"), environment_id="env-1", region=Region.EU)
@@ -78,7 +87,12 @@ def detail(code: str, **inner: str) -> bytes:
     import orjson
 
     return orjson.dumps(
-        {"id": "i", "code": "INVALID_DATA", "message": "m", "details": [{"code": code, "target": "name", "message": "d", "innerError": inner}]}
+        {
+            "id": "i",
+            "code": "INVALID_DATA",
+            "message": "m",
+            "details": [{"code": code, "target": "name", "message": "d", "innerError": inner}],
+        }
     )
 
 
@@ -176,7 +190,10 @@ async def test_a_401_is_asked_again_with_a_new_token_and_only_once(http: aioresp
     async with client() as pingone:
         with pytest.raises(UnauthorizedError):
             await pingone.management.create("user", "users", {})
-    assert [call.kwargs["headers"]["Authorization"] for call in sent(http, "POST", f"{API}/users")] == ["Bearer token-1", "Bearer token-2"]
+    assert [call.kwargs["headers"]["Authorization"] for call in sent(http, "POST", f"{API}/users")] == [
+        "Bearer token-1",
+        "Bearer token-2",
+    ]
 
 
 async def test_wrong_worker_credentials_say_what_to_check(http: aioresponses) -> None:
@@ -198,8 +215,17 @@ async def test_a_token_that_cannot_be_had_now_leaves_no_doubt_about_the_step(htt
 
 
 async def test_a_page_is_followed_but_only_on_the_host_of_the_token(http: aioresponses) -> None:
-    http.get(f"{API}/resources", payload={"_embedded": {"resources": [{"id": "1", "name": "a"}]}, "_links": {"next": {"href": f"{API}/resources?cursor=x"}}})
-    http.get(f"{API}/resources?cursor=x", payload={"_embedded": {"resources": [{"id": "2", "name": "b"}]}, "_links": {"next": {"href": "https://evil.example/x"}}})
+    http.get(
+        f"{API}/resources",
+        payload={
+            "_embedded": {"resources": [{"id": "1", "name": "a"}]},
+            "_links": {"next": {"href": f"{API}/resources?cursor=x"}},
+        },
+    )
+    http.get(
+        f"{API}/resources?cursor=x",
+        payload={"_embedded": {"resources": [{"id": "2", "name": "b"}]}, "_links": {"next": {"href": "https://evil.example/x"}}},
+    )
     async with client() as pingone:
         found = await pingone.management.find("resources", "resources", "resources", lambda row: row["name"] == "b")
         assert found == {"id": "2", "name": "b"}
@@ -287,7 +313,10 @@ def test_regions_have_hosts() -> None:
     [
         ({"client_id": "a"}, "client-secret, environment-id: missing"),
         ({"base_url": "http://127.0.0.1:1"}, "missing"),
-        ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "http://example.com"}, "in the clear"),
+        (
+            {"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "http://example.com"},
+            "in the clear",
+        ),
         ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "nonsense"}, "not an address"),
     ],
 )
@@ -336,7 +365,16 @@ async def test_a_token_of_an_unknown_or_wrong_key_is_refused(http: aioresponses)
 @pytest.mark.parametrize("algorithm", list(HmacAlgorithm))
 def test_an_assertion_says_what_the_vendor_asks_for(algorithm: HmacAlgorithm) -> None:
     secret = Secret("s" * 64)
-    made = sign(client_id="app", audience="aud", claims={"custom1": "v"}, now=1e9, secret=secret, algorithm=algorithm, private_key=None, kid="k")
+    made = sign(
+        client_id="app",
+        audience="aud",
+        claims={"custom1": "v"},
+        now=1e9,
+        secret=secret,
+        algorithm=algorithm,
+        private_key=None,
+        kid="k",
+    )
     read = jwt.decode(made.text.reveal(), "s" * 64, algorithms=[algorithm.value], audience="aud", options={"verify_exp": False})
     assert read == made.claims
     assert jwt.get_unverified_header(made.text.reveal()) == made.header
@@ -346,7 +384,9 @@ def test_an_assertion_says_what_the_vendor_asks_for(algorithm: HmacAlgorithm) ->
 
 def test_an_assertion_of_a_private_key_verifies_with_the_jwks_of_the_application() -> None:
     key = new_private_key()
-    made = sign(client_id="app", audience="aud", claims={}, now=1e9, secret=None, algorithm=HmacAlgorithm.HS256, private_key=key, kid="k")
+    made = sign(
+        client_id="app", audience="aud", claims={}, now=1e9, secret=None, algorithm=HmacAlgorithm.HS256, private_key=key, kid="k"
+    )
     public = jwt.PyJWKSet.from_dict(jwks(key, "k"))["k"]
     jwt.decode(made.text.reveal(), public, algorithms=["ES256"], audience="aud", options={"verify_exp": False})
     assert "d" not in jwks(key, "k")["keys"][0]

@@ -112,7 +112,12 @@ async def furnish(call: Caller, method: str = "CLIENT_SECRET_JWT", **application
         await call(
             "POST",
             "users",
-            json={"username": "token.user", "email": "u@example.com", "name": {"given": "T", "family": "U"}, "population": {"id": population}},
+            json={
+                "username": "token.user",
+                "email": "u@example.com",
+                "name": {"given": "T", "family": "U"},
+                "population": {"id": population},
+            },
         )
     ).body["id"]
     answer = await call("PUT", f"users/{user}/password", json={"value": PASSWORD}, headers={"Content-Type": PASSWORD_SET})
@@ -142,8 +147,20 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "a name may not be empty": ("POST", "applications", {"json": APPLICATION | {"name": " "}}, 400, "EMPTY_VALUE"),
     "enabled is required": ("POST", "applications", {"json": APPLICATION | {"enabled": None}}, 400, "REQUIRED_VALUE"),
     "types are enumerated": ("POST", "applications", {"json": APPLICATION | {"type": "X"}}, 400, "INVALID_VALUE"),
-    "wildcards are refused": ("POST", "applications", {"json": APPLICATION | {"redirectUris": ["https://*.x"]}}, 400, "INVALID_VALUE"),
-    "http is for localhost": ("POST", "applications", {"json": APPLICATION | {"redirectUris": ["http://x.org"]}}, 400, "INVALID_VALUE"),
+    "wildcards are refused": (
+        "POST",
+        "applications",
+        {"json": APPLICATION | {"redirectUris": ["https://*.x"]}},
+        400,
+        "INVALID_VALUE",
+    ),
+    "http is for localhost": (
+        "POST",
+        "applications",
+        {"json": APPLICATION | {"redirectUris": ["http://x.org"]}},
+        400,
+        "INVALID_VALUE",
+    ),
     "a private key needs a JWKS": (
         "POST",
         "applications",
@@ -151,15 +168,45 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
         400,
         "REQUIRED_VALUE",
     ),
-    "an audience may not say pingone": ("POST", "resources", {"json": {"name": "r", "audience": "https://pingone.x"}}, 400, "INVALID_VALUE"),
-    "a token lives 300 s at least": ("POST", "resources", {"json": {"name": "r", "accessTokenValiditySeconds": 299}}, 400, "OUT_OF_RANGE"),
-    "a username has 128 characters": ("POST", "users", {"json": {"username": "u" * 129, "email": "a@b.cd"}}, 400, "SIZE_LIMIT_EXCEEDED"),
+    "an audience may not say pingone": (
+        "POST",
+        "resources",
+        {"json": {"name": "r", "audience": "https://pingone.x"}},
+        400,
+        "INVALID_VALUE",
+    ),
+    "a token lives 300 s at least": (
+        "POST",
+        "resources",
+        {"json": {"name": "r", "accessTokenValiditySeconds": 299}},
+        400,
+        "OUT_OF_RANGE",
+    ),
+    "a username has 128 characters": (
+        "POST",
+        "users",
+        {"json": {"username": "u" * 129, "email": "a@b.cd"}},
+        400,
+        "SIZE_LIMIT_EXCEEDED",
+    ),
     "an email is well formed": ("POST", "users", {"json": {"username": "u", "email": "nobody"}}, 400, "INVALID_VALUE"),
-    "a population exists": ("POST", "users", {"json": {"username": "u", "email": "a@b.cd", "population": {"id": "x"}}}, 400, "INVALID_VALUE"),
+    "a population exists": (
+        "POST",
+        "users",
+        {"json": {"username": "u", "email": "a@b.cd", "population": {"id": "x"}}},
+        400,
+        "INVALID_VALUE",
+    ),
     "a filter names known attributes": ("GET", "users", {"params": {"filter": 'shoe eq "42"'}}, 400, "INVALID_FILTER"),
     "a limit is a number": ("GET", "users", {"params": {"limit": "x"}}, 400, "INVALID_PARAMETER"),
     "a cursor is ours": ("GET", "users", {"params": {"cursor": "!"}}, 400, "INVALID_PARAMETER"),
-    "a body is JSON": ("POST", "resources", {"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "INVALID_VALUE"),
+    "a body is JSON": (
+        "POST",
+        "resources",
+        {"data": b"{", "headers": {"Content-Type": "application/json"}},
+        400,
+        "INVALID_VALUE",
+    ),
 }
 
 
@@ -210,7 +257,9 @@ async def test_collections_page_by_cursor_and_filter() -> None:
             seen += [user["username"] for user in page["_embedded"]["users"]]
             url = page["_links"].get("next", {}).get("href")
         assert seen == [f"user{number}" for number in range(5)]
-        found = await call("GET", "users", params={"filter": 'username sw "user" and (username eq "user3" or username eq "user4")'})
+        found = await call(
+            "GET", "users", params={"filter": 'username sw "user" and (username eq "user3" or username eq "user4")'}
+        )
         assert [user["username"] for user in found.body["_embedded"]["users"]] == ["user3", "user4"]
 
 
@@ -248,7 +297,9 @@ async def test_the_password_policy_and_its_history() -> None:
     assert "excludesCommonlyUsed" in unsatisfied("Password1!", (), ())
     async with calling() as call:
         tenant = await furnish(call)
-        again = await call("PUT", f"users/{tenant.user}/password", json={"value": PASSWORD}, headers={"Content-Type": PASSWORD_SET})
+        again = await call(
+            "PUT", f"users/{tenant.user}/password", json={"value": PASSWORD}, headers={"Content-Type": PASSWORD_SET}
+        )
         assert again.body["details"][0]["innerError"]["unsatisfiedRequirements"] == ["history"]
         assert PASSWORD not in str(again.body)
 
@@ -377,7 +428,9 @@ async def test_scopes_of_two_resources_are_refused() -> None:
         other = (await call("POST", "resources", json={"name": "other"})).body["id"]
         scope = (await call("POST", f"resources/{other}/scopes", json={"name": "other:read"})).body["id"]
         await call("POST", f"applications/{tenant.app}/grants", json={"resource": {"id": other}, "scopes": [{"id": scope}]})
-        second = await call("POST", f"applications/{tenant.app}/grants", json={"resource": {"id": other}, "scopes": [{"id": scope}]})
+        second = await call(
+            "POST", f"applications/{tenant.app}/grants", json={"resource": {"id": other}, "scopes": [{"id": scope}]}
+        )
         assert second.detail == "UNIQUENESS_VIOLATION"
         parameters = {"response_type": "code", "client_id": tenant.app, "redirect_uri": REDIRECT, "scope": "res:read other:read"}
         answer = await call("GET", "", at=call.auth("as/authorize"), params=parameters)
@@ -391,7 +444,14 @@ async def test_a_plain_oidc_client_that_knows_nothing_of_us_can_sign_on(method: 
         tenant = await furnish(call, method)
         metadata = (await call("GET", "", at=call.auth("as/.well-known/openid-configuration"))).body
         assert method.lower() in metadata["token_endpoint_auth_methods_supported"]
-        query = {"response_type": "code", "client_id": tenant.app, "redirect_uri": REDIRECT, "scope": "openid email", "nonce": "n", "state": "s"}
+        query = {
+            "response_type": "code",
+            "client_id": tenant.app,
+            "redirect_uri": REDIRECT,
+            "scope": "openid email",
+            "nonce": "n",
+            "state": "s",
+        }
         begun = await call("GET", "", at=metadata["authorization_endpoint"], params=query)
         page = begun.headers["Location"]
         async with call.http.get(page) as shown:
@@ -415,7 +475,9 @@ async def test_a_plain_oidc_client_that_knows_nothing_of_us_can_sign_on(method: 
         key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(tokens["id_token"])["kid"]]
         identity = jwt.decode(tokens["id_token"], key, algorithms=["RS256"], audience=tenant.app, issuer=metadata["issuer"])
         assert (identity["nonce"], identity["email"]) == ("n", "u@example.com")
-        user = await call("GET", "", at=metadata["userinfo_endpoint"], headers={"Authorization": f"Bearer {tokens['access_token']}"})
+        user = await call(
+            "GET", "", at=metadata["userinfo_endpoint"], headers={"Authorization": f"Bearer {tokens['access_token']}"}
+        )
         assert user.body == {"sub": tenant.user, "email": "u@example.com"}
         nobody = await call("GET", "", at=metadata["userinfo_endpoint"], headers={"Authorization": "Bearer x"})
         assert nobody.status == 401
@@ -468,7 +530,7 @@ FAULTS_REFUSED = ["create_user", "create_user:explode", "nothing:503", "create_u
 
 @pytest.mark.parametrize("text", FAULTS_REFUSED)
 def test_a_fault_that_cannot_be_understood_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match=text.split(":")[0]):
+    with pytest.raises(ValueError, match=text.split(":", maxsplit=1)[0]):
         parse_faults(text, OPERATIONS)
 
 
@@ -494,7 +556,7 @@ def test_expressions_are_evaluated() -> None:
     assert check("${env.x}") is not None
 
 
-@pytest.mark.parametrize("text", ["", "name", 'name eq', 'name gt "x"', '(name eq "x"', 'name eq "x" name', "name eq 'x'"])
+@pytest.mark.parametrize("text", ["", "name", "name eq", 'name gt "x"', '(name eq "x"', 'name eq "x" name', "name eq 'x'"])
 def test_a_filter_that_cannot_be_used_says_why(text: str) -> None:
     with pytest.raises(FilterError):
         parse(text, ("name",))

@@ -31,7 +31,9 @@ async def test_the_claim_of_the_assertion_is_in_the_verified_token(vault: Vault)
 
 @pytest.mark.parametrize("settings", METHODS)
 @pytest.mark.parametrize("mode", list(ResponseMode), ids=lambda mode: mode.value)
-async def test_each_way_to_authenticate_works_in_both_response_modes(vault: Vault, settings: dict[str, object], mode: ResponseMode) -> None:
+async def test_each_way_to_authenticate_works_in_both_response_modes(
+    vault: Vault, settings: dict[str, object], mode: ResponseMode
+) -> None:
     async with sandbox() as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, response_mode=mode, **settings)
     assert instance.status is Status.COMPLETED, instance.failure
@@ -39,7 +41,9 @@ async def test_each_way_to_authenticate_works_in_both_response_modes(vault: Vaul
 
 @pytest.mark.parametrize("expression", list(Expression), ids=lambda expression: expression.value)
 @pytest.mark.parametrize("method", list(ClientAuthentication), ids=lambda method: method.value)
-async def test_each_expression_of_the_mapping_is_fulfilled(vault: Vault, expression: Expression, method: ClientAuthentication) -> None:
+async def test_each_expression_of_the_mapping_is_fulfilled(
+    vault: Vault, expression: Expression, method: ClientAuthentication
+) -> None:
     async with sandbox() as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, expression=expression, auth_method=method)
     assert instance.status is Status.COMPLETED, instance.failure
@@ -179,7 +183,9 @@ async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left
 
 
 @pytest.mark.parametrize("fault", ["reset_after", "500_after", "hang_after", "503"])
-@pytest.mark.parametrize("operation", ["delete_user", "delete_population", "delete_grant", "delete_resource", "delete_application"])
+@pytest.mark.parametrize(
+    "operation", ["delete_user", "delete_population", "delete_grant", "delete_resource", "delete_application"]
+)
 async def test_a_fault_while_rolling_back_leaves_nothing(vault: Vault, operation: str, fault: str) -> None:
     async with sandbox(f"introspect:400 {operation}:{fault}*1") as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault)

@@ -66,7 +66,13 @@ def variables_for(emulator: Sandbox) -> dict[str, str]:
 
 
 async def run_once(
-    emulator: Sandbox, store: Store, vault: Vault, *, options: Options | None = None, run: dict[str, Any] | None = None, **settings: Any
+    emulator: Sandbox,
+    store: Store,
+    vault: Vault,
+    *,
+    options: Options | None = None,
+    run: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> tuple[RunResult, Instance[TokenContext]]:
     """One instance against this sandbox: the result of its run, and how it ended."""
     options = options or fast(vault)

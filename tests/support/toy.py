@@ -9,7 +9,22 @@ from typing import Any
 
 import attrs
 
-from orchestrator import Back, Effect, Look, Opening, Options, Outcome, Repeat, RetryPolicy, Secret, State, Step, Vault, Workflow, done
+from orchestrator import (
+    Back,
+    Effect,
+    Look,
+    Opening,
+    Options,
+    Outcome,
+    Repeat,
+    RetryPolicy,
+    Secret,
+    State,
+    Step,
+    Vault,
+    Workflow,
+    done,
+)
 from tests.support.clock import FastClock
 
 Act = Callable[[Step["ToyContext", "Ledger"]], Awaitable[Any] | Any]
