@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -17,6 +18,8 @@ from orchestrator.secret import Secret
 
 KEY_VARIABLE = "ORCHESTRATOR_KEY"
 _NONCE_BYTES = 12
+_COUNT_BYTES = 4
+"""Enough for four thousand million secrets a process; one more raises ``OverflowError``."""
 
 
 class Vault:
@@ -25,13 +28,17 @@ class Vault:
 
     def __init__(self, key: bytes, source: str) -> None:
         self._aead = AESGCM(key)
+        # A nonce may never come twice under one key: 64 random bits for this vault, then a count. (Asking the
+        # kernel for each one lets go of the interpreter in the middle of every step.)
+        self._prefix = os.urandom(_NONCE_BYTES - _COUNT_BYTES)
+        self._count = count()
         self.source = source
         self.key_id = hashlib.sha256(b"orchestrator key id" + key).hexdigest()[:8]
         """Names the key without telling it."""
 
     def seal(self, data: bytes, place: bytes) -> bytes:
         """``data`` encrypted and authenticated."""
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = self._prefix + next(self._count).to_bytes(_COUNT_BYTES, "big")
         return nonce + self._aead.encrypt(nonce, data, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
