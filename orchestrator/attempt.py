@@ -1,40 +1,33 @@
-"""One call of one handler, under its time limit; ends in an answer or a failure, never in an exception of the handler's."""
+"""One call of one handler: ends in an answer or a failure, never in an exception of the handler's."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import TypeVar
 
-from orchestrator.clock import Clock
 from orchestrator.decision import Failed
-from orchestrator.errors import AmbiguousError, LeaseExpiredError, OrchestratorError, StepError
+from orchestrator.errors import LeaseExpiredError, OrchestratorError, StepError
 from orchestrator.secret import redact, secrets_in
 from orchestrator.state import C, S, Step
 
 R = TypeVar("R")
 
 
-async def attempt(
-    handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S], timeout: timedelta, clock: Clock
-) -> R | Failed:
-    """Call ``handler``. Running out of time is ambiguous: its request may be with the other side.
+async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S]) -> R | Failed:
+    """Call ``handler``.
 
     Raises:
         LeaseExpiredError: The handler was stopped before a request; says nothing about the step.
     """
     try:
-        with clock.limit(timeout.total_seconds()) as scope:
-            return await handler(step)
+        return await handler(step)
     except LeaseExpiredError:
         raise
     except StepError as error:
         return Failed(error)
     except Exception as error:  # noqa: BLE001  # a border: whatever a handler raises is its answer
         return Failed(_without_secrets(error, step), redact(traceback.format_exc(), secrets_in(step.context)))
-    assert scope.cancelled_caught
-    return Failed(AmbiguousError(f"no answer within {timeout.total_seconds():g} s", code="timeout"))
 
 
 def _without_secrets(error: Exception, step: Step[C, S]) -> Exception:

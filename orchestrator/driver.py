@@ -10,9 +10,10 @@ Rules of this file:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import anyio
 import attrs
@@ -44,8 +45,6 @@ from orchestrator.state import C, Effect, Repeat, S, State, Step
 from orchestrator.stores.base import Shard, Store
 from orchestrator.workflow import Workflow
 
-R = TypeVar("R")
-
 SUSPEND_LIMIT_S = 10.0
 """How long a cancelled driver may take to store that it was suspended."""
 
@@ -72,6 +71,24 @@ class Drive(Generic[C, S]):
     """How many drivers may be saving; the last one is alone."""
 
 
+@attrs.frozen
+class _Call:
+    """A handler that was called, and when."""
+
+    state: State[Any, Any]
+    handler: str
+    started: float
+
+
+@attrs.frozen
+class _Answer:
+    """What a handler ended with, still to be acted on."""
+
+    call: _Call
+    result: Any
+    took: float
+
+
 class Driver(Generic[C, S]):
     """Drives one instance. ``instance`` is what the store has of it."""
 
@@ -79,8 +96,10 @@ class Driver(Generic[C, S]):
         self._drive = drive
         self.instance = instance
         self._history = instance.history
-        self._handler_is_out = False
-        """From the call of a handler until what it led to is stored: a driver that stops in between is in doubt."""
+        self._scope = anyio.CancelScope()
+        self._out: _Call | None = None
+        """The handler that is out, from its call until what it led to is stored: a driver that stops in between is in
+        doubt."""
 
     async def start(self) -> None:
         """Store a new instance: it is in the store before its first request."""
@@ -103,17 +122,17 @@ class Driver(Generic[C, S]):
             StoreError: A checkpoint could not be written, or the run was taken over.
             LeaseExpiredError: Our lease ran out.
         """
+        pending: _Answer | None = None
         try:
-            while self.instance.status not in TERMINAL:
-                if not await self._due():
-                    await self._suspend()
-                elif self.instance.status is Status.ROLLING_BACK:
-                    await self._step_back()
-                    continue
-                else:
-                    await self._step()
-                    continue
-                break
+            while True:
+                # One scope limits attempt after attempt, by moving its deadline: a scope for each would cost a tenth
+                # of the engine's time. It is spent when an attempt runs out of time.
+                with anyio.CancelScope() as self._scope:
+                    pending = await self._go_on(pending)
+                if self._scope.cancelled_caught:
+                    pending = self._ran_out_of_time()
+                if pending is None:
+                    return self.instance
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(SUSPEND_LIMIT_S, shield=True):
                 try:
@@ -122,7 +141,35 @@ class Driver(Generic[C, S]):
                 except (StoreError, LeaseExpiredError):
                     pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
             raise
-        return self.instance
+
+    async def _go_on(self, pending: _Answer | None) -> _Answer | None:
+        """Act on ``pending``, then drive until there is no more to do; an answer that came in the very moment in
+        which its time ran out is returned, to be acted on in a fresh scope."""
+        if pending is not None:
+            await self._act_on(pending)
+        while self.instance.status not in TERMINAL:
+            if not await self._due():
+                await self._suspend()
+                return None
+            if self.instance.status is Status.ROLLING_BACK:
+                self._skip_states_without_rollback()
+                if not self.instance.trail:
+                    await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
+                    return None
+                state = self._drive.workflow.state_named[self.instance.trail[-1]]
+                answer = await self._attempt(state, "rollback", state.rollback)
+            else:
+                answer = await self._call(self._drive.workflow.state_named[self.instance.position])
+            if self._scope.cancel_called:
+                return answer
+            await self._act_on(answer)
+        return None
+
+    async def _act_on(self, answer: _Answer) -> None:
+        if answer.call.handler == "rollback":
+            await self._step_back(answer)
+        else:
+            await self._step(answer)
 
     async def _due(self) -> bool:
         """Wait until the next attempt is due; ``False``: the run is stopping."""
@@ -131,22 +178,19 @@ class Driver(Generic[C, S]):
             return False
         if due is None or (wait := due - self._drive.clock.now()) <= 0:
             return True
-        with self._drive.clock.limit(wait):
+        with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
             await stopping.wait()
         return not stopping.is_set()
 
     async def _suspend(self) -> None:
-        suspended = moves.suspend(self.instance, doubt=self._handler_is_out, now=self._drive.clock.now())
+        suspended = moves.suspend(self.instance, doubt=self._out is not None, now=self._drive.clock.now())
         await self._save(suspended, self._event(EventKind.SUSPENDED, self.instance.position))
 
-    async def _step(self) -> None:
-        """One attempt at the state that the instance stands in, and what follows from it."""
-        drive, here = self._drive, self.instance
-        state = drive.workflow.state_named[here.position]
-        handler, result, took = await self._call(state)
-        now = drive.clock.now()
-        told = {"handler": handler, "attempt": here.failures + 1, "duration_s": took}
-        match decide(drive.workflow, here, result, on_failure=drive.on_failure, now=now, rng=drive.rng):
+    async def _step(self, answer: _Answer) -> None:
+        """What follows from an attempt at the state that the instance stands in."""
+        drive, here, now = self._drive, self.instance, self._drive.clock.now()
+        told = {"handler": answer.call.handler, "attempt": here.failures + 1, "duration_s": answer.took}
+        match decide(drive.workflow, here, answer.result, on_failure=drive.on_failure, now=now, rng=drive.rng):
             case Advance(outcome, context):
                 then = moves.advance(drive.workflow, here, outcome, context, now)
                 events = [self._event(EventKind.MOVED, here.position, outcome=outcome, target=then.position, **told)]
@@ -167,59 +211,65 @@ class Driver(Generic[C, S]):
                 then = moves.keep(drive.workflow, here, failure, now)
                 await self._save(then, self._event(EventKind.FAILED, here.position, error=failure.message, **told))
 
-    async def _call(self, state: State[C, S]) -> tuple[str, Any, float]:
-        """The handler that the state of doubt asks for: its name, its answer, and how long it took."""
+    async def _call(self, state: State[C, S]) -> _Answer:
+        """Call the handler that the state of doubt asks for."""
         if self.instance.doubt and state.repeat is Repeat.AFTER_A_LOOK:
-            return "recover", *await self._attempt(state, "recover", state.recover)
+            return await self._attempt(state, "recover", state.recover)
         if self.instance.doubt and state.repeat is Repeat.NEVER:
             error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
-            return "run", Failed(error), 0.0
-        return "run", *await self._attempt(state, "run", state.run)
+            return _Answer(_Call(state, "run", 0.0), Failed(error), 0.0)
+        return await self._attempt(state, "run", state.run)
 
-    async def _step_back(self) -> None:
-        """Roll the newest state of the trail back, or finish when none is left."""
-        drive, now = self._drive, self._drive.clock.now
-        # States that leave nothing behind need no attempt, and no checkpoint of their own.
-        here = self.instance
-        while here.trail and not drive.workflow.state_named[here.trail[-1]].can_roll_back:
-            here = moves.undone(drive.workflow, here, now())
-        if not here.trail:
-            await self._save(moves.finish(drive.workflow, here, now()))
-            return
-        state = drive.workflow.state_named[here.trail[-1]]
-        result, took = await self._attempt(state, "rollback", state.rollback)
-        failed = result if isinstance(result, Failed) else None
-        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": took}
-        match decide_rollback(state, here, failed, now=now(), rng=drive.rng):
+    def _skip_states_without_rollback(self) -> None:
+        """They leave nothing behind by themselves: no attempt, and no checkpoint of their own."""
+        here, states = self.instance, self._drive.workflow.state_named
+        while here.trail and not states[here.trail[-1]].can_roll_back:
+            here = moves.undone(self._drive.workflow, here, self._drive.clock.now())
+        self.instance = here
+
+    async def _step_back(self, answer: _Answer) -> None:
+        """What follows from an attempt to roll back the newest state of the trail."""
+        drive, here, state, now = self._drive, self.instance, answer.call.state, self._drive.clock.now()
+        failed = answer.result if isinstance(answer.result, Failed) else None
+        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": answer.took}
+        match decide_rollback(state, here, failed, now=now, rng=drive.rng):
             case Undone():
-                await self._save(moves.undone(drive.workflow, here, now()), self._event(EventKind.UNDONE, state.name, **told))
+                await self._save(moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, state.name, **told))
             case Retry(failure, doubt, at):
-                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now())
+                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
                 await self._save(then, self._event(EventKind.RETRY, state.name, error=failure.message, **told))
             case Leave(failure):
-                then = moves.undone(drive.workflow, here, now(), leftover=self._leftover(state, failure))
+                then = moves.undone(drive.workflow, here, now, leftover=self._leftover(state, failure))
                 await self._save(then, self._event(EventKind.LEFT_OVER, state.name, error=failure.message, **told))
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
         effect = state.effect(self._make_step()) or Effect(kind=state.name, name=self.instance.id)
         return Leftover(state=state.name, effect=effect, error=failure.message)
 
-    async def _attempt(
-        self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[R]]
-    ) -> tuple[R | Failed, float]:
+    async def _attempt(self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[Any]]) -> _Answer:
         drive = self._drive
         if state.rate_group is not None:
             await drive.limits.admit(state.rate_group)
         drive.lease.check()
         if drive.observers:
             self._tell(self._event(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1))
-        started = drive.clock.steady()
-        self._handler_is_out = True
-        result = await attempt(call, self._make_step(), state.timeout, drive.clock)
-        took = drive.clock.steady() - started
-        if drive.observers:
-            self._tell(self._event(EventKind.ANSWER, state.name, handler=handler, duration_s=took))
-        return result, took
+        self._out = _Call(state, handler, drive.clock.steady())
+        self._scope.deadline = drive.clock.deadline(state.timeout.total_seconds())
+        result = await attempt(call, self._make_step())
+        self._scope.deadline = math.inf
+        return self._answered(self._out, result)
+
+    def _ran_out_of_time(self) -> _Answer:
+        """Ambiguous: the request may be with the other side."""
+        assert self._out is not None
+        limit = self._out.state.timeout.total_seconds()
+        return self._answered(self._out, Failed(AmbiguousError(f"no answer within {limit:g} s", code="timeout")))
+
+    def _answered(self, call: _Call, result: Any) -> _Answer:
+        took = self._drive.clock.steady() - call.started
+        if self._drive.observers:
+            self._tell(self._event(EventKind.ANSWER, call.state.name, handler=call.handler, duration_s=took))
+        return _Answer(call, result, took)
 
     def _make_step(self) -> Step[C, S]:
         here, drive = self.instance, self._drive
@@ -248,7 +298,7 @@ class Driver(Generic[C, S]):
 
     def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then
-        self._handler_is_out = False
+        self._out = None
         for event in events:
             self._tell(event)
 

@@ -80,13 +80,23 @@ class Machine:
             transitions=[{"trigger": row.trigger, "source": row.source, "dest": row.target} for row in rows],
             auto_transitions=False,
         )
+        self._fired: dict[tuple[str, str], str] = {}
 
     def fire(self, source: str, trigger: str) -> str:
         """Where ``trigger`` leads from ``source``.
 
+        The machine never changes and has no callbacks, so a move that was fired once leads to the same place for
+        ever: it is remembered. (Firing costs a tenth of a step.)
+
         Raises:
             MachineError: The table has no such row.
         """
+        move = (source, trigger)
+        if move not in self._fired:
+            self._fired[move] = self._fire(source, trigger)
+        return self._fired[move]
+
+    def _fire(self, source: str, trigger: str) -> str:
         event = self._machine.events.get(trigger)
         if event is None:
             raise MachineError(f"no move is called {trigger!r}")

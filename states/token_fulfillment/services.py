@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import anyio
 import attrs
 
 from orchestrator import Opening, PermanentError, Secret, ServicesError, TransientError
@@ -48,7 +49,7 @@ def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:
 async def _sign_in(client: PingOne, opening: Opening) -> None:
     for attempt in range(1, PREFLIGHT_ATTEMPTS + 1):
         try:
-            with opening.clock.limit(15) as scope:
+            with anyio.CancelScope(deadline=opening.clock.deadline(15)) as scope:
                 await client.worker_token.get()
             if not scope.cancelled_caught:
                 return

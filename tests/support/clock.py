@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
 
 import anyio
 
@@ -22,5 +21,5 @@ class FastClock:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds / SPEED)
 
-    def limit(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        return anyio.move_on_after(seconds / SPEED)
+    def deadline(self, seconds: float) -> float:
+        return anyio.current_time() + seconds / SPEED
