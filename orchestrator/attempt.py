@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.decision import Failed
-from orchestrator.errors import LeaseExpiredError, OrchestratorError, StepError
+from orchestrator.errors import AmbiguousError, LeaseExpiredError, OrchestratorError, StepError, TransientError
 from orchestrator.secret import redact, secrets_in
 from orchestrator.state import C, S, Step
 
@@ -22,16 +23,39 @@ async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S
     """
     try:
         return await handler(step)
-    except LeaseExpiredError:
-        raise
-    except StepError as error:
-        return Failed(error)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody cancelled us: the handler waited for something that was.
+        return Failed(AmbiguousError("what it waited for was cancelled", code="cancelled"))
     except Exception as error:  # noqa: BLE001  # a border: whatever a handler raises is its answer
-        return Failed(_without_secrets(error, step), redact(traceback.format_exc(), secrets_in(step.context)))
+        return _failed(_alone(error), step)
 
 
-def _without_secrets(error: Exception, step: Step[C, S]) -> Exception:
-    text = redact(str(error), secrets_in(step.context))
-    if text == str(error) or isinstance(error, OrchestratorError):
+def _alone(error: Exception) -> Exception:
+    """The error that counts in the group that a handler's own task group made."""
+    if not isinstance(error, ExceptionGroup):
         return error
-    return RuntimeError(f"{type(error).__name__}: {text}")
+    inner = [_alone(one) for one in error.exceptions]
+    for cls in (LeaseExpiredError, AmbiguousError, TransientError, StepError):
+        if all(isinstance(one, StepError | LeaseExpiredError) for one in inner):
+            for one in inner:
+                if isinstance(one, cls):
+                    return one
+    return error
+
+
+def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
+    if isinstance(error, LeaseExpiredError):
+        raise error
+    secrets = list(secrets_in(step.context))
+    if isinstance(error, StepError):
+        error.message = redact(error.message, secrets)
+        error.args = (error.message,)
+        return Failed(error)
+    trace = redact("".join(traceback.format_exception(error)), secrets)
+    text = redact(str(error), secrets)
+    if text != str(error) and not isinstance(error, OrchestratorError):
+        error = RuntimeError(f"{type(error).__name__}: {text}")
+    return Failed(error, trace)

@@ -13,6 +13,7 @@ import orjson
 from orchestrator.encryption import Vault
 from orchestrator.errors import CheckpointError, WorkflowChangedError
 from orchestrator.instance import Instance
+from orchestrator.machine import STATIONS
 from orchestrator.secret import Secret
 from orchestrator.state import C
 from orchestrator.stores.base import Checkpoint
@@ -130,16 +131,29 @@ class Codec(Generic[C]):
         changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         used = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"]), "context"}
         touched = sorted(used & changed)
-        version = data["version"]
-        if not touched:
-            return data
+        began = version = data["version"]
         while version < self._workflow.version and version in self._workflow.migrations:
             data = self._workflow.migrations[version](data)
             version += 1
-        if version != self._workflow.version or version == data["version"]:
+        migrated = version == self._workflow.version != began
+        machine = self._workflow.machine
+        known = {*machine.states, *machine.ends, *STATIONS}
+        named = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"])} | {data.get("ends_at")} - {
+            None
+        }
+        if (touched and not migrated) or not named <= known:
             # No migration leads here, or the definition was changed without giving it a new version.
             raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
         return data
+
+
+def stored_definition(row: Checkpoint) -> str:
+    """The definition that a checkpoint names, empty if it cannot be read: decoding it will say why."""
+    try:
+        data = orjson.loads(row.body)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(data.get("definition", "")) if isinstance(data, dict) else ""
 
 
 def _changes(names: list[str], old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

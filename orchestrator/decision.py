@@ -102,14 +102,9 @@ def decide(
 ) -> Advance[C] | Retry | RunNow | RollBack | Keep:
     """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in."""
     state = workflow.state_named[instance.position]
-    if result is Look.ABSENT:
+    if result is Look.ABSENT and instance.doubt:
         return RunNow()
-    if result is Look.UNKNOWN:
-        result = Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
-    if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
-        result = Outcome(result.error.outcome, instance.context)
-    if isinstance(result, Outcome):
-        result = _check_outcome(workflow, instance, state, result)
+    result = _understood(workflow, instance, state, result)
     if isinstance(result, Outcome):
         return Advance(result.name, result.context)
 
@@ -148,6 +143,21 @@ def decide_rollback(
         return Leave(describe(error, state.name, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)"))
     kind = None if isinstance(error, StepError) else "bug"
     return Leave(describe(error, state.name, attempt, kind=kind, trace=result.trace))
+
+
+def _understood(workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object) -> Outcome[C] | Failed:
+    """What a handler answered, as an outcome that may be taken or a failure."""
+    if isinstance(result, Look) and not instance.doubt:
+        return Failed(TypeError(f"run answered {result}, which is for recover to say"))
+    if result is Look.UNKNOWN:
+        return Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
+    if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
+        result = Outcome(result.error.outcome, instance.context)
+    if isinstance(result, Outcome):
+        return _check_outcome(workflow, instance, state, result)
+    return (
+        result if isinstance(result, Failed) else Failed(TypeError(f"a handler answered {type(result).__name__}, not an Outcome"))
+    )
 
 
 def _check_outcome(

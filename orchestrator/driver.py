@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from random import Random
 from typing import Any, Generic
 
@@ -71,6 +72,16 @@ class Drive(Generic[C, S]):
     """How many drivers may be saving; the last one is alone."""
 
 
+class Begin(Enum):
+    """How a driver comes to its instance."""
+
+    START = "start"
+    TAKE_UP = "take up"
+    """Left by another driver."""
+    ROLL_BACK = "roll back"
+    """Whatever its status: the user's ``cleanup``."""
+
+
 @attrs.frozen
 class _Call:
     """A handler that was called, and when."""
@@ -97,26 +108,27 @@ class Driver(Generic[C, S]):
         self.instance = instance
         self._history = instance.history
         self._scope = anyio.CancelScope()
+        self._begun = False
         self._out: _Call | None = None
         """The handler that is out, from its call until what it led to is stored: a driver that stops in between is in
         doubt."""
 
-    async def start(self) -> None:
+    async def _start(self) -> None:
         """Store a new instance: it is in the store before its first request."""
         await self._save(self.instance, self._event(EventKind.STARTED, self.instance.position))
 
-    async def take_up(self) -> None:
+    async def _take_up(self) -> None:
         """Take over an instance that another driver left, or died with."""
         resumed = moves.resume(self.instance, self._drive.clock.now())
         await self._save(resumed, self._event(EventKind.RESUMED, self.instance.position))
 
-    async def roll_back(self) -> None:
+    async def _roll_back(self) -> None:
         """Put the instance on its way back, whatever its status: what the user's ``cleanup`` does first."""
         rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
         await self._save(rolling, self._event(EventKind.ROLLING_BACK, self.instance.position))
 
-    async def drive(self) -> Instance[C]:
-        """Go on until the instance ends, or is suspended because the run is stopping.
+    async def drive(self, begin: Begin) -> Instance[C]:
+        """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
 
         Raises:
             StoreError: A checkpoint could not be written, or the run was taken over.
@@ -124,6 +136,7 @@ class Driver(Generic[C, S]):
         """
         pending: _Answer | None = None
         try:
+            await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
             while True:
                 # One scope limits attempt after attempt, by moving its deadline: a scope for each would cost a tenth
                 # of the engine's time. It is spent when an attempt runs out of time.
@@ -137,7 +150,8 @@ class Driver(Generic[C, S]):
             with anyio.move_on_after(SUSPEND_LIMIT_S, shield=True):
                 try:
                     self._drive.lease.check()
-                    await self._suspend()
+                    if self.instance.status not in TERMINAL and self._begun:
+                        await self._suspend()
                 except (StoreError, LeaseExpiredError):
                     pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
             raise
@@ -148,11 +162,12 @@ class Driver(Generic[C, S]):
         if pending is not None:
             await self._act_on(pending)
         while self.instance.status not in TERMINAL:
+            if self.instance.status is Status.ROLLING_BACK:
+                self._skip_states_without_rollback()
             if not await self._due():
                 await self._suspend()
                 return None
             if self.instance.status is Status.ROLLING_BACK:
-                self._skip_states_without_rollback()
                 if not self.instance.trail:
                     await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
                     return None
@@ -176,11 +191,19 @@ class Driver(Generic[C, S]):
         stopping, due = self._drive.stopping, self.instance.not_before
         if stopping.is_set():
             return False
-        if due is None or (wait := due - self._drive.clock.now()) <= 0:
-            return True
-        with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
-            await stopping.wait()
+        if due is not None and (wait := due - self._drive.clock.now()) > 0:
+            with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
+                await stopping.wait()
+        if not stopping.is_set() and (group := self._rate_group()) is not None:
+            await self._drive.limits.admit(group)
         return not stopping.is_set()
+
+    def _rate_group(self) -> str | None:
+        """Of the state whose handler comes next."""
+        states = self._drive.workflow.state_named
+        if self.instance.status is not Status.ROLLING_BACK:
+            return states[self.instance.position].rate_group
+        return states[self.instance.trail[-1]].rate_group if self.instance.trail else None
 
     async def _suspend(self) -> None:
         suspended = moves.suspend(self.instance, doubt=self._out is not None, now=self._drive.clock.now())
@@ -243,19 +266,21 @@ class Driver(Generic[C, S]):
                 await self._save(then, self._event(EventKind.LEFT_OVER, state.name, error=failure.message, **told))
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
-        effect = state.effect(self._make_step()) or Effect(kind=state.name, name=self.instance.id)
+        try:
+            effect = state.effect(self._make_step(state))
+        except Exception:  # noqa: BLE001  # a leftover is listed even if it cannot be described
+            effect = None
+        effect = effect or Effect(kind=state.name, name=self.instance.id)
         return Leftover(state=state.name, effect=effect, error=failure.message)
 
     async def _attempt(self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[Any]]) -> _Answer:
         drive = self._drive
-        if state.rate_group is not None:
-            await drive.limits.admit(state.rate_group)
         drive.lease.check()
         if drive.observers:
             self._tell(self._event(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1))
         self._out = _Call(state, handler, drive.clock.steady())
         self._scope.deadline = drive.clock.deadline(state.timeout.total_seconds())
-        result = await attempt(call, self._make_step())
+        result = await attempt(call, self._make_step(state))
         self._scope.deadline = math.inf
         return self._answered(self._out, result)
 
@@ -271,7 +296,7 @@ class Driver(Generic[C, S]):
             self._tell(self._event(EventKind.ANSWER, call.state.name, handler=call.handler, duration_s=took))
         return _Answer(call, result, took)
 
-    def _make_step(self) -> Step[C, S]:
+    def _make_step(self, state: State[C, S]) -> Step[C, S]:
         here, drive = self.instance, self._drive
         return Step(
             run_id=here.run_id,
@@ -281,6 +306,7 @@ class Driver(Generic[C, S]):
             services=drive.services,
             clock=drive.clock,
             rng=drive.rng,
+            doubted=state.name in here.doubted,
         )
 
     async def _save(self, then: Instance[C], *events: Event) -> None:
@@ -299,6 +325,7 @@ class Driver(Generic[C, S]):
     def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then
         self._out = None
+        self._begun = True
         for event in events:
             self._tell(event)
 

@@ -30,14 +30,21 @@ class Vault:
         self._aead = AESGCM(key)
         # A nonce may never come twice under one key: 64 random bits for this vault, then a count. (Asking the
         # kernel for each one lets go of the interpreter in the middle of every step.)
-        self._prefix = os.urandom(_NONCE_BYTES - _COUNT_BYTES)
-        self._count = count()
+        self._pid = 0
+        self._renew_nonces()
         self.source = source
         self.key_id = hashlib.sha256(b"orchestrator key id" + key).hexdigest()[:8]
         """Names the key without telling it."""
 
+    def _renew_nonces(self) -> None:
+        self._pid = os.getpid()
+        self._prefix = os.urandom(_NONCE_BYTES - _COUNT_BYTES)
+        self._count = count()
+
     def seal(self, data: bytes, place: bytes) -> bytes:
         """``data`` encrypted and authenticated."""
+        if self._pid != os.getpid():
+            self._renew_nonces()  # a forked child would count on from where its parent does
         nonce = self._prefix + next(self._count).to_bytes(_COUNT_BYTES, "big")
         return nonce + self._aead.encrypt(nonce, data, place)
 

@@ -80,6 +80,9 @@ class Instance(Generic[C]):
     """Failed attempts at what it is doing now."""
     doubt: bool = False
     """An earlier attempt at this state may have had its effect: look before repeating."""
+    doubted: tuple[str, ...] = ()
+    """States that were in doubt at some time: a look that found nothing may have come too early, so their rollback
+    looks harder."""
     not_before: float | None = None
     """When the next attempt is due, if not at once."""
     entered_at: float
@@ -144,7 +147,15 @@ def retry(
     """The instance waiting for another attempt at what it was doing (forward, or while rolling back)."""
     if instance.status is Status.RUNNING:
         workflow.machine.fire(instance.position, m.RETRY)
-    return _evolve(instance, failures=instance.failures + 1, doubt=doubt, not_before=at, failure=failure, updated_at=now)
+    return _evolve(
+        instance,
+        failures=instance.failures + 1,
+        doubt=doubt,
+        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
+        not_before=at,
+        failure=failure,
+        updated_at=now,
+    )
 
 
 def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
@@ -158,7 +169,9 @@ def resume(instance: Instance[C], now: float) -> Instance[C]:
     its process died: whatever it was doing may have had its effect."""
     died = instance.status is Status.RUNNING
     status = Status.ROLLING_BACK if instance.status is Status.ROLLING_BACK else Status.RUNNING
-    return _evolve(instance, status=status, doubt=instance.doubt or died, entered_at=now, updated_at=now)
+    doubt = instance.doubt or died
+    doubted = _with(instance.doubted, instance.position) if doubt else instance.doubted
+    return _evolve(instance, status=status, doubt=doubt, doubted=doubted, entered_at=now, updated_at=now)
 
 
 def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float) -> Instance[C]:
@@ -180,6 +193,7 @@ def roll_back(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, 
     The state that it stands in goes on the trail, for its effect may exist; leftovers of an earlier try too.
     """
     standing = (instance.position,) if instance.position in workflow.state_named else ()
+    in_doubt = instance.doubt or (instance.status is Status.RUNNING and failure is None)
     trail = instance.trail
     for name in (*(left.state for left in reversed(instance.leftovers)), *standing):
         trail = _with(trail, name)
@@ -191,6 +205,7 @@ def roll_back(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, 
         trail=trail,
         failures=0,
         doubt=False,
+        doubted=_with(instance.doubted, instance.position) if standing and in_doubt else instance.doubted,
         not_before=None,
         entered_at=now,
         verdict=instance.verdict or (Status.COMPLETED if completed else Status.ROLLED_BACK),
@@ -236,9 +251,10 @@ def _counted(workflow: Workflow[Any, Any], before: Mapping[str, int], state: str
     """How often in a row each backward transition was taken, after this outcome of this state."""
     if not before and not workflow.back(state, outcome):
         return before
-    key = f"{state}.{outcome}"
-    counts = {other: count for other, count in before.items() if not other.startswith(f"{state}.")}
-    return counts | ({key: before.get(key, 0) + 1} if workflow.back(state, outcome) else {})
+    if workflow.back(state, outcome):
+        key = f"{state}.{outcome}"
+        return {**before, key: before.get(key, 0) + 1}
+    return {other: count for other, count in before.items() if not other.startswith(f"{state}.")}
 
 
 def _evolve(instance: Instance[C], **changes: Any) -> Instance[C]:

@@ -22,6 +22,8 @@ class Owner:
     host: str
     boot_id: str
     pid: int
+    namespace: str = ""
+    """Of process ids: a container cannot see the processes of another one."""
     started: str
     """Start time of the process in the kernel's own unit; tells a reused pid apart."""
 
@@ -41,7 +43,7 @@ class Owner:
 def this_process() -> Owner:
     """The running process."""
     pid = os.getpid()
-    return Owner(host=platform.node(), boot_id=_boot_id(), pid=pid, started=_started(pid) or "")
+    return Owner(host=platform.node(), boot_id=_boot_id(), pid=pid, namespace=_namespace(), started=_started(pid) or "")
 
 
 def is_gone(owner: Owner) -> bool:
@@ -50,6 +52,8 @@ def is_gone(owner: Owner) -> bool:
         return False
     if owner.boot_id != _boot_id():
         return True
+    if owner.namespace != _namespace():
+        return False
     try:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
@@ -63,6 +67,13 @@ def is_gone(owner: Owner) -> bool:
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         return ""
 

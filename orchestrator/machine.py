@@ -28,6 +28,7 @@ RETRY = "retry"
 FAIL = "fail"
 ROLL_BACK = "roll_back"
 UNDO = "undo"
+ENGINE_TRIGGERS = frozenset({RETRY, FAIL, ROLL_BACK, UNDO})
 FINISH = "finish_"
 """Prefix of the moves out of ``rolling_back``: ``finish_<where the instance ends>``."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from functools import partial
@@ -22,14 +22,23 @@ from typing import Any, Generic
 
 import anyio
 import attrs
+import cattrs
 import orjson
 
-from orchestrator.checkpoint import Codec, dumps, make_converter, opened
+from orchestrator.checkpoint import Codec, dumps, make_converter, opened, stored_definition
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.decision import OnFailure, OnSuccess
-from orchestrator.driver import Drive, Driver
+from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault, find_key
-from orchestrator.errors import EncryptionKeyError, LeaseExpiredError, StaleEpochError, StoreError, WorkflowChangedError
+from orchestrator.errors import (
+    ConfigurationError,
+    EncryptionKeyError,
+    LeaseExpiredError,
+    SettingError,
+    StaleEpochError,
+    StoreError,
+    WorkflowChangedError,
+)
 from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
@@ -91,8 +100,8 @@ class RunResult:
         return sum(self.counts.values())
 
 
-_Begin = Callable[[], Awaitable[Driver[Any, Any]]]
-"""Stores the first checkpoint of an instance and answers with its driver."""
+_Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
+"""Makes the driver of an instance."""
 
 
 class _Mode(Enum):
@@ -166,6 +175,9 @@ async def start(
         ServicesError: The workflow's services could not be opened; nothing was stored.
         SettingError, EncryptionKeyError, StoreError: as they say.
     """
+    for group, rate in (rates or {}).items():
+        if not rate > 0:
+            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
     options = options or Options()
     vault = _vault(options)
     now = options.clock.now()
@@ -239,6 +251,8 @@ async def _again(
     options = options or Options()
     vault = _vault(options)
     record = await store.run(run_id)
+    if record.workflow != workflow.name:
+        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
     settings = stored_settings(workflow, record, vault)
     if changes:
         settings = attrs.evolve(settings, **changes)
@@ -264,7 +278,13 @@ def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -
     """
     check_key(record, vault)
     data = opened(record.settings["workflow"], vault, record.id.encode())
-    return make_converter().structure(data, workflow.settings) if isinstance(workflow.settings, type) else None
+    if not isinstance(workflow.settings, type):
+        return None
+    try:
+        return make_converter().structure(data, workflow.settings)
+    except cattrs.BaseValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error))
+        raise ConfigurationError(f"the settings of run {record.id} do not fit this version: {problems}") from error
 
 
 async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
@@ -314,7 +334,7 @@ class _Reader(Generic[C]):
         self._definitions: dict[str, Mapping[str, str]] = {}
 
     async def decode(self, row: Checkpoint) -> Instance[C]:
-        definition = orjson.loads(row.body).get("definition", "")
+        definition = stored_definition(row)
         if definition not in self._definitions:
             self._definitions[definition] = await self._store.fingerprints(definition)
         return self.codec.decode(row, self._definitions)
@@ -382,6 +402,8 @@ class _Runner(Generic[C, S]):
         self._scope = anyio.CancelScope()
         self._observers: list[Observer] = list(options.observers)
         self._streams: list[EventStream] = []
+        self._owned = False
+        """Whether the run is in the store and claimed by us."""
         self._shard = Shard(run_id=record.id, count=record.scenario.instances)
 
     def stop(self) -> None:
@@ -419,17 +441,20 @@ class _Runner(Generic[C, S]):
             self.ended.set()
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        if self._mode is _Mode.START:
-            services = await stack.enter_async_context(self._services())
-            await self._create()
-            stack.push_async_callback(self._release)
-            await self._renewing(services)
-        else:
+        # Left in reverse: the services close while the lease is still renewed, then the run is released.
+        stack.push_async_callback(self._release)
+        if self._mode is not _Mode.START:
             await self._claim()
-            stack.push_async_callback(self._release)
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
+        stack.callback(tasks.cancel_scope.cancel)
+        if self._mode is not _Mode.START:
+            await self._note_resumption()
             await self._check_definition()
-            services = await stack.enter_async_context(self._services())
-            await self._renewing(services)
+        services = await stack.enter_async_context(self._services())
+        if self._mode is _Mode.START:
+            await self._create()
+        await self._driving(services)
 
     def _services(self) -> Any:
         place = f"{self.record.id} services".encode()
@@ -454,6 +479,7 @@ class _Runner(Generic[C, S]):
         await self._store.create_run(self.record, [shard], self._workflow.fingerprints)
         self._lease.confirmed(asked)
         self._shard = shard
+        self._owned = True
 
     async def _claim(self) -> None:
         asked = self._lease.asked()
@@ -466,11 +492,16 @@ class _Runner(Generic[C, S]):
             lambda stored: is_gone(Owner.loads(stored)),
         )
         self._lease.confirmed(asked)
+        self._owned = True
+
+    async def _note_resumption(self) -> None:
         await self._store.add_fingerprints(self._workflow.definition, self._workflow.fingerprints)
         await self._store.set_run_status(self._shard, RunStatus.RUNNING, self._clock.now())
 
     async def _release(self) -> None:
         """Store where the run stands and give it up; also when we were cancelled."""
+        if not self._owned:
+            return
         with anyio.move_on_after(END_LIMIT_S, shield=True):
             try:
                 self._lease.check()
@@ -483,9 +514,8 @@ class _Runner(Generic[C, S]):
     async def _sum_up(self) -> RunResult:
         return await result_of(self._store, self.record, cleaning=self._mode is _Mode.CLEAN_UP)
 
-    async def _renewing(self, services: S) -> None:
+    async def _driving(self, services: S) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
             self.ready.set()
             with self._scope:
@@ -496,6 +526,8 @@ class _Runner(Generic[C, S]):
         # A store that cannot be reached is asked again until the lease has run out; the drivers stop themselves then.
         while True:
             await self._clock.sleep(self._options.lease_s / 3)
+            if not self._owned:
+                continue
             asked = self._lease.asked()
             try:
                 self._shard = await self._store.renew(self._shard, self._options.lease_s, self._clock.now())
@@ -538,15 +570,15 @@ class _Runner(Generic[C, S]):
     async def _worker(self, drive: Drive[C, S], work: _Queue) -> None:
         try:
             while not self._stopping.is_set() and (begin := await work.next()) is not None:
-                driver = await begin()
-                await driver.drive()
+                driver, how = begin()
+                await driver.drive(how)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             drive.workers -= 1
 
     async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
-        """What there is to do, in order; each item stores the first checkpoint and answers with the driver."""
+        """What there is to do, in order."""
         if self._mode is _Mode.CLEAN_UP:
             async for instance in self._reader.instances(self.record.id, UNDOABLE):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
@@ -554,6 +586,8 @@ class _Runner(Generic[C, S]):
             return
         admitted: set[int] = set()
         if self._mode is _Mode.RESUME:
+            if self.record.status is RunStatus.FINISHED:
+                return  # a clean-up finished it: what was not admitted stays so
             admitted = await self._store.numbers(self.record.id)
             async for instance in self._reader.instances(self.record.id, RESUMABLE):
                 yield partial(self._take_up, drive, instance)
@@ -561,24 +595,16 @@ class _Runner(Generic[C, S]):
             if number not in admitted:
                 yield partial(self._admit, drive, number)
 
-    async def _admit(self, drive: Drive[C, S], number: int) -> Driver[C, S]:
+    def _admit(self, drive: Drive[C, S], number: int) -> tuple[Driver[C, S], Begin]:
         context = self._workflow.begin(self.record.id, number, self._settings)
-        driver = Driver(drive, admit(self._workflow, self.record.id, number, context, self._clock.now()))
-        await driver.start()
-        return driver
+        return Driver(drive, admit(self._workflow, self.record.id, number, context, self._clock.now())), Begin.START
 
-    async def _take_up(self, drive: Drive[C, S], instance: Instance[C]) -> Driver[C, S]:
-        driver = Driver(drive, instance)
-        await driver.take_up()
-        return driver
+    def _take_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
+        return Driver(drive, instance), Begin.TAKE_UP
 
-    async def _clean_up(self, drive: Drive[C, S], instance: Instance[C]) -> Driver[C, S]:
-        driver = Driver(drive, instance)
-        if instance.status is Status.ROLLING_BACK:
-            await driver.take_up()
-        else:
-            await driver.roll_back()
-        return driver
+    def _clean_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
+        rolling_back = instance.status is Status.ROLLING_BACK
+        return Driver(drive, instance), Begin.TAKE_UP if rolling_back else Begin.ROLL_BACK
 
     async def _check_definition(self) -> None:
         """Refuse before anything is sent, naming every instance that cannot go on."""
@@ -599,6 +625,8 @@ class _Runner(Generic[C, S]):
 
     def _fail(self, error: Exception) -> None:
         """Remember the first error and stop: what is under way is suspended as it stands."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         if self.error is None:
             self.error = error
         self.cancel()

@@ -66,8 +66,9 @@ def secrets_in(value: object) -> Iterator[Secret]:
 
 def redact(text: str, secrets: Iterable[Secret]) -> str:
     """``text`` with every secret of at least four characters replaced by stars."""
-    for secret in secrets:
-        value = secret.reveal()
+    values = {secret.reveal() for secret in secrets}
+    # Longest first: the tail of one that begins with another would be left. As `repr` writes it too: lines are escaped.
+    for value in sorted(values | {repr(value)[1:-1] for value in values}, key=len, reverse=True):
         if len(value) >= 4:
             text = text.replace(value, MASK)
     return text

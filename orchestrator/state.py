@@ -72,7 +72,7 @@ class Effect:
 class Back:
     """A transition to this state or an earlier one, which may happen ``at_most`` times in a row.
 
-    The count starts anew when the state ends with another outcome.
+    The count starts anew when the state ends with an outcome that leads ahead.
     """
 
     target: str
@@ -92,6 +92,8 @@ class Step(Generic[C, S]):
     services: S
     clock: Clock
     rng: Random
+    doubted: bool = False
+    """An attempt at this state was in doubt at some time: a look that finds nothing may have come too early."""
 
     @property
     def instance_id(self) -> str:

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, get_args, get_type_hints
 
 import attrs
 import orjson
 
 from orchestrator.clock import Clock
 from orchestrator.errors import DefinitionError
-from orchestrator.machine import STATIONS, Machine, Move
+from orchestrator.machine import ENGINE_TRIGGERS, FINISH, STATIONS, Machine, Move
 from orchestrator.state import Back, C, Repeat, S, State
 
 COMPLETED = "completed"
@@ -107,7 +107,7 @@ class Workflow(Generic[C, S]):
         _check_reachable(self, moves)
         set_(self, "machine", Machine([s.name for s in self.states], self.ends, moves))
         prints = {state.name: _fingerprint(state) for state in self.states}
-        prints["context"] = _digest([_field_shape(self.context)])
+        prints["context"] = _digest(_shape(self.context))
         set_(self, "fingerprints", prints)
         set_(self, "definition", _digest([self.name, self.version, prints]))
 
@@ -158,6 +158,10 @@ def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
         for outcome in sorted(state.outcomes - table.keys()):
             raise DefinitionError(workflow.name, f"state {state.name!r} may end with {outcome!r} but has no transition for it")
         for outcome, to in table.items():
+            if outcome in ENGINE_TRIGGERS or outcome.startswith(FINISH):
+                raise DefinitionError(
+                    workflow.name, f"state {state.name!r}: the outcome {outcome!r} is a name of the engine's own"
+                )
             if outcome not in state.outcomes:
                 raise DefinitionError(
                     workflow.name, f"state {state.name!r} has a transition for {outcome!r}, an outcome that it does not declare"
@@ -208,8 +212,13 @@ def _fingerprint(state: State[Any, Any]) -> str:
     return _digest([state.name, state.version, table, state.repeat.value, state.can_recover, state.can_roll_back])
 
 
-def _field_shape(cls: type[Any]) -> list[list[str]]:
-    return [[field.name, str(field.type)] for field in attrs.fields(cls)]
+def _shape(kind: Any, seen: tuple[Any, ...] = ()) -> list[Any]:
+    """The names and types of a context's fields, down through the attrs classes in it."""
+    if isinstance(kind, type) and attrs.has(kind) and kind not in seen:
+        hints = get_type_hints(kind)
+        return [[field.name, _shape(hints.get(field.name), (*seen, kind))] for field in attrs.fields(kind)]
+    name = kind.__qualname__ if isinstance(kind, type) else str(kind)
+    return [name, *(_shape(inner, seen) for inner in get_args(kind))]
 
 
 def _digest(data: object) -> str:

@@ -20,8 +20,9 @@ LINE_EVERY_S = 2.0
 
 
 def stdout() -> Console:
-    """For results."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    """For results; a table that is piped is not cut to a terminal's width."""
+    width = None if sys.stdout.isatty() else 200
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
 
 def stderr() -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ async def run(
             rates=rates,
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json)
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags))
 
 
 async def resume(
@@ -123,11 +123,11 @@ async def _again(
         vault = resolver.vault()
         found = find_workflow(record.workflow)
         if not cleaning and record.status is RunStatus.FINISHED:
-            return await _already_finished(found, store, vault, record, as_json)
+            return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
         display = _display(found, record.scenario.instances, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (display, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
-        return await _drive(opened, found, store, options, display, as_json=as_json, cleaning=cleaning)
+        return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
 
 
 def parse_run(given: str) -> str:
@@ -153,11 +153,13 @@ def _nothing_to_do(as_json: bool) -> int:
     return ExitCode.SUCCESS
 
 
-async def _already_finished(found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool) -> int:
+async def _already_finished(
+    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str
+) -> int:
     result = await runner.result_of(store, record)
     summary = await summarise(found, store, vault, record, result)
     code = summary.exit_code()
-    _print(summary, code, as_json, f"Run {record.id} is finished: there is nothing to go on with.")
+    _print(summary, code, as_json, suffix, f"Run {record.id} is finished: there is nothing to go on with.")
     return code
 
 
@@ -171,6 +173,11 @@ def _display(workflow: Workflow[Any, Any], total: int, as_json: bool, title: str
     if sys.stdout.isatty():
         return LiveTable(workflow, total, title)
     return Plain(workflow, total)
+
+
+def _suffix(flags: Mapping[str, Any]) -> str:
+    """What the commands that come next need to find this run again."""
+    return f" --store {flags['store']}" if flags.get("store") else ""
 
 
 class _Control:
@@ -207,6 +214,7 @@ async def _drive(
     display: Display,
     *,
     as_json: bool,
+    suffix: str,
     cleaning: bool = False,
 ) -> int:
     control = _Control(display, options.grace_s)
@@ -226,7 +234,7 @@ async def _drive(
         tasks.cancel_scope.cancel()
     if failure is not None:
         if isinstance(failure, StoreError) and control.run is not None:
-            failure.add_note(f"the run is resumable: orchestrator resume {control.run.id}")
+            failure.add_note(f"the run is resumable: orchestrator resume {control.run.id}{suffix}")
         raise failure
     if result is None:
         display.say("interrupted before anything was started")
@@ -235,15 +243,15 @@ async def _drive(
     record = await store.run(result.run_id)
     summary = await summarise(workflow, store, options.vault, record, result)
     code = summary.exit_code(cleaning=cleaning)
-    _print(summary, code, as_json)
+    _print(summary, code, as_json, suffix)
     return code
 
 
-def _print(summary: Any, code: int, as_json: bool, heading: str = "") -> None:
+def _print(summary: Any, code: int, as_json: bool, suffix: str, heading: str = "") -> None:
     console = stdout()
     if as_json:
-        console.print(json_report.dumps(json_report.document(summary, code)), markup=False)
+        console.print(json_report.dumps(json_report.document(summary, code, suffix)), markup=False)
         return
     console.print(heading, markup=False)
-    for line in text.lines(summary):
+    for line in text.lines(summary, suffix):
         console.print(line, markup=False)

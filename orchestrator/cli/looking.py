@@ -74,6 +74,7 @@ async def show(
     """
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
+    suffix = f" --store {flags['store']}" if flags.get("store") else ""
     named = _parsed(what) if what is not None else None
     async with open_store(engine.url, create=False) as store:
         run_id, number = named or await _newest(store)
@@ -82,7 +83,7 @@ async def show(
         vault = resolver.vault()
         check_key(record, vault)
         if number is None:
-            return await _show_run(workflow, store, vault, record, json)
+            return await _show_run(workflow, store, vault, record, json, suffix)
         instance = await load_instance(workflow, store, vault, run_id, number)
         if instance is None:
             raise UnknownRunError(f"instance {what}", store.where)
@@ -144,7 +145,9 @@ def _driver(shard: Shard | None) -> str | None:
     return f"{Owner.loads(shard.owner)}, lease until {_when(shard.lease_until)}"
 
 
-async def _show_run(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool) -> int:
+async def _show_run(
+    workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool, suffix: str
+) -> int:
     result = await result_of(store, record)
     summary = await summarise(workflow, store, vault, record, result)
     shards = await store.shards(record.id)
@@ -160,7 +163,7 @@ async def _show_run(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         "settings": ", ".join(f"{name}={value}" for name, value in settings.items()) or "none",
     }
     if as_json:
-        data = json_report.document(summary, summary.exit_code()) | {"head": head, "places": dict(places)}
+        data = json_report.document(summary, summary.exit_code(), suffix) | {"head": head, "places": dict(places)}
         stdout().print(json_report.dumps(data), markup=False)
         return ExitCode.SUCCESS
     console = stdout()
@@ -171,7 +174,7 @@ async def _show_run(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         for place, number in sorted(places.items(), key=lambda item: workflow.order(item[0])):
             console.print(f"  {number:>6}  {place}", markup=False)
     console.print()
-    for line in lines(summary):
+    for line in lines(summary, suffix):
         console.print(line, markup=False)
     return ExitCode.SUCCESS
 

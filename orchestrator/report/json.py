@@ -11,7 +11,7 @@ from orchestrator.report.summary import Summary
 from orchestrator.report.text import next_commands
 
 
-def document(summary: Summary, exit_code: int) -> dict[str, Any]:
+def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, Any]:
     """The whole summary; keys are stable."""
     return {
         "run": summary.run_id,
@@ -24,7 +24,7 @@ def document(summary: Summary, exit_code: int) -> dict[str, Any]:
         "effects": [attrs.asdict(item.effect) | {"instance": item.instance, "state": item.state} for item in summary.standing],
         "leftovers": [attrs.asdict(left) | {"instance": instance} for instance, left in summary.leftovers],
         "failures": [attrs.asdict(failure) | {"instance": instance} for instance, failure in summary.failures],
-        "next": [command for command, _ in next_commands(summary)],
+        "next": [command for command, _ in next_commands(summary, suffix)],
     }
 
 

@@ -8,8 +8,12 @@ from orchestrator.instance import Status
 from orchestrator.report.summary import SHOWN, Summary
 
 
-def lines(summary: Summary) -> Iterator[str]:
-    """The end of a run, line by line: its verdict, the proof, what exists, what is left over, what comes next."""
+def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
+    """The end of a run, line by line: its verdict, the proof, what exists, what is left over, what comes next.
+
+    Args:
+        suffix: Flags that the commands which come next need, e.g. `` --store x.db``.
+    """
     counts = ", ".join(f"{number} {status}" for status, number in sorted(summary.counts.items()))
     yield f"Run {summary.run_id}: {counts}"
     yield from _failures(summary)
@@ -18,13 +22,13 @@ def lines(summary: Summary) -> Iterator[str]:
     yield from _leftovers(summary)
     yield ""
     yield "Next"
-    for command, why in next_commands(summary):
+    for command, why in next_commands(summary, suffix):
         yield f"  {command:<44} {why}"
 
 
-def next_commands(summary: Summary) -> list[tuple[str, str]]:
+def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
     """The commands that make sense now, with what they do."""
-    run = summary.run_id
+    run = f"{summary.run_id}{suffix}"
     commands = []
     if summary.unfinished:
         commands.append((f"orchestrator resume {run}", "go on where it stopped"))
@@ -33,7 +37,9 @@ def next_commands(summary: Summary) -> list[tuple[str, str]]:
     elif summary.existing:
         commands.append((f"orchestrator cleanup {run}", "remove what it made"))
     total = sum(summary.counts.values())
-    commands.append((f"orchestrator show {run}{'-0' if total == 1 else ''}", "its history, and where it stands"))
+    commands.append(
+        (f"orchestrator show {summary.run_id}{'-0' if total == 1 else ''}{suffix}", "its history, and where it stands")
+    )
     return commands
 
 

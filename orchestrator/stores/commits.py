@@ -56,7 +56,8 @@ class GroupCommit(Generic[T]):
             await anyio.lowlevel.cancel_shielded_checkpoint()
         else:
             try:
-                await self._take_turn(ticket)
+                while not ticket.done:
+                    await self._take_turn(ticket)
             except anyio.get_cancelled_exc_class():
                 # Shielding every save would cost more than all else here: only one that is cancelled pays for it.
                 with anyio.CancelScope(shield=True):
@@ -72,14 +73,21 @@ class GroupCommit(Generic[T]):
         if self._busy and not ticket.leads:
             ticket.turn = asyncio.get_running_loop().create_future()
             await ticket.turn
-        if not ticket.done:
+        if not ticket.done and (ticket.leads or not self._busy):
+            ticket.leads = False
             await self._lead()
 
     async def _lead(self) -> None:
         self._busy = True
-        batch = self._take()
-        with anyio.CancelScope(shield=True):
-            errors = await anyio.to_thread.run_sync(self._try, batch, limiter=self._limiter)
+        loop, batch = asyncio.get_running_loop(), self._take()
+
+        def write() -> None:
+            # The thread itself tells the loop: whatever becomes of the task that leads, the batch is settled.
+            loop.call_soon_threadsafe(self._finish, batch, self._try(batch))
+
+        await anyio.to_thread.run_sync(write, limiter=self._limiter)
+
+    def _finish(self, batch: Sequence[_Ticket[T]], errors: Sequence[Exception | None]) -> None:
         self._hand_over()
         _settle(batch, errors)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import anyio.lowlevel
 import attrs
 
 from orchestrator.errors import LeaseHeldError, StaleEpochError, UnknownRunError
@@ -16,7 +17,7 @@ from orchestrator.stores.base import Checkpoint, Shard, Store
 
 
 class MemoryStore(Store):
-    """Everything in dictionaries. No method awaits, so each is a transaction."""
+    """Everything in dictionaries. No method awaits before it is done, so each is a transaction."""
 
     where = "memory"
 
@@ -78,6 +79,8 @@ class MemoryStore(Store):
         self._current(shard)
         self._instances[shard.run_id][checkpoint.number] = checkpoint
         self._events.setdefault((shard.run_id, checkpoint.number), []).extend(events)
+        # Whoever saves in a loop that never waits for anything else must still let others run.
+        await anyio.lowlevel.cancel_shielded_checkpoint()
 
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500

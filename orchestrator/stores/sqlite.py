@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -59,6 +60,8 @@ class SQLiteStore(Store):
         self._reader = reader
         self._writing = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(1)
+        self._lock = threading.Lock()
+        """Held for a transaction: a task that is cancelled natively leaves its thread behind."""
         self._commits: GroupCommit[_Save] = GroupCommit(self._write_saves, self._writing)
 
     @classmethod
@@ -84,7 +87,6 @@ class SQLiteStore(Store):
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._write(lambda db: None)
             await anyio.to_thread.run_sync(self._writer.close, limiter=self._writing)
             await anyio.to_thread.run_sync(self._reader.close, limiter=self._reading)
 
@@ -201,7 +203,7 @@ class SQLiteStore(Store):
         return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._writing)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        with _explained(self._path, self._holder):
+        with self._lock, _explained(self._path, self._holder):
             # IMMEDIATE: take the write lock before reading what the write depends on.
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -284,9 +286,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    # In one transaction: another process may be making the file at this very moment.
+    db.execute("BEGIN")
+    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     application_id = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    db.execute("COMMIT")
     if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
         raise StoreError(f"{path} is a database, but not a store of this program; name another file")
     if version > len(MIGRATIONS):

@@ -40,6 +40,10 @@ class ConstraintError(PermanentError):
     """Refused because of something else that exists, e.g. users in a population."""
 
 
+class AccessError(PermanentError):
+    """403: the worker may not do this, or its permission has not arrived everywhere."""
+
+
 class UnauthorizedError(PermanentError):
     """401: the token, or the client authentication, was not accepted."""
 
@@ -86,6 +90,8 @@ _BY_CODE: Mapping[str, type[StepError]] = {
     "UNEXPECTED_ERROR": AmbiguousError,
     "NOT_FOUND": MissingError,
     "INVALID_TOKEN": UnauthorizedError,
+    "INSUFFICIENT_PERMISSIONS": AccessError,
+    "LICENSE_EXCEEDED": PermanentError,
     "invalid_client": UnauthorizedError,
     "invalid_grant": RefusedGrantError,
     "temporarily_unavailable": AmbiguousError,
@@ -93,6 +99,7 @@ _BY_CODE: Mapping[str, type[StepError]] = {
 }
 _BY_STATUS: Mapping[int, type[StepError]] = {
     401: UnauthorizedError,
+    403: AccessError,
     404: MissingError,
     408: AmbiguousError,
     409: AlreadyExistsError,

@@ -10,7 +10,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from orchestrator import PermanentError, Secret, TransientError
-from states.pingone.answers import MissingError, Reply, UnauthorizedError
+from states.pingone.answers import (
+    AccessError,
+    AlreadyExistsError,
+    ConstraintError,
+    MissingError,
+    Reply,
+    UnauthorizedError,
+)
 from states.pingone.session import JSON, Session, json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
@@ -54,16 +61,26 @@ class Management:
             raise
 
     async def put(self, what: str, path: str, body: Mapping[str, Any], media_type: str, secrets: Iterable[Secret]) -> Found:
-        """PUT."""
-        reply = await self._send(what, "PUT", path, body=json_body(body), media_type=media_type, secrets=secrets)
+        """PUT below a new parent, which a 404 says has not arrived everywhere: ``TransientError``."""
+        try:
+            reply = await self._send(what, "PUT", path, body=json_body(body), media_type=media_type, secrets=secrets)
+        except MissingError as error:
+            raise TransientError(error.message, code=error.code) from error
         return reply.json()
 
     async def delete(self, what: str, path: str) -> None:
-        """DELETE; what is not there is deleted."""
+        """DELETE; what is not there is deleted.
+
+        Raises:
+            TransientError: It was refused for now: because of something that is being deleted too (what the vendor
+                answers then is not documented), or of a permission that has not arrived. The retry policy bounds it.
+        """
         try:
             await self._send(f"delete {what}", "DELETE", path, ok=(200, 204))
         except MissingError:
             pass
+        except (ConstraintError, AlreadyExistsError, AccessError) as error:
+            raise TransientError(error.message, code=error.code) from error
 
     async def find(
         self, what: str, path: str, collection: str, matches: Callable[[Found], bool], *, scim: str | None = None
@@ -71,8 +88,18 @@ class Management:
         """The first match of a collection, over all its pages; ``None`` if there is none.
 
         Args:
-            scim: A SCIM filter, where the endpoint takes one.
+            scim: A SCIM filter, where the endpoint takes one; one that it does not take is left out.
         """
+        try:
+            return await self._find(what, path, collection, matches, scim)
+        except PermanentError as error:
+            if scim is None or error.code != "INVALID_FILTER":
+                raise
+            return await self._find(what, path, collection, matches, None)
+
+    async def _find(
+        self, what: str, path: str, collection: str, matches: Callable[[Found], bool], scim: str | None
+    ) -> Found | None:
         url: str | None = f"{self._root}/{path}{f'?filter={quote(scim)}' if scim else ''}"
         seen = set()
         while url is not None and url not in seen:

@@ -26,6 +26,9 @@ class Region(StrEnum):
         return {"NA": "com", "CA": "ca", "EU": "eu", "AU": "com.au", "SG": "sg", "AP": "asia"}[self.value]
 
 
+MAX_LIST_LAG_S = 20.0
+"""Looking goes on within one attempt, which has 30 seconds."""
+
 _GROUP = "PingOne tenant (none given: the embedded sandbox is used)"
 
 
@@ -50,6 +53,10 @@ class PingOneSettings:
         "Address of a sandbox instead of a region, e.g. http://127.0.0.1:8080.", env=["PINGONE_BASE_URL"], group=_GROUP
     )
 
+    list_lag: float | None = setting(
+        "Seconds that a new object may be missing from lists; 10 for a tenant, 1 for a sandbox by default.", group=_GROUP
+    )
+
     def __attrs_post_init__(self) -> None:
         given = {"client-id": self.client_id, "client-secret": self.client_secret, "environment-id": self.environment_id}
         missing = [name for name, value in given.items() if not value]
@@ -59,6 +66,8 @@ class PingOneSettings:
                 "missing: a tenant is named by PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID together "
                 "(leave all three out to use the embedded sandbox)",
             )
+        if self.list_lag is not None and not 0 <= self.list_lag <= MAX_LIST_LAG_S:
+            raise SettingError("list-lag", f"{self.list_lag:g} is not between 0 and {MAX_LIST_LAG_S:g} seconds")
         if self.base_url is not None:
             _check_base_url(self.base_url)
 
@@ -66,6 +75,13 @@ class PingOneSettings:
     def wants_sandbox(self) -> bool:
         """Whether no tenant is named."""
         return self.client_id is None
+
+    @property
+    def lag_s(self) -> float:
+        """How long to look for what may be there, in seconds."""
+        if self.list_lag is not None:
+            return self.list_lag
+        return 1.0 if self.wants_sandbox or self.base_url else 10.0
 
     @property
     def api_url(self) -> str:

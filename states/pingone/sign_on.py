@@ -14,7 +14,7 @@ import attrs
 import orjson
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import Reply, detail_codes, refusal
+from states.pingone.answers import MissingError, Reply, detail_codes, refusal
 from states.pingone.session import Session, json_body
 from states.pingone.settings import PingOneSettings
 
@@ -50,7 +50,10 @@ class SignOn:
             PermanentError: Refused, in any of the three ways in which PingOne says so.
         """
         url = f"{self._root}/as/authorize?{urlencode(parameters)}"
-        reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400))
+        try:
+            reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400))
+        except MissingError as error:
+            raise TransientError(error.message, code=error.code) from error
         if reply.status == 400:
             raise _authorize_error(reply, reply.body)
         if reply.status == 200:
@@ -126,7 +129,8 @@ def _authorize_error(reply: Reply, error: bytes, description: str | None = None)
     except orjson.JSONDecodeError:
         body = {"error": error.decode(errors="replace"), "error_description": description or ""}
     found = refusal("authorize", attrs.evolve(reply, status=400, body=orjson.dumps(body)))
-    if found.code == "invalid_scope" or "invalid_scope" in detail_codes(attrs.evolve(reply, body=orjson.dumps(body))):
-        # [doc] application → grants/scopes arrive late: the scope that was granted a moment ago may not be known.
-        return TransientError(found.message, code="invalid_scope")
+    codes = {found.code, *detail_codes(attrs.evolve(reply, body=orjson.dumps(body)))}
+    if codes & {"invalid_scope", "invalid_client", "NOT_FOUND"} or "client_id" in found.message:
+        # [doc] application → grants/scopes arrive late: what was made a moment ago may not be known here yet.
+        return TransientError(found.message, code=found.code)
     return found

@@ -69,15 +69,15 @@ class WorkerToken:
                 secrets=[settings.client_secret],
             )
             data = reply.json()
-            token, lifetime = str(data["access_token"]), float(data.get("expires_in", 3600))
+            token, lifetime = str(data["access_token"]), float(data.get("expires_in") or 3600)
         except AmbiguousError as error:
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
         except UnauthorizedError as error:
             raise PermanentError(
                 f"{error.message}; check PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID", code=error.code
             ) from error
-        except KeyError as error:
-            raise PermanentError("get a worker token: the answer holds no access_token", code="not_oauth") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise PermanentError("get a worker token: the answer is not one of OAuth", code="not_oauth") from error
         self._token = Secret(token)
         self._renew_at = asked + lifetime * RENEW_AT
         self._expires_at = asked + lifetime

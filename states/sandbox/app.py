@@ -20,7 +20,7 @@ from states.sandbox import applications, journal, resources, sign_on, tokens, us
 from states.sandbox.audit import Seen
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import ApiError, OAuthError, access_failed, not_found
+from states.sandbox.errors import INVALID_DATA, ApiError, OAuthError, access_failed, not_found
 from states.sandbox.faults import Fault, FaultKind, Faults
 from states.sandbox.settings import SandboxSettings
 
@@ -72,6 +72,9 @@ SIGN_ON: tuple[tuple[str, str, str, Handler], ...] = (
 """Below ``/{environment}``."""
 
 TOKEN_OPERATIONS = ("token", "introspect", "userinfo", "jwks")
+
+OAUTH_OPERATIONS = ("worker_token", *TOKEN_OPERATIONS)
+"""Those that answer errors in the form of RFC 6749."""
 
 OPERATIONS: frozenset[str] = frozenset(
     [row[2] for row in (*MANAGEMENT, *SIGN_ON)] + ["worker_token", "read_environment", *TOKEN_OPERATIONS]
@@ -180,13 +183,13 @@ class Sandbox:
         answer: Answer | None
         if fault is not None and fault.kind in (FaultKind.RESET_BEFORE, FaultKind.HANG_BEFORE, FaultKind.STATUS):
             self._saw(operation, request, call, None, fault)
-            answer = await self._play(call, fault)
+            answer = await self._play(operation, call, fault)
         else:
             answer = self._answer(handler, call)
             self._keep_changes()
             self._saw(operation, request, call, answer, fault)
             if fault is not None:
-                answer = await self._play(call, fault)
+                answer = await self._play(operation, call, fault)
         if answer is None:
             if request.transport is not None:
                 request.transport.abort()
@@ -203,6 +206,9 @@ class Sandbox:
             return _refusal(error, call)
         except OAuthError as error:
             return Answer(status=error.status, body=error.body(call.correlation_id))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            # A body that this emulator does not understand; the vendor would refuse it, or fail, in its own form.
+            return _refusal(ApiError(500, "UNEXPECTED_ERROR", f"The sandbox failed: {type(error).__name__}"), call)
 
     def _saw(self, operation: str, request: web.Request, call: Call, answer: Answer | None, fault: Fault | None) -> None:
         """Tell the audit as soon as a call is handled: a fault may keep its answer back."""
@@ -210,13 +216,16 @@ class Sandbox:
         played = str(fault) if fault is not None else None
         self.environment.audit.saw(Seen(self.environment.now(), operation, request.path, status, call.correlation_id, played))
 
-    async def _play(self, call: Call, fault: Fault) -> Answer | None:
+    async def _play(self, operation: str, call: Call, fault: Fault) -> Answer | None:
         """The answer that a fault gives; ``None``: the connection breaks."""
         if fault.kind in (FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER):
             await anyio.sleep(_HANG_S if fault.value is None else fault.value)
             return None
         if not fault.status:
             return None
+        if operation in OAUTH_OPERATIONS and fault.status != 429:
+            error = "invalid_client" if fault.status == 401 else "invalid_request" if fault.status < 500 else "server_error"
+            return Answer(status=fault.status, body=OAuthError(fault.status, error, "Request denied").body(call.correlation_id))
         return _refusal(_status_error(fault), call)
 
     def _keep_changes(self) -> None:
@@ -288,12 +297,21 @@ def _refusal(error: ApiError, call: Call) -> Answer:
 
 
 def _status_error(fault: Fault) -> ApiError:
-    codes = {429: "REQUEST_LIMITED", 500: "UNEXPECTED_ERROR", 404: "NOT_FOUND", 401: "ACCESS_FAILED", 403: "ACCESS_FAILED"}
-    code = codes.get(fault.status, "SERVICE_UNAVAILABLE" if fault.status > 500 else "REQUEST_FAILED")
-    retry_after = fault.value if fault.value is not None or fault.status != 429 else 1.0
-    details = [{"code": "LIMIT_EXCEEDED", "message": "Too many requests"}] if fault.status == 429 else None
+    status = fault.status
+    if status in (401, 403):
+        return access_failed(status, "INVALID_TOKEN" if status == 401 else "INSUFFICIENT_PERMISSIONS")
+    if status == 404:
+        return not_found()
+    if status == 409:
+        return ApiError(
+            409, "INVALID_DATA", INVALID_DATA, [{"code": "UNIQUENESS_VIOLATION", "target": "name", "message": "taken"}]
+        )
+    code = {415: "INVALID_REQUEST", 429: "REQUEST_LIMITED", 500: "UNEXPECTED_ERROR"}.get(status)
+    code = code or ("SERVICE_UNAVAILABLE" if status > 500 else "REQUEST_FAILED")
+    retry_after = fault.value if fault.value is not None or status != 429 else 1.0
+    details = [{"code": "LIMIT_EXCEEDED", "message": "Too many requests"}] if status == 429 else None
     message = "The request could not be completed. There was an issue processing the request."
-    return ApiError(fault.status, code, message, details, retry_after)
+    return ApiError(status, code, message, details, retry_after)
 
 
 def _response(answer: Answer, call: Call, environment: Environment) -> web.Response:

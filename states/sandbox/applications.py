@@ -127,10 +127,10 @@ def _checked_fields(data: dict[str, Any]) -> dict[str, Any]:
     _choice(data, "tokenEndpointAuthMethod", AUTH_METHODS)
     _choice(data, "pkceEnforcement", PKCE, default="OPTIONAL")
     for name, allowed in (("grantTypes", GRANT_TYPES), ("responseTypes", RESPONSE_TYPES)):
-        for value in data.get(name, []):
+        for value in _list(data, name):
             if value not in allowed:
                 raise invalid("INVALID_VALUE", name, f"'{value}' is not allowed", allowedValues=list(allowed))
-    for uri in data.get("redirectUris", []):
+    for uri in _list(data, "redirectUris"):
         _check_redirect_uri(uri)
     if data["tokenEndpointAuthMethod"] == "PRIVATE_KEY_JWT" and not (data.get("jwks") or data.get("jwksUrl")):
         raise invalid("REQUIRED_VALUE", "jwks", "jwks or jwksUrl is required for PRIVATE_KEY_JWT")
@@ -146,7 +146,17 @@ def _checked_fields(data: dict[str, Any]) -> dict[str, Any]:
         "devicePollingInterval": 5,
         "deviceTimeout": 600,
     }
-    return defaults | {key: value for key, value in data.items() if key not in ("id", "name", "clientId", "clientSecret")}
+    return defaults | {key: value for key, value in data.items() if key not in _NOT_FOR_CLIENTS}
+
+
+_NOT_FOR_CLIENTS = frozenset(("_links", "environment", "id", "name", "clientId", "clientSecret", "createdAt", "updatedAt"))
+
+
+def _list(data: dict[str, Any], name: str) -> list[Any]:
+    value = data.get(name, [])
+    if not isinstance(value, list):
+        raise invalid("INVALID_VALUE", name, f"{name} must be a list")
+    return value
 
 
 def _choice(data: dict[str, Any], name: str, allowed: tuple[str, ...], default: str | None = None) -> None:

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment, Row
@@ -48,8 +49,8 @@ def collection(
     url = f"{environment_url(call, environment)}/{path}"
     links = {"self": {"href": url}}
     if start + size < len(visible):
-        kept = "".join(f"&{key}={value}" for key, value in call.query.items() if key == "limit")
-        links["next"] = {"href": f"{url}?cursor={_cursor(start + size)}{kept}"}
+        query = {**call.query, "cursor": _cursor(start + size)}
+        links["next"] = {"href": f"{url}?{urlencode(query)}"}
     return Answer(
         body={"_links": links, "_embedded": {name: [body(row) for row in page]}, "count": len(visible), "size": len(page)}
     )
@@ -62,6 +63,6 @@ def _cursor(offset: int) -> str:
 def _offset(cursor: str) -> int:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        return int(text.removeprefix("o"))
+        return max(0, int(text.removeprefix("o")))
     except (binascii.Error, ValueError) as error:
         raise invalid("INVALID_PARAMETER", "cursor", "the cursor is not valid") from error

@@ -136,7 +136,8 @@ def _granted_scopes(environment: Environment, application: Application, request:
     granted: dict[str, str] = {}
     for grant in environment.grants.where(application_id=application.id):
         if counts_already(environment, grant):
-            granted |= {environment.scopes.get(id).name: grant.resource_id for id in grant.scope_ids}
+            scopes = (environment.scopes.rows.get(id) for id in grant.scope_ids)
+            granted |= {scope.name: grant.resource_id for scope in scopes if scope is not None}
     wanted = request.get("scope", "").split()
     if not wanted:
         if len(set(granted.values())) != 1:

@@ -223,8 +223,8 @@ def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str])
             text,
             key,
             algorithms=list(algorithms),
-            audience=[base, f"{base}/token", f"{base}/introspect"],
-            options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False},
+            audience=[base, f"{base}/token", *({f"{base}/introspect"} if "token" in form else ())],
+            options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
         )
     except jwt.PyJWTError as error:
         raise _denied(f"The client assertion is not valid: {error}") from error
@@ -273,7 +273,7 @@ def _issue(
 ) -> Answer:
     now = int(environment.now())
     scopes = code.request["scope"].split()
-    resource = _resource_of(environment, scopes)
+    resource = _resource_of(environment, application, scopes)
     lifetime = resource.token_lifetime_s if resource else 3600
     audience = resource.audience if resource else PINGONE_AUDIENCE
     common = {
@@ -309,11 +309,13 @@ def _issue(
     return Answer(body=body, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
 
-def _resource_of(environment: Environment, scopes: list[str]) -> Resource | None:
+def _resource_of(environment: Environment, application: Application, scopes: list[str]) -> Resource | None:
+    """The custom resource that the scopes belong to, among those that are granted to the application."""
     wanted = set(scopes) - OIDC_SCOPES
-    for scope in environment.scopes.rows.values():
-        if scope.name in wanted:
-            return environment.resources.get(scope.resource_id)
+    for grant in environment.grants.where(application_id=application.id):
+        names = {environment.scopes.rows[id].name for id in grant.scope_ids if id in environment.scopes.rows}
+        if names & wanted:
+            return environment.resources.get(grant.resource_id)
     return None
 
 

@@ -75,6 +75,8 @@ def create_user(environment: Environment, call: Call) -> Answer:
         environment.users.rows.values(), "username", username, "is unique but a non-unique value is provided"
     )
     name = data.get("name") or {}
+    if not isinstance(name, dict):
+        raise invalid("INVALID_VALUE", "name", "name must be an object")
     user = environment.users.put(
         User(
             id=environment.new_id(),
@@ -150,7 +152,7 @@ def _population_id(environment: Environment, data: dict[str, Any]) -> str:
         return next(row.id for row in environment.populations.rows.values() if row.default)
     population = data["population"]
     id = population.get("id") if isinstance(population, dict) else None
-    if id not in environment.populations.rows:
+    if not isinstance(id, str) or id not in environment.populations.rows:
         raise invalid("INVALID_VALUE", "population.id", "The population does not exist")
     return str(id)
 

@@ -24,6 +24,7 @@ class CreateApplication(RemovableState):
     rate_group = CONFIGURATION
     kind = "application"
     learns = "application_id"
+    name_is_unique = False
 
     def object_name(self, step: TokenStep) -> str:
         return names.application(step.instance_id)

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 from attrs import evolve
 
-from orchestrator import Effect, Look, Outcome, TransientError, done
+from orchestrator import AmbiguousError, Effect, Look, Outcome, done
 from states.pingone.answers import AlreadyExistsError, MissingError
 from states.pingone.management import Found
 from states.token_fulfillment.context import TokenContext
-from states.token_fulfillment.steps import TokenState, TokenStep
+from states.token_fulfillment.steps import TokenState, TokenStep, settings_of
 
-LOOK_AGAIN_S = 1.0
-"""Lists are eventually consistent: what is missing is looked for once more after this long. [inferred]"""
+_LOOKS = (0.1, 0.3, 0.6)
+"""Lists are eventually consistent: what is missing is looked for again after these parts of the list lag. [inferred]"""
 
 
 class CreatingState(TokenState):
@@ -27,6 +27,8 @@ class CreatingState(TokenState):
     """What it is called in errors and reports."""
     learns: ClassVar[str]
     """The field of the context that holds its id."""
+    name_is_unique: ClassVar[bool] = True
+    """Whether PingOne refuses a second one of the same name: looking too early then does no harm."""
 
     @abstractmethod
     def object_name(self, step: TokenStep) -> str:
@@ -46,13 +48,14 @@ class CreatingState(TokenState):
         except AlreadyExistsError as error:
             if error.existing_id is not None:
                 return self._learnt(step, {"id": error.existing_id})
-            found = await self.find_twice(step)
+            found = await self.look(step, thoroughly=False)
             if found is None:
-                raise TransientError(f"{error.message}; but it is not listed yet", code=error.code) from error
+                # It is there, so the rollback has to look for it with patience: the state is in doubt.
+                raise AmbiguousError(f"{error.message}; but it is not listed yet", code=error.code) from error
             return self._learnt(step, found)
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
-        found = await self.find_twice(step)
+        found = await self.look(step, thoroughly=not self.name_is_unique)
         return Look.ABSENT if found is None else self._learnt(step, found)
 
     def effect(self, step: TokenStep) -> Effect:
@@ -62,16 +65,19 @@ class CreatingState(TokenState):
         """Its id, empty until it is learnt."""
         return str(getattr(step.context, self.learns))
 
-    async def find_twice(self, step: TokenStep) -> Found | None:
-        """What :meth:`find` finds at once or a moment later; a parent that is gone has no children."""
-        for last in (False, True):
+    async def look(self, step: TokenStep, *, thoroughly: bool) -> Found | None:
+        """What :meth:`find` finds now or a moment later, or within the whole list lag; a parent that is gone has no
+        children."""
+        lag = settings_of(step).lag_s
+        pauses = [part * lag for part in _LOOKS] if thoroughly else [min(1.0, lag)]
+        for pause in (*pauses, None):
             try:
                 found = await self.find(step)
             except MissingError:
                 found = None
-            if found is not None or last:
+            if found is not None or pause is None:
                 return found
-            await step.clock.sleep(LOOK_AGAIN_S)
+            await step.clock.sleep(pause)
         return None
 
     def _learnt(self, step: TokenStep, found: Found) -> Outcome[TokenContext]:
@@ -87,9 +93,17 @@ class RemovableState(CreatingState):
         """Send the request; what is not there is deleted."""
 
     async def rollback(self, step: TokenStep) -> None:
-        object_id = self.known_id(step)
-        if not object_id:
-            found = await self.find_twice(step)
-            object_id = str(found["id"]) if found else ""
-        if object_id:
-            await self.delete(step, object_id)
+        known = self.known_id(step)
+        if known:
+            await self.delete(step, known)
+        if known and (self.name_is_unique or not step.doubted):
+            return
+        # An attempt whose answer was lost may have made it, or one more of the same name, and lists may not show it yet.
+        gone = {known}
+        while found := await self.look(step, thoroughly=step.doubted):
+            if found["id"] in gone:
+                return  # deleted, and listed still
+            await self.delete(step, str(found["id"]))
+            if self.name_is_unique:
+                return
+            gone.add(found["id"])

@@ -16,6 +16,12 @@ CUSTOM_CLAIM = "custom1"
 """The claim of the assertion that the default mapping reads."""
 
 
+RESERVED_CLAIMS = frozenset(
+    ("acr", "amr", "aud", "auth_time", "client_id", "env", "exp", "iat", "iss", "jti", "org", "scope", "sid", "sub")
+)
+"""Names that an attribute mapping cannot have."""
+
+
 class ResponseMode(StrEnum):
     """How authorize and resume answer."""
 
@@ -88,5 +94,7 @@ class TokenFulfillmentSettings(PingOneSettings):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if self.claim.lower() in RESERVED_CLAIMS or self.claim.lower().startswith("p1."):
+            raise SettingError("claim", f"{self.claim!r} is a name that PingOne reserves")
         if self.sign_ons < 1:
             raise SettingError("sign-ons", f"{self.sign_ons} is less than 1")

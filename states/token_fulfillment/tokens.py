@@ -11,7 +11,7 @@ from attrs import evolve
 from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
 from states.pingone.answers import RefusedGrantError
 from states.pingone.assertion import Assertion, sign
-from states.pingone.tokens import ExpiredTokenError
+from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext, Verified
 from states.token_fulfillment.settings import CUSTOM_CLAIM
@@ -107,8 +107,11 @@ def _verified(
 ) -> Verified:
     settings, scope, audience = settings_of(step), names.scope(step.instance_id), names.audience(step.instance_id)
     if introspection.get("active") is not True:
+        if claims["exp"] <= step.clock.now() + LEEWAY_S:
+            raise ExpiredError("introspection says that the token is not active any more", outcome="token_expired")
         raise PermanentError("introspection says that the token is not active, though it verifies", code="inactive")
-    for where, answer in (("the token", claims), ("the introspection", introspection)):
+    # RFC 7662 leaves scope and audience of an introspection optional; those of the token are the proof.
+    for where, answer in (("the token", claims), ("the introspection", {"scope": scope, **introspection})):
         if scope not in str(answer.get("scope", "")).split():
             raise PermanentError(f"{where} has scope {answer.get('scope')!r}, without {scope}", code="scope")
     if audience not in _as_list(introspection.get("aud", audience)):

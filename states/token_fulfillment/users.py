@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import Look, Outcome, PermanentError, TransientError, done
-from states.pingone.answers import ConstraintError
+from orchestrator import Look, Outcome, PermanentError, done
 from states.pingone.management import Found
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
@@ -39,11 +38,8 @@ class CreatePopulation(RemovableState):
         )
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
-        try:
-            await step.services.management.delete("population", f"populations/{object_id}")
-        except ConstraintError as error:
-            # Its user is gone, but it may not have noticed.
-            raise TransientError(error.message, code=error.code) from error
+        # Refused while it counts its user, which is gone but may not be noticed yet: retried then.
+        await step.services.management.delete("population", f"populations/{object_id}")
 
 
 class CreateUser(RemovableState):
@@ -95,12 +91,21 @@ class SetPassword(TokenState):
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         password = step.context.password
         body = {"value": password.reveal(), "forceChange": False}
-        answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
+        try:
+            answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
+        except PermanentError:
+            # Refused by the history, perhaps: then an earlier attempt has set it, though its status did not show it.
+            answer = await self._read(step) if step.doubted else {}
+            if answer.get("status") != "OK":
+                raise
         return self._checked(step, answer)
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
-        answer = await step.services.management.read("password", self._path(step), parent_is_new=True)
+        answer = await self._read(step)
         return Look.ABSENT if answer.get("status") == "NO_PASSWORD" else self._checked(step, answer)
+
+    async def _read(self, step: TokenStep) -> Found:
+        return await step.services.management.read("password", self._path(step), parent_is_new=True)
 
     def _checked(self, step: TokenStep, answer: Found) -> Outcome[TokenContext]:
         if answer.get("status") != "OK":

@@ -66,7 +66,7 @@ def test_a_transient_failure_is_retried_without_a_look() -> None:
 
 def test_an_ambiguous_failure_is_retried_after_a_look() -> None:
     assert decision(Failed(AmbiguousError("x"))).doubt
-    assert decision(Look.UNKNOWN).doubt
+    assert decision(Look.UNKNOWN, doubt=True).doubt
 
 
 def test_doubt_stays_until_a_look_has_cleared_it() -> None:
@@ -96,6 +96,11 @@ def test_a_bug_keeps_the_instance_with_its_trace() -> None:
     assert found.failure.trace == "the trace"
 
 
+@pytest.mark.parametrize("answer", [None, "done", Look.ABSENT, Look.UNKNOWN])
+def test_an_answer_of_run_that_is_none_is_a_bug(answer: Any) -> None:
+    assert decision(answer).failure.kind == "bug"
+
+
 def test_an_undeclared_outcome_is_a_bug() -> None:
     assert isinstance(decision(Outcome("odd", ToyContext())), Keep)
     assert isinstance(decision(Failed(ExpiredError("x", outcome="odd"))), Keep)
@@ -110,7 +115,9 @@ def test_a_way_back_is_taken_only_so_often_in_a_row() -> None:
 
 def test_another_outcome_ends_the_row() -> None:
     workflow = toy(Ledger())
-    there = standing(workflow, position="two", backward={"two.back": 2, "three.x": 1})
+    there = standing(workflow, position="two", backward={"two.back": 2, "two.other": 1, "three.x": 1})
+    again = moves.advance(workflow, there, "back", ToyContext(), NOW)
+    assert again.backward == {"two.back": 3, "two.other": 1, "three.x": 1}
     assert moves.advance(workflow, there, "done", ToyContext(), NOW).backward == {"three.x": 1}
 
 

@@ -505,6 +505,111 @@ async def test_a_migration_carries_an_instance_over(store: MemoryStore, vault: V
     assert instance.context.secret.reveal() == "toy-secret-value"
 
 
+async def test_a_change_deep_in_the_context_is_seen_and_migrated(store: MemoryStore, vault: Vault) -> None:
+    @attrs.frozen
+    class Inner1:
+        id: str = "app-1"
+
+    @attrs.frozen
+    class Inner2:
+        ident: str | None = None
+
+    @attrs.frozen(kw_only=True)
+    class Context1:
+        made: tuple[str, ...] = ()
+        inner: Inner1 = Inner1()
+
+    @attrs.frozen(kw_only=True)
+    class Context2:
+        made: tuple[str, ...] = ()
+        inner: Inner2 = Inner2()
+
+    def migrate(data: dict[str, Any]) -> dict[str, Any]:
+        context = {**data["context"], "inner": {"ident": data["context"]["inner"]["id"]}}
+        return {**data, "context": context, "version": 2}
+
+    for inner in (Inner1, Inner2):
+        globals()[inner.__name__] = inner  # where annotations are looked up
+    ledger = Ledger()
+    run_id = await interrupted(store, ledger, vault, context=Context1, begin=lambda run_id, number, settings: Context1())
+    with pytest.raises(WorkflowChangedError, match="the context is different"):
+        async with resume(toy(ledger, context=Context2), run_id, store=store, options=fast(vault)):
+            pass
+    changed = toy(ledger, context=Context2, version=2, migrations={1: migrate})
+    async with resume(changed, run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+        assert (await again.instance(0)).context.inner.ident == "app-1"
+
+
+async def test_slow_services_do_not_cost_the_lease(store: MemoryStore, vault: Vault) -> None:
+    from contextlib import asynccontextmanager
+
+    closed: list[bool] = []
+
+    @asynccontextmanager
+    async def slow(settings: object, opening: object) -> Any:
+        await anyio.sleep(0.15)
+        yield ledger
+        await anyio.sleep(0.15)
+        run = (await store.runs())[0]
+        closed.append((await store.shards(run.id))[0].owner is not None)
+
+    ledger = Ledger(script={"run two": [PermanentError("no")]})
+    workflow = attrs.evolve(toy(ledger), open_services=slow)
+    options = fast(vault, lease_s=0.1)
+    _, result = await finish(workflow, store, vault, on_failure="keep", options=options)
+    async with cleanup(workflow, result.run_id, store=store, options=options) as run:
+        assert (await run.wait()).status is RunStatus.FINISHED
+    assert closed == [True, True], "the lease was given up before the services were closed"
+
+
+async def test_a_handler_that_waits_for_something_cancelled_is_only_in_doubt(store: MemoryStore, vault: Vault) -> None:
+    async def wait_for_cancelled(step: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    ledger = Ledger(script={"run one": [wait_for_cancelled]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls[:3] == ["run one", "recover one", "run one"]
+
+
+async def test_what_a_handlers_own_task_group_raises_counts_as_it_is(store: MemoryStore, vault: Vault) -> None:
+    async def fail_in_a_group(step: Any) -> None:
+        async with anyio.create_task_group():
+            raise TransientError("busy")
+
+    ledger = Ledger(script={"run one": [fail_in_a_group]})
+    instance, _ = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.COMPLETED
+
+
+async def test_a_secret_in_a_step_error_is_masked(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run one": [PermanentError("refused toy-secret-value")]})
+    instance, result = await finish(toy(ledger), store, vault)
+    assert instance.failure.message == "refused ********"
+    assert all("toy-secret" not in str(event) for event in await store.events(result.run_id, 0))
+
+
+async def test_resuming_under_another_workflow_is_refused(store: MemoryStore, vault: Vault) -> None:
+    from orchestrator import ConfigurationError
+
+    _, result = await finish(toy(Ledger()), store, vault)
+    other = attrs.evolve(toy(Ledger()), name="another")
+    with pytest.raises(ConfigurationError, match="'toy', not of 'another'"):
+        async with resume(other, result.run_id, store=store, options=fast(vault)):
+            pass
+
+
+async def test_a_rate_that_is_none_is_refused_before_anything_is_stored(store: MemoryStore, vault: Vault) -> None:
+    from orchestrator import SettingError
+
+    with pytest.raises(SettingError, match="rates"):
+        await finish(toy(Ledger()), store, vault, rates={"slow": 0.0})
+    assert await store.runs() == []
+
+
 async def test_events_can_be_iterated_and_end_with_the_run(store: MemoryStore, vault: Vault) -> None:
     async with start(toy(Ledger()), store=store, options=fast(vault)) as run:
         events = [event async for event in run.events()]

@@ -30,6 +30,7 @@ from orchestrator import (
     Store,
     StoreError,
     UnknownRunError,
+    Vault,
     open_store,
 )
 from orchestrator.lease import Owner, is_gone, this_process
@@ -303,8 +304,23 @@ async def test_a_torn_log_loses_whole_transactions_only(tmp_path: Path) -> None:
     assert len(lengths) > 1
 
 
+def test_a_vault_never_uses_a_nonce_twice_not_even_after_a_fork() -> None:
+    vault = Vault(bytes(32), "the test")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, vault.seal(b"x", b"place")[:12])
+        os._exit(0)
+    os.waitpid(child, 0)
+    nonces = {os.read(read, 12), vault.seal(b"x", b"place")[:12], vault.seal(b"x", b"place")[:12]}
+    os.close(read)
+    os.close(write)
+    assert len(nonces) == 3
+
+
 def test_owners_are_told_apart_and_found_dead() -> None:
     me = this_process()
+    assert not is_gone(attrs.evolve(me, namespace="of another container", started="1"))
     assert Owner.loads(me.dumps()) == me
     assert not is_gone(me)
     assert is_gone(attrs.evolve(me, started="1"))
@@ -366,6 +382,31 @@ async def test_a_cancelled_save_is_finished_first() -> None:
         gate.set()
     assert batches == [["a"], ["b", "c"]]
     assert cancelled == ["b"]
+
+
+async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> None:
+    import asyncio
+    import threading
+
+    gate = threading.Event()
+
+    def write(items: Any) -> list[None]:
+        gate.wait(5)
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    leader = asyncio.ensure_future(commits.commit(1, alone=False))
+    await asyncio.sleep(0.01)
+    follower = asyncio.ensure_future(commits.commit(2, alone=False))
+    await asyncio.sleep(0.01)
+    leader.cancel()
+    await asyncio.sleep(0.01)
+    gate.set()
+    with anyio.fail_after(5):
+        await follower
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        await commits.commit(3, alone=False)
 
 
 async def test_a_failing_write_fails_its_batch_and_no_other() -> None:

@@ -40,6 +40,10 @@ REFUSED = {
     ),
     "a name used twice": ([state("a", {"done": "completed"}), state("a", {"done": "completed"})], "the name 'a' is used twice"),
     "a name of the engine's": ([state("failed", {"done": "completed"})], "the name 'failed' is a name of the engine's own"),
+    "an outcome of the engine's": (
+        [state("a", {"done": "completed", "fail": "completed"})],
+        "'fail' is a name of the engine's own",
+    ),
     "an unbounded way back": ([state("a", {"done": "completed", "odd": "a"})], "without a bound"),
     "a Back that leads ahead": ([state("a", {"done": Back("b", 1)}), state("b", {"done": "completed"})], "'b' lies ahead"),
 }

@@ -29,6 +29,7 @@ from orchestrator import (
 )
 from states.pingone import PingOne, open_client
 from states.pingone.answers import (
+    AccessError,
     AlreadyExistsError,
     ConstraintError,
     MissingError,
@@ -104,7 +105,7 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', TransientError),
     ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', TransientError),
     ("not there", 404, b'{"code": "NOT_FOUND"}', MissingError),
-    ("no access", 403, detail("INSUFFICIENT_PERMISSIONS"), PermanentError),
+    ("no access", 403, detail("INSUFFICIENT_PERMISSIONS"), AccessError),
     ("a dead token", 401, detail("INVALID_TOKEN"), UnauthorizedError),
     ("a client that is not accepted", 401, b'{"error": "invalid_client"}', UnauthorizedError),
     ("a code that is spent", 400, b'{"error": "invalid_grant"}', RefusedGrantError),

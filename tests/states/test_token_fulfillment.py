@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
-from orchestrator import EventKind, Status, Vault, open_store, start
+from orchestrator import EventKind, SettingError, Status, Vault, cleanup, open_store, start
 from states.pingone.assertion import ClientAuthentication, HmacAlgorithm
-from states.token_fulfillment import WORKFLOW
+from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from states.token_fulfillment.settings import Expression, Pkce, ResponseMode
 from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, run_once, sandbox, settings_for
 from tests.support.toy import fast
@@ -147,6 +148,52 @@ async def test_many_instances_at_once_are_kept_apart(vault: Vault) -> None:
     assert result.counts == {Status.COMPLETED: 30}
     assert len(found) == 30
     assert_each_once(emulator, 30)
+
+
+@pytest.mark.parametrize("then", ["teardown", "rollback"])
+async def test_an_application_that_lists_show_late_is_adopted_not_doubled(vault: Vault, then: str) -> None:
+    """Application names are not unique: only patience keeps a lost answer from making a second one."""
+    faults = "create_application:reset_after*1" + (" introspect:400" if then == "rollback" else "")
+    async with sandbox(faults, list_delay_s=0.15) as emulator, open_store("memory:") as store:
+        await run_once(emulator, store, vault, run={"on_success": "teardown"}, list_lag=20.0)
+    assert emulator.audit()["created"]["application"] == 1
+    assert_nothing_left(emulator)
+
+
+async def test_a_twin_that_was_made_all_the_same_is_removed_with_it(vault: Vault) -> None:
+    async with sandbox("create_application:reset_after*1", list_delay_s=0.3) as emulator, open_store("memory:") as store:
+        result, instance = await run_once(emulator, store, vault, list_lag=0.0)
+        assert instance.status is Status.COMPLETED
+        assert emulator.audit()["existing"]["application"] == 2
+        await anyio.sleep(0.3)
+        async with cleanup(WORKFLOW, result.run_id, store=store, options=fast(vault)) as run:
+            await run.wait()
+    assert not any(emulator.audit()["existing"].values())
+
+
+@pytest.mark.parametrize("state", ["create_application", "create_resource", "create_population", "create_user"])
+async def test_what_a_lost_answer_left_is_found_by_the_rollback_though_lists_show_it_late(vault: Vault, state: str) -> None:
+    faults = f"{state}:500_after*1 {state}:400"
+    async with sandbox(faults, list_delay_s=0.15) as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault, list_lag=20.0)
+    assert instance.status in (Status.ROLLED_BACK, Status.COMPLETED), instance.leftovers
+    if instance.status is Status.ROLLED_BACK:
+        assert_nothing_left(emulator)
+
+
+@pytest.mark.parametrize("operation", ["delete_user", "delete_resource", "delete_population"])
+@pytest.mark.parametrize("status", [403, 409])
+async def test_a_delete_that_is_refused_for_a_moment_is_tried_again(vault: Vault, operation: str, status: int) -> None:
+    async with sandbox(f"{operation}:{status}*2") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
+    assert instance.status is Status.COMPLETED, instance.leftovers
+    assert_nothing_left(emulator)
+
+
+@pytest.mark.parametrize("claim", ["sub", "Aud", "p1.x"])
+def test_a_reserved_claim_is_refused(claim: str) -> None:
+    with pytest.raises(SettingError, match="reserves"):
+        TokenFulfillmentSettings(claim=claim)
 
 
 FAULTS = {
