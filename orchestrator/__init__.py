@@ -30,9 +30,10 @@ from orchestrator.errors import (
 )
 from orchestrator.events import Event, EventKind, EventStream, Observer
 from orchestrator.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.reading import RunResult
 from orchestrator.retry import RetryPolicy
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.runner import Options, Run, RunResult, cleanup, resume, start
+from orchestrator.runner import Options, Run, cleanup, resume, start
 from orchestrator.secret import Secret, redact
 from orchestrator.settings import setting
 from orchestrator.state import DONE, Back, Effect, Look, Outcome, Repeat, State, Step, done

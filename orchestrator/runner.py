@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from functools import partial
@@ -22,17 +22,15 @@ from typing import Any, Generic
 
 import anyio
 import attrs
-import cattrs
 import orjson
 
-from orchestrator.checkpoint import Codec, dumps, make_converter, opened, stored_definition
+from orchestrator.checkpoint import dumps, make_converter
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault, find_key
 from orchestrator.errors import (
     ConfigurationError,
-    EncryptionKeyError,
     LeaseExpiredError,
     SettingError,
     StaleEpochError,
@@ -43,15 +41,14 @@ from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
+from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.scenario import Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
-from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.base import Shard, Store
 from orchestrator.workflow import Opening, Workflow
 
-PAGE = 500
-"""Checkpoints that are read from the store at once."""
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
 """Statuses of instances that may have left something."""
 END_LIMIT_S = 20.0
@@ -74,30 +71,6 @@ class Options:
     clock: Clock = attrs.field(factory=SystemClock)
     rng: random.Random = attrs.field(factory=random.Random)
     """Source of the jitter."""
-
-
-@attrs.frozen(kw_only=True)
-class RunResult:
-    """Where a run stands when its driver stops."""
-
-    run_id: str
-    status: RunStatus
-    counts: Mapping[Status, int]
-    """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether it stopped before it was finished."""
-        return self.status is not RunStatus.FINISHED
-
-    def of(self, *statuses: Status) -> int:
-        """How many instances have one of these statuses."""
-        return sum(self.counts.get(status, 0) for status in statuses)
-
-    @property
-    def total(self) -> int:
-        """Instances of the run."""
-        return sum(self.counts.values())
 
 
 _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
@@ -261,92 +234,6 @@ async def _again(
         yield run
 
 
-def check_key(record: RunRecord, vault: Vault) -> None:
-    """Refuse a key that did not seal this run, naming both. Raises ``EncryptionKeyError``."""
-    if record.key_id != vault.key_id:
-        raise EncryptionKeyError(
-            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
-            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
-        )
-
-
-def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -> Any:
-    """The settings that a run was started with.
-
-    Raises:
-        EncryptionKeyError: They were sealed with another key.
-    """
-    check_key(record, vault)
-    data = opened(record.settings["workflow"], vault, record.id.encode())
-    if not isinstance(workflow.settings, type):
-        return None
-    try:
-        return make_converter().structure(data, workflow.settings)
-    except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error))
-        raise ConfigurationError(f"the settings of run {record.id} do not fit this version: {problems}") from error
-
-
-async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
-    """An instance as the store has it; ``None`` if it was not admitted."""
-    rows = await store.load(run_id, after=number - 1, limit=1)
-    if not rows or rows[0].number != number:
-        return None
-    return await _Reader(workflow, store, vault).decode(rows[0])
-
-
-async def stored_instances(
-    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, statuses: Iterable[Status] | None = None
-) -> AsyncIterator[Instance[C]]:
-    """The instances of a run in order, read in pages; raises as :func:`resume` does."""
-    reader: _Reader[C] = _Reader(workflow, store, vault)
-    async for instance in reader.instances(run_id, statuses):
-        yield instance
-
-
-async def result_of(store: Store, record: RunRecord, *, cleaning: bool = False) -> RunResult:
-    """Where a run stands, from its stored instances.
-
-    Args:
-        cleaning: Instances that were not admitted are no work left.
-    """
-    counts: dict[Status, int] = {}
-    for (status, _), number in (await store.counts(record.id)).items():
-        counts[status] = counts.get(status, 0) + number
-    pending = record.scenario.instances - sum(counts.values())
-    if pending:
-        counts[Status.PENDING] = pending
-    work = RESUMABLE - {Status.PENDING} if cleaning else RESUMABLE
-    unfinished = any(counts.get(status) for status in work)
-    return RunResult(
-        run_id=record.id,
-        status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
-        counts=counts,
-    )
-
-
-class _Reader(Generic[C]):
-    """Decodes checkpoints, with the definitions that they name read once."""
-
-    def __init__(self, workflow: Workflow[C, Any], store: Store, vault: Vault) -> None:
-        self.codec = Codec(workflow, vault)
-        self._store = store
-        self._definitions: dict[str, Mapping[str, str]] = {}
-
-    async def decode(self, row: Checkpoint) -> Instance[C]:
-        definition = stored_definition(row)
-        if definition not in self._definitions:
-            self._definitions[definition] = await self._store.fingerprints(definition)
-        return self.codec.decode(row, self._definitions)
-
-    async def instances(self, run_id: str, statuses: Iterable[Status] | None) -> AsyncIterator[Instance[C]]:
-        wanted, last = frozenset(statuses or Status), -1
-        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
-            for row in rows:
-                yield await self.decode(row)
-            last = rows[-1].number
-
-
 def _vault(options: Options) -> Vault:
     return options.vault or find_key(os.environ, default_key_file())
 
@@ -396,7 +283,7 @@ class _Runner(Generic[C, S]):
         self._options = options
         self._clock = options.clock
         self._mode = mode
-        self._reader = _Reader(workflow, store, vault)
+        self._reader = Reader(workflow, store, vault)
         self._lease = Lease(record.id, options.lease_s, options.clock)
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()

@@ -18,6 +18,7 @@ from orchestrator.errors import ConfigurationError, StoreError
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.interrupt import watch_signals
+from orchestrator.reading import result_of
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
@@ -156,7 +157,7 @@ def _nothing_to_do(as_json: bool) -> int:
 async def _already_finished(
     found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str
 ) -> int:
-    result = await runner.result_of(store, record)
+    result = await result_of(store, record)
     summary = await summarise(found, store, vault, record, result)
     code = summary.exit_code()
     _print(summary, code, as_json, suffix, f"Run {record.id} is finished: there is nothing to go on with.")

@@ -21,12 +21,12 @@ from orchestrator.events import Event, Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Instance, Status
 from orchestrator.lease import Owner, is_gone
+from orchestrator.reading import check_key, load_instance, result_of, stored_settings
 from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
 from orchestrator.report.summary import effects_of, summarise
 from orchestrator.report.text import lines
 from orchestrator.run import RunRecord, RunStatus, parse_id
-from orchestrator.runner import check_key, load_instance, result_of, stored_settings
 from orchestrator.secret import Secret
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Shard, Store

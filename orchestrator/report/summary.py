@@ -13,8 +13,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
+from orchestrator.reading import RunResult, stored_instances
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.runner import RunResult, stored_instances
 from orchestrator.state import Effect, Step
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow

@@ -69,7 +69,10 @@ class Session:
                     body=await response.read(),
                 )
         except aiohttp.ClientConnectorCertificateError as error:
-            raise PermanentError(f"{what}: the certificate of {error.host} is not trusted", code="certificate") from error
+            raise PermanentError(
+                f"{what}: the certificate of {error.host} is not trusted; add its issuer to the trust store (SSL_CERT_FILE)",
+                code="certificate",
+            ) from error
         except aiohttp.ClientConnectorSSLError as error:
             raise PermanentError(f"{what}: no TLS connection to {error.host}: {error.os_error}", code="tls") from error
         except aiohttp.ClientConnectorError as error:

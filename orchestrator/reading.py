@@ -1,0 +1,131 @@
+"""Reading what a store holds of a run: its instances, its settings, where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Generic
+
+import attrs
+import cattrs
+
+from orchestrator.checkpoint import Codec, make_converter, opened, stored_definition
+from orchestrator.encryption import Vault
+from orchestrator.errors import ConfigurationError, EncryptionKeyError
+from orchestrator.instance import RESUMABLE, Instance, Status
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.state import C, S
+from orchestrator.stores.base import Checkpoint, Store
+from orchestrator.workflow import Workflow
+
+PAGE = 500
+"""Checkpoints that are read from the store at once."""
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """Where a run stands when its driver stops."""
+
+    run_id: str
+    status: RunStatus
+    counts: Mapping[Status, int]
+    """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it stopped before it was finished."""
+        return self.status is not RunStatus.FINISHED
+
+    def of(self, *statuses: Status) -> int:
+        """How many instances have one of these statuses."""
+        return sum(self.counts.get(status, 0) for status in statuses)
+
+    @property
+    def total(self) -> int:
+        """Instances of the run."""
+        return sum(self.counts.values())
+
+
+def check_key(record: RunRecord, vault: Vault) -> None:
+    """Refuse a key that did not seal this run, naming both. Raises ``EncryptionKeyError``."""
+    if record.key_id != vault.key_id:
+        raise EncryptionKeyError(
+            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
+            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
+        )
+
+
+def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -> Any:
+    """The settings that a run was started with.
+
+    Raises:
+        EncryptionKeyError: They were sealed with another key.
+    """
+    check_key(record, vault)
+    data = opened(record.settings["workflow"], vault, record.id.encode())
+    if not isinstance(workflow.settings, type):
+        return None
+    try:
+        return make_converter().structure(data, workflow.settings)
+    except cattrs.BaseValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error))
+        raise ConfigurationError(f"the settings of run {record.id} do not fit this version: {problems}") from error
+
+
+async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
+    """An instance as the store has it; ``None`` if it was not admitted."""
+    rows = await store.load(run_id, after=number - 1, limit=1)
+    if not rows or rows[0].number != number:
+        return None
+    return await Reader(workflow, store, vault).decode(rows[0])
+
+
+async def stored_instances(
+    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, statuses: Iterable[Status] | None = None
+) -> AsyncIterator[Instance[C]]:
+    """The instances of a run in order, read in pages; raises as :func:`resume` does."""
+    reader: Reader[C] = Reader(workflow, store, vault)
+    async for instance in reader.instances(run_id, statuses):
+        yield instance
+
+
+async def result_of(store: Store, record: RunRecord, *, cleaning: bool = False) -> RunResult:
+    """Where a run stands, from its stored instances.
+
+    Args:
+        cleaning: Instances that were not admitted are no work left.
+    """
+    counts: dict[Status, int] = {}
+    for (status, _), number in (await store.counts(record.id)).items():
+        counts[status] = counts.get(status, 0) + number
+    pending = record.scenario.instances - sum(counts.values())
+    if pending:
+        counts[Status.PENDING] = pending
+    work = RESUMABLE - {Status.PENDING} if cleaning else RESUMABLE
+    unfinished = any(counts.get(status) for status in work)
+    return RunResult(
+        run_id=record.id,
+        status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
+        counts=counts,
+    )
+
+
+class Reader(Generic[C]):
+    """Decodes checkpoints, with the definitions that they name read once."""
+
+    def __init__(self, workflow: Workflow[C, Any], store: Store, vault: Vault) -> None:
+        self.codec = Codec(workflow, vault)
+        self._store = store
+        self._definitions: dict[str, Mapping[str, str]] = {}
+
+    async def decode(self, row: Checkpoint) -> Instance[C]:
+        definition = stored_definition(row)
+        if definition not in self._definitions:
+            self._definitions[definition] = await self._store.fingerprints(definition)
+        return self.codec.decode(row, self._definitions)
+
+    async def instances(self, run_id: str, statuses: Iterable[Status] | None) -> AsyncIterator[Instance[C]]:
+        wanted, last = frozenset(statuses or Status), -1
+        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
+            for row in rows:
+                yield await self.decode(row)
+            last = rows[-1].number
