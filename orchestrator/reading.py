@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Generic
 
 import attrs
@@ -10,7 +10,7 @@ import cattrs
 
 from orchestrator.checkpoint import Codec, make_converter, opened, stored_definition
 from orchestrator.encryption import Vault
-from orchestrator.errors import ConfigurationError, EncryptionKeyError
+from orchestrator.errors import CheckpointError, ConfigurationError, EncryptionKeyError
 from orchestrator.instance import RESUMABLE, Instance, Status
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.state import C, S
@@ -123,9 +123,23 @@ class Reader(Generic[C]):
             self._definitions[definition] = await self._store.fingerprints(definition)
         return self.codec.decode(row, self._definitions)
 
-    async def instances(self, run_id: str, statuses: Iterable[Status] | None) -> AsyncIterator[Instance[C]]:
+    async def instances(
+        self, run_id: str, statuses: Iterable[Status] | None, unreadable: Callable[[CheckpointError], None] | None = None
+    ) -> AsyncIterator[Instance[C]]:
+        """The instances of a run in order.
+
+        Args:
+            unreadable: Told of a checkpoint that cannot be understood, which is then passed over; ``None``: it is raised.
+        """
         wanted, last = frozenset(statuses or Status), -1
         while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
             for row in rows:
-                yield await self.decode(row)
+                try:
+                    instance = await self.decode(row)
+                except CheckpointError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(error)
+                else:
+                    yield instance
             last = rows[-1].number

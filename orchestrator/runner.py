@@ -30,6 +30,7 @@ from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault, find_key
 from orchestrator.errors import (
+    CheckpointError,
     ConfigurationError,
     LeaseExpiredError,
     SettingError,
@@ -289,6 +290,7 @@ class _Runner(Generic[C, S]):
         self._scope = anyio.CancelScope()
         self._observers: list[Observer] = list(options.observers)
         self._streams: list[EventStream] = []
+        self._unreadable: list[CheckpointError] = []
         self._owned = False
         """Whether the run is in the store and claimed by us."""
         self._shard = Shard(run_id=record.id, count=record.scenario.instances)
@@ -407,6 +409,9 @@ class _Runner(Generic[C, S]):
             self.ready.set()
             with self._scope:
                 await self._drive_all(services)
+            if self._unreadable:
+                more = f" (and {len(self._unreadable) - 1} more like it)" if len(self._unreadable) > 1 else ""
+                self._fail(CheckpointError(f"{self._unreadable[0]}{more}; all other instances were driven"))
             tasks.cancel_scope.cancel()
 
     async def _renew(self) -> None:
@@ -467,7 +472,7 @@ class _Runner(Generic[C, S]):
     async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do, in order."""
         if self._mode is _Mode.CLEAN_UP:
-            async for instance in self._reader.instances(self.record.id, UNDOABLE):
+            async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
             return
@@ -476,7 +481,7 @@ class _Runner(Generic[C, S]):
             if self.record.status is RunStatus.FINISHED:
                 return  # a clean-up finished it: what was not admitted stays so
             admitted = await self._store.numbers(self.record.id)
-            async for instance in self._reader.instances(self.record.id, RESUMABLE):
+            async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)
         for number in range(self._shard.first, self._shard.first + self._shard.count):
             if number not in admitted:
@@ -503,6 +508,8 @@ class _Runner(Generic[C, S]):
             for row in rows:
                 try:
                     await self._reader.decode(row)
+                except CheckpointError:
+                    continue  # told at the end: one that cannot be read does not hold up the rest
                 except WorkflowChangedError as error:
                     touched += error.touched
                     changes = tuple(dict.fromkeys((*changes, *error.changes)))

@@ -592,6 +592,19 @@ async def test_a_secret_in_a_step_error_is_masked(store: MemoryStore, vault: Vau
     assert all("toy-secret" not in str(event) for event in await store.events(result.run_id, 0))
 
 
+async def test_an_instance_that_cannot_be_read_does_not_hold_up_the_rest(store: MemoryStore, vault: Vault) -> None:
+    from orchestrator import CheckpointError
+
+    ledger = Ledger()
+    _, result = await finish(toy(ledger), store, vault, instances=3)
+    rows = store._instances[result.run_id]
+    rows[1] = attrs.evolve(rows[1], body=b'{"format": 99}')
+    with pytest.raises(CheckpointError, match=r"format 99.*all other instances were driven"):
+        async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as run:
+            await run.wait()
+    assert sorted(ledger.existing) == ["one:1", "three:1", "two:1"]
+
+
 async def test_resuming_under_another_workflow_is_refused(store: MemoryStore, vault: Vault) -> None:
     from orchestrator import ConfigurationError
 
