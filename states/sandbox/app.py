@@ -200,7 +200,7 @@ class Sandbox:
         try:
             if call.ids["environment"] != self.environment.id:
                 # The vendor does not say 404 for an environment that does not exist.
-                raise access_failed(403, "INSUFFICIENT_PERMISSIONS")
+                raise access_failed(self.environment.settings.unknown_environment_status, "INSUFFICIENT_PERMISSIONS")
             return handler(self.environment, call)
         except ApiError as error:
             return _refusal(error, call)

@@ -7,12 +7,13 @@ import sys
 from typing import Annotated
 
 import anyio
+import attrs
 import orjson
 from cyclopts import Parameter
 
 from states.sandbox.app import OPERATIONS, Sandbox, serve
 from states.sandbox.faults import Fault, parse_faults
-from states.sandbox.settings import SandboxSettings
+from states.sandbox.settings import SandboxSettings, parse_setting
 
 
 def sandbox(
@@ -26,6 +27,10 @@ def sandbox(
     code_lifetime: Annotated[float, Parameter(help="Seconds that an authorization code lives.")] = 600.0,
     flow_lifetime: Annotated[float, Parameter(help="Seconds of inactivity that a flow survives.")] = 900.0,
     worker_token_lifetime: Annotated[float, Parameter(help="Seconds that a worker token lives.")] = 3600.0,
+    setting: Annotated[
+        tuple[str, ...],
+        Parameter(help="NAME=VALUE of what the vendor leaves open, e.g. duplicate_status=409; may be repeated.", negative=()),
+    ] = (),
     json: Annotated[bool, Parameter(help="Address and credentials as one line of JSON.", negative=())] = False,
 ) -> int:
     """Serve an emulated PingOne tenant on this machine, until Ctrl-C.
@@ -41,8 +46,9 @@ def sandbox(
     """
     try:
         rules = parse_faults(faults, OPERATIONS)
+        more = dict(parse_setting(text) for text in setting)
     except ValueError as error:
-        print(f"orchestrator: faults: {error}", file=sys.stderr)
+        print(f"orchestrator: {error}", file=sys.stderr)
         return 2
     settings = SandboxSettings(
         seed=seed,
@@ -53,6 +59,7 @@ def sandbox(
         flow_lifetime_s=flow_lifetime,
         worker_token_lifetime_s=worker_token_lifetime,
     )
+    settings = attrs.evolve(settings, **more)
     try:
         anyio.run(_serve, settings, rules, port, json)
     except (OSError, OverflowError) as error:

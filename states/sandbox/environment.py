@@ -257,9 +257,10 @@ class Environment:
         return self.audit.report(existing)
 
     def check_unique(self, rows: Iterable[Any], field: str, value: str, message: str) -> None:
-        """Refuse a name that is taken, without regard to case."""
+        """Refuse a name that is taken."""
         for row in rows:
-            if getattr(row, field).lower() == value.lower():
+            taken = getattr(row, field)
+            if taken == value or (self.settings.names_ignore_case and taken.lower() == value.lower()):
                 inner = {"existingId": row.id} if self.settings.existing_id else {}
                 error = invalid("UNIQUENESS_VIOLATION", field, message, **inner)
                 if self.settings.duplicate_status != 400:
@@ -314,7 +315,8 @@ class Environment:
         if population.default:
             raise invalid("CONSTRAINT_VIOLATION", "default", "The default population cannot be deleted")
         if self.user_count(population):
-            raise invalid("CONSTRAINT_VIOLATION", "users", "The population still has users")
+            refused = invalid(self.settings.population_delete_code, "users", "The population still has users")
+            raise ApiError(self.settings.population_delete_status, refused.code, refused.message, refused.details)
         self._delete(self.populations, id)
 
     def _delete(self, table: Table[Any], id: str) -> None:

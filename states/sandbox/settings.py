@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -46,6 +47,18 @@ class SandboxSettings:
     page_size: int = 100
     max_applications: int = 1000
     unique_application_names: bool = False
+    names_ignore_case: bool = True
+    """Whether uniqueness does."""
+    population_delete_status: int = 400
+    population_delete_code: str = "CONSTRAINT_VIOLATION"
+    """How the delete of a population with users is refused."""
+    unknown_environment_status: int = 403
+    assertion_error_status: int = 401
+    """How ``invalid_client`` is answered when the assertion is at fault."""
+    token_typ: str = "at+jwt"
+    """``typ`` of access tokens; always ``at+jwt`` from March 2027, ``JWT`` before."""
+    maps_as_text: bool = False
+    """Whether a map-valued expression becomes JSON text in the token, and not an object."""
     duplicate_status: int = 400
     """400 (with detail ``UNIQUENESS_VIOLATION``) or 409."""
     existing_id: bool = True
@@ -63,3 +76,26 @@ class SandboxSettings:
     """Whether introspection shows custom claims."""
     strict_accept: bool = True
     """Whether ``Accept: application/json`` alone is refused by the flow API with 406."""
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
+
+    Raises:
+        ValueError: There is no such field, or the value does not fit it.
+    """
+    name, equals, value = text.partition("=")
+    fields = attrs.fields_dict(SandboxSettings)
+    name = name.strip().replace("-", "_")
+    if not equals or name not in fields:
+        raise ValueError(f"setting {text!r} is not NAME=VALUE with a name of {', '.join(fields)}")
+    default = fields[name].default
+    if isinstance(default, bool):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"setting {text!r}: the value is true or false")
+        return name, value.lower() == "true"
+    kind = type(default) if default is not None else int if name == "seed" else str
+    try:
+        return name, kind(value)
+    except ValueError as error:
+        raise ValueError(f"setting {text!r}: {error}") from error

@@ -177,7 +177,11 @@ def _denied(reason: str) -> OAuthError:
 def _authenticate(environment: Environment, call: Call, form: Mapping[str, str]) -> _Client:
     """Who calls; an application by its own method, or a resource by its. Raises ``OAuthError`` 401."""
     if "client_assertion" in form:
-        return _by_assertion(environment, call, form)
+        try:
+            return _by_assertion(environment, call, form)
+        except OAuthError as error:
+            error.status = environment.settings.assertion_error_status
+            raise
     basic = call.basic()
     client_id, secret = basic or (form.get("client_id", ""), form.get("client_secret", ""))
     method = "CLIENT_SECRET_BASIC" if basic else "CLIENT_SECRET_POST" if secret else "NONE"
@@ -296,7 +300,7 @@ def _issue(
     else:
         access |= _fulfilled(environment, client, application, resource, user)
     body = {
-        "access_token": key.sign(access, "at+jwt"),
+        "access_token": key.sign(access, environment.settings.token_typ),
         "token_type": "Bearer",
         "expires_in": lifetime,
         "scope": " ".join(scopes),
@@ -339,7 +343,8 @@ def _fulfilled(
     for attribute in environment.attributes.where(resource_id=resource.id):
         value = expressions.evaluate(attribute.value, user=profile, context=context)
         if value is not None:
-            claims[attribute.name] = value
+            as_text = environment.settings.maps_as_text and isinstance(value, Mapping)
+            claims[attribute.name] = json.dumps(value) if as_text else value
     return claims
 
 

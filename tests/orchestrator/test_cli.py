@@ -100,6 +100,7 @@ USAGE = {
     "an odd picture": (["graph", "--output", "x.bmp"], "x.bmp ends with none of"),
     "an odd store": (["run", "--store", "redis://x"], "neither a path"),
     "a store that cannot be made": (["run", "--store", "/proc/nothing/x.db"], "cannot be opened"),
+    "an odd setting of the sandbox": (["sandbox", "--setting", "shoe_size=42"], "setting 'shoe_size=42' is not NAME=VALUE"),
     "odd faults": (["sandbox", "--faults", "x"], "fault 'x' is not of the form"),
 }
 

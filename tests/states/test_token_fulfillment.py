@@ -69,12 +69,15 @@ async def test_a_code_challenge_is_sent_where_the_application_enforces_it(vault:
         pytest.param({"claims_in_introspection": False}, id="introspection hides the claim"),
         pytest.param({"cookies_at_authorize": False}, id="no cookie before the credentials"),
         pytest.param({"page_size": 1}, id="pages of one"),
+        pytest.param({"token_typ": "JWT"}, id="a token of the older type"),
+        pytest.param({"maps_as_text": True}, id="maps as text"),
+        pytest.param({"duplicate_status": 409, "existing_id": False}, id="duplicates are 409"),
         pytest.param({"worker_token_lifetime_s": 1.0}, id="a worker token of a second"),
     ],
 )
 async def test_what_the_vendor_leaves_open_makes_no_difference(vault: Vault, settings: dict[str, float]) -> None:
     async with sandbox(**settings) as emulator, open_store("memory:") as store:
-        _, instance = await run_once(emulator, store, vault)
+        _, instance = await run_once(emulator, store, vault, expression=Expression.REQUEST_DATA)
     assert instance.status is Status.COMPLETED, instance.failure
     assert_each_once(emulator)
 
@@ -185,6 +188,15 @@ async def test_what_a_lost_answer_left_is_found_by_the_rollback_though_lists_sho
 @pytest.mark.parametrize("status", [403, 409])
 async def test_a_delete_that_is_refused_for_a_moment_is_tried_again(vault: Vault, operation: str, status: int) -> None:
     async with sandbox(f"{operation}:{status}*2") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
+    assert instance.status is Status.COMPLETED, instance.leftovers
+    assert_nothing_left(emulator)
+
+
+@pytest.mark.parametrize("status", [400, 409])
+async def test_a_population_that_counts_its_user_for_a_while_is_removed_all_the_same(vault: Vault, status: int) -> None:
+    settings = {"user_count_delay_s": 0.2, "population_delete_status": status, "population_delete_code": "CONSTRAINT_VIOLATION"}
+    async with sandbox(**settings) as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
     assert instance.status is Status.COMPLETED, instance.leftovers
     assert_nothing_left(emulator)

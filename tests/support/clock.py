@@ -1,4 +1,4 @@
-"""A clock for tests that wait: seconds of sleeping and of limits pass forty times as fast."""
+"""A clock for tests that wait: seconds of sleeping and of limits pass thirty times as fast."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import anyio
 
-SPEED = 40
+SPEED = 30
 
 
 class FastClock:
