@@ -189,13 +189,14 @@ async def test_a_second_process_is_told_who_drives_the_run_and_until_when(home: 
 
 
 async def test_a_stopped_owner_whose_lease_ran_out_sends_nothing_more_and_says_why(home: Path) -> None:
-    async with sandbox("*:latency=0.05") as emulator:
+    # Stopped while it waits for an answer: nobody can take over from a process that is frozen inside a commit.
+    async with sandbox("create_scope:hang_before*1") as emulator:
         shell = Shell(home, emulator)
-        first = shell.begin("run", "--lease", "1")
+        first = shell.begin("run", "--lease", "1.5")
         assert first.pid is not None
         await shell.until(lambda: shell.called("create_scope"))
         os.kill(first.pid, signal.SIGSTOP)
-        await anyio.sleep(1.2)
+        await anyio.sleep(1.7)
         assert await shell.run("resume", "--lease", "30") == 0, shell.said()
         calls = len(emulator.environment.audit.calls)
         os.kill(first.pid, signal.SIGCONT)
