@@ -22,6 +22,7 @@ from orchestrator.errors import (
     StaleEpochError,
     StepError,
     StoreError,
+    ThrottledError,
     TransientError,
     UndeclaredOutcomeError,
     UnknownRunError,
@@ -34,17 +35,20 @@ from orchestrator.reading import RunResult
 from orchestrator.retry import RetryPolicy
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.runner import Options, Run, cleanup, resume, start
+from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
 from orchestrator.secret import Secret, redact
 from orchestrator.settings import setting
-from orchestrator.state import DONE, Back, Effect, Look, Outcome, Repeat, State, Step, done
+from orchestrator.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Checkpoint, Shard, Store
-from orchestrator.workflow import Opening, Proof, Workflow
+from orchestrator.workflow import Opening, Proof, Span, Workflow
 
 __all__ = [
     "DONE",
+    "ENDLESS",
     "RESUMABLE",
     "TERMINAL",
+    "Again",
     "AmbiguousError",
     "Back",
     "Checkpoint",
@@ -79,10 +83,13 @@ __all__ = [
     "RunRecord",
     "RunResult",
     "RunStatus",
+    "Scenario",
     "Secret",
     "ServicesError",
     "SettingError",
     "Shard",
+    "Span",
+    "Stage",
     "StaleEpochError",
     "State",
     "Status",
@@ -91,6 +98,9 @@ __all__ = [
     "Store",
     "StoreError",
     "SystemClock",
+    "Think",
+    "ThinkKind",
+    "ThrottledError",
     "TransientError",
     "UndeclaredOutcomeError",
     "UnknownRunError",

@@ -97,14 +97,21 @@ def decide(
     result: Outcome[C] | Look | Failed,
     *,
     on_failure: OnFailure,
+    more: bool,
     now: float,
     rng: Random,
 ) -> Advance[C] | Retry | RunNow | RollBack | Keep:
-    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in."""
+    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in.
+
+    Args:
+        more: Whether the scenario wants another round; a state that begins one unasked has a bug.
+    """
     state = workflow.state_named[instance.position]
     if result is Look.ABSENT and instance.doubt:
         return RunNow()
     result = _understood(workflow, instance, state, result)
+    if isinstance(result, Outcome) and workflow.begins_round(state.name, result.name) and not more:
+        result = Failed(RuntimeError(f"{result.name!r} begins another round though step.more said that none is wanted"))
     if isinstance(result, Outcome):
         return Advance(result.name, result.context)
 
@@ -166,7 +173,7 @@ def _check_outcome(
     if outcome.name not in state.outcomes:
         return Failed(UndeclaredOutcomeError(state.name, outcome.name, state.outcomes))
     back = workflow.back(state.name, outcome.name)
-    if back and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
+    if back and back.at_most is not None and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
         times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
         return Failed(
             PermanentError(

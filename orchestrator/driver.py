@@ -20,6 +20,7 @@ import anyio
 import attrs
 
 from orchestrator import instance as moves
+from orchestrator.admission import Admission
 from orchestrator.attempt import attempt
 from orchestrator.checkpoint import Codec
 from orchestrator.clock import Clock
@@ -37,7 +38,7 @@ from orchestrator.decision import (
     decide,
     decide_rollback,
 )
-from orchestrator.errors import AmbiguousError, LeaseExpiredError, StoreError
+from orchestrator.errors import AmbiguousError, LeaseExpiredError, StoreError, ThrottledError
 from orchestrator.events import OBSERVED_ONLY, Event, EventKind, Observer
 from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
@@ -61,6 +62,7 @@ class Drive(Generic[C, S]):
     shard: Shard
     lease: Lease
     limits: RateLimits
+    admission: Admission
     clock: Clock
     rng: Random
     on_failure: OnFailure
@@ -103,10 +105,17 @@ class _Answer:
 class Driver(Generic[C, S]):
     """Drives one instance. ``instance`` is what the store has of it."""
 
-    def __init__(self, drive: Drive[C, S], instance: Instance[C]) -> None:
+    def __init__(self, drive: Drive[C, S], instance: Instance[C], *, late_s: float = 0.0) -> None:
         self._drive = drive
         self.instance = instance
+        self._late_s = late_s
+        self._due_at = drive.clock.steady() - late_s
+        """When the state that it stands in was due (steady time)."""
+        self._waited_s = 0.0
+        """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
+        self._more = False
+        """Whether the attempt that is out was told that another round is wanted."""
         self._scope = anyio.CancelScope()
         self._begun = False
         self._out: _Call | None = None
@@ -115,7 +124,7 @@ class Driver(Generic[C, S]):
 
     async def _start(self) -> None:
         """Store a new instance: it is in the store before its first request."""
-        await self._save(self.instance, self._event(EventKind.STARTED, self.instance.position))
+        await self._save(self.instance, self._event(EventKind.STARTED, self.instance.position, waited_s=self._late_s))
 
     async def _take_up(self) -> None:
         """Take over an instance that another driver left, or died with."""
@@ -167,6 +176,9 @@ class Driver(Generic[C, S]):
             if not await self._due():
                 await self._suspend()
                 return None
+            if self.instance.status is Status.RUNNING and self._drive.admission.is_cut:
+                await self._cut_off()
+                continue
             if self.instance.status is Status.ROLLING_BACK:
                 if not self.instance.trail:
                     await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
@@ -192,11 +204,29 @@ class Driver(Generic[C, S]):
         if stopping.is_set():
             return False
         if due is not None and (wait := due - self._drive.clock.now()) > 0:
+            if self.instance.status is Status.RUNNING and (cut_in := self._drive.admission.cut_in()) is not None:
+                wait = min(wait, cut_in)
             with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
                 await stopping.wait()
         if not stopping.is_set() and (group := self._rate_group()) is not None:
-            await self._drive.limits.admit(group)
+            self._waited_s = await self._drive.limits.admit(group)
         return not stopping.is_set()
+
+    async def _cut_off(self) -> None:
+        """The scenario's time is over, and so is the overtime: what is still under way goes back, or is kept."""
+        drive, here, now = self._drive, self.instance, self._drive.clock.now()
+        failure = Failure(
+            kind="cut off",
+            message="the time of the scenario, and its overtime, were over",
+            state=here.position,
+            attempt=here.failures + 1,
+            code="cut_off",
+        )
+        if drive.on_failure is OnFailure.ROLLBACK:
+            then, kind = moves.roll_back(drive.workflow, here, now, failure=failure), EventKind.ROLLING_BACK
+        else:
+            then, kind = moves.keep(drive.workflow, here, failure, now), EventKind.FAILED
+        await self._save(then, self._event(kind, here.position, **_why(failure)))
 
     def _rate_group(self) -> str | None:
         """Of the state whose handler comes next."""
@@ -212,27 +242,38 @@ class Driver(Generic[C, S]):
     async def _step(self, answer: _Answer) -> None:
         """What follows from an attempt at the state that the instance stands in."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
-        told = {"handler": answer.call.handler, "attempt": here.failures + 1, "duration_s": answer.took}
-        match decide(drive.workflow, here, answer.result, on_failure=drive.on_failure, now=now, rng=drive.rng):
+        told = {
+            "handler": answer.call.handler,
+            "attempt": here.failures + 1,
+            "duration_s": answer.took,
+            "waited_s": self._waited_s,
+            "total_s": drive.clock.steady() - self._due_at,
+        }
+        self._waited_s = 0.0
+        more = self._more
+        match decide(drive.workflow, here, answer.result, on_failure=drive.on_failure, more=more, now=now, rng=drive.rng):
             case Advance(outcome, context):
-                then = moves.advance(drive.workflow, here, outcome, context, now)
+                again = drive.workflow.begins_round(here.position, outcome)
+                pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
+                then = moves.advance(drive.workflow, here, outcome, context, now, pause=pause)
                 events = [self._event(EventKind.MOVED, here.position, outcome=outcome, target=then.position, **told)]
                 if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
                     events.append(self._event(EventKind.ROLLING_BACK, then.position))
                     then = moves.roll_back(drive.workflow, then, now)
+                self._due_at = drive.clock.steady() + pause
                 await self._save(then, *events)
             case RunNow():
                 then = attrs.evolve(here, doubt=False, updated_at=now)
                 await self._save(then, self._event(EventKind.ABSENT, here.position, **told))
             case Retry(failure, doubt, at):
                 then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
-                await self._save(then, self._event(EventKind.RETRY, here.position, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.RETRY, here.position, **_why(failure), **told))
             case RollBack(failure):
                 then = moves.roll_back(drive.workflow, here, now, failure=failure)
-                await self._save(then, self._event(EventKind.ROLLING_BACK, here.position, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.ROLLING_BACK, here.position, **_why(failure), **told))
             case Keep(failure):
                 then = moves.keep(drive.workflow, here, failure, now)
-                await self._save(then, self._event(EventKind.FAILED, here.position, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.FAILED, here.position, **_why(failure), **told))
 
     async def _call(self, state: State[C, S]) -> _Answer:
         """Call the handler that the state of doubt asks for."""
@@ -254,16 +295,17 @@ class Driver(Generic[C, S]):
         """What follows from an attempt to roll back the newest state of the trail."""
         drive, here, state, now = self._drive, self.instance, answer.call.state, self._drive.clock.now()
         failed = answer.result if isinstance(answer.result, Failed) else None
-        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": answer.took}
+        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": answer.took, "waited_s": self._waited_s}
+        self._waited_s = 0.0
         match decide_rollback(state, here, failed, now=now, rng=drive.rng):
             case Undone():
                 await self._save(moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, state.name, **told))
             case Retry(failure, doubt, at):
                 then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
-                await self._save(then, self._event(EventKind.RETRY, state.name, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.RETRY, state.name, **_why(failure), **told))
             case Leave(failure):
                 then = moves.undone(drive.workflow, here, now, leftover=self._leftover(state, failure))
-                await self._save(then, self._event(EventKind.LEFT_OVER, state.name, error=failure.message, **told))
+                await self._save(then, self._event(EventKind.LEFT_OVER, state.name, **_why(failure), **told))
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
         try:
@@ -282,6 +324,8 @@ class Driver(Generic[C, S]):
         self._scope.deadline = drive.clock.deadline(state.timeout.total_seconds())
         result = await attempt(call, self._make_step(state))
         self._scope.deadline = math.inf
+        if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
+            drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
         return self._answered(self._out, result)
 
     def _ran_out_of_time(self) -> _Answer:
@@ -298,6 +342,7 @@ class Driver(Generic[C, S]):
 
     def _make_step(self, state: State[C, S]) -> Step[C, S]:
         here, drive = self.instance, self._drive
+        self._more = state.name == drive.workflow.round_end and drive.admission.wants_round(here.number, here.rounds + 1)
         return Step(
             run_id=here.run_id,
             number=here.number,
@@ -306,6 +351,7 @@ class Driver(Generic[C, S]):
             services=drive.services,
             clock=drive.clock,
             rng=drive.rng,
+            more=self._more,
             doubted=state.name in here.doubted,
         )
 
@@ -340,3 +386,8 @@ class Driver(Generic[C, S]):
     def _tell(self, event: Event) -> None:
         for observer in self._drive.observers:
             observer(event)
+
+
+def _why(failure: Failure) -> dict[str, Any]:
+    """What an event tells of a failure."""
+    return {"error": failure.message, "failure": failure.kind, "code": failure.code}

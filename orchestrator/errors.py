@@ -19,6 +19,7 @@
     ├── UndeclaredOutcomeError     a bug in a state
     └── StepError                  what a handler says of its failure
         ├── TransientError         no effect; worth another attempt
+        │   └── ThrottledError     … of anything of its kind, after a while
         ├── AmbiguousError         it may have had its effect; look before another attempt
         ├── ExpiredError           something it needs has run out; take the outcome it names
         └── PermanentError         no attempt will ever succeed
@@ -178,6 +179,10 @@ class TransientError(StepError):
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+
+
+class ThrottledError(TransientError):
+    """The other side limits calls of this kind: the whole rate group of the state waits, not this instance alone."""
 
 
 class AmbiguousError(TransientError):

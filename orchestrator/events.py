@@ -55,6 +55,14 @@ class Event:
     target: str | None = None
     duration_s: float | None = None
     error: str | None = None
+    failure: str | None = None
+    """Kind of the failure (see :class:`~orchestrator.instance.Failure`)."""
+    code: str | None = None
+    """Its code."""
+    waited_s: float | None = None
+    """How long the attempt waited for its rate group; of a start, how late it was. Observed, not stored."""
+    total_s: float | None = None
+    """Since the state was due, retries and waits included. Observed, not stored."""
     seq: int | None = None
     """Place in the history of the instance, from 1; ``None`` for what is only observed."""
 

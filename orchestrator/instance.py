@@ -87,6 +87,10 @@ class Instance(Generic[C]):
     """When the next attempt is due, if not at once."""
     entered_at: float
     """When the state was entered, or resumed in."""
+    due_at: float
+    """When it was to start: earlier than it could, if it had to wait for a place."""
+    rounds: int = 0
+    """Rounds finished."""
     backward: Mapping[str, int] = attrs.field(factory=dict)
     """``state.outcome`` → how often in a row that backward transition was taken."""
     verdict: Status | None = None
@@ -106,36 +110,60 @@ class Instance(Generic[C]):
         return f"{self.run_id}-{self.number}"
 
 
-def admit(workflow: Workflow[C, Any], run_id: str, number: int, context: C, now: float) -> Instance[C]:
-    """A new instance at the start of its workflow, to be stored before its first request."""
+def admit(
+    workflow: Workflow[C, Any],
+    run_id: str,
+    number: int,
+    context: C,
+    now: float,
+    *,
+    due_at: float | None = None,
+    again: bool = False,
+) -> Instance[C]:
+    """A new instance at the start of its workflow, to be stored before its first request.
+
+    Args:
+        again: It uses what another instance has made, so it begins where a round begins.
+    """
+    start = workflow.round_start if again else None
     return Instance(
         run_id=run_id,
         number=number,
         definition=workflow.definition,
         version=workflow.version,
         status=Status.RUNNING,
-        position=workflow.initial,
+        position=start or workflow.initial,
         context=context,
         entered_at=now,
+        due_at=now if due_at is None else due_at,
         created_at=now,
         updated_at=now,
     )
 
 
-def advance(workflow: Workflow[C, Any], instance: Instance[C], outcome: str, context: C, now: float) -> Instance[C]:
-    """The instance after its state ended with ``outcome``."""
+def advance(
+    workflow: Workflow[C, Any], instance: Instance[C], outcome: str, context: C, now: float, *, pause: float = 0.0
+) -> Instance[C]:
+    """The instance after its state ended with ``outcome``.
+
+    Args:
+        pause: Seconds until its next round begins, if that is what comes.
+    """
     here = instance.position
     target = workflow.machine.fire(here, outcome)
+    ended, again = target in workflow.ends, workflow.begins_round(here, outcome)
+    pause = pause if again else 0.0
     return _evolve(
         instance,
-        status=Status.COMPLETED if target in workflow.ends else Status.RUNNING,
+        status=Status.COMPLETED if ended else Status.RUNNING,
         position=target,
         context=context,
         trail=_with(instance.trail, here),
         failures=0,
         doubt=False,
-        not_before=None,
-        entered_at=now,
+        not_before=now + pause if pause else None,
+        entered_at=now + pause,
+        rounds=instance.rounds + (again or ended),
         backward=_counted(workflow, instance.backward, here, outcome),
         updated_at=now,
     )
@@ -249,9 +277,10 @@ def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Ins
 
 def _counted(workflow: Workflow[Any, Any], before: Mapping[str, int], state: str, outcome: str) -> Mapping[str, int]:
     """How often in a row each backward transition was taken, after this outcome of this state."""
-    if not before and not workflow.back(state, outcome):
+    back = workflow.back(state, outcome)
+    if not before and not back:
         return before
-    if workflow.back(state, outcome):
+    if back and back.at_most is not None:
         key = f"{state}.{outcome}"
         return {**before, key: before.get(key, 0) + 1}
     return {other: count for other, count in before.items() if not other.startswith(f"{state}.")}

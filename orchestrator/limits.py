@@ -8,32 +8,56 @@ import attrs
 
 from orchestrator.clock import Clock
 
+MAX_PAUSE_S = 60.0
+"""The longest pause that the other side may ask of a whole group."""
+RETURN_INTERVAL_S = 0.02
+"""Between two starts of a group without a rate that had to wait for a pause: they do not come back all at once."""
+
 
 @attrs.define
 class _Group:
     interval_s: float
     free_at: float = 0.0
+    """When the next turn is."""
+    paused_until: float = 0.0
+    shift: float = 0.0
+    """By how much pauses have moved the turns that were waiting, in all."""
 
 
 class RateLimits:
     """Evenly spaced starts per group, first come first served, with no burst after a pause.
 
-    A group without a rate is not limited. Spacing is the strictest reading of a limit: never more than the rate
-    in any window, which is what keeps a tenant's 429 away.
+    A group without a rate is not limited, until the other side says that it is sent too much. Spacing is the
+    strictest reading of a limit: never more than the rate in any window, which is what keeps a tenant's 429 away.
     """
 
     def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
         self._clock = clock
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
 
-    async def admit(self, group: str) -> None:
-        """Wait for this attempt's turn."""
+    async def admit(self, group: str) -> float:
+        """Wait for this attempt's turn; answers with the seconds that it took."""
         limit = self._groups.get(group)
         if limit is None:
-            return
+            return 0.0
         # The turn is taken before the wait, so whoever comes later is later. A cancelled waiter leaves its gap.
-        now = self._clock.steady()
-        turn = max(now, limit.free_at)
-        limit.free_at = turn + limit.interval_s
-        if turn > now:
-            await self._clock.sleep(turn - now)
+        asked = self._clock.steady()
+        turn, shift = max(asked, limit.free_at), limit.shift
+        waits = turn > asked
+        limit.free_at = turn + (limit.interval_s or (RETURN_INTERVAL_S if waits else 0.0))
+        if not waits:
+            return 0.0
+        # A pause that is asked for meanwhile moves the turns of all who wait, in their order.
+        while (left := turn + limit.shift - shift - self._clock.steady()) > 0:
+            await self._clock.sleep(left)
+        return self._clock.steady() - asked
+
+    def slow_down(self, group: str, seconds: float) -> None:
+        """The other side refuses attempts of this group for ``seconds``: nobody of it starts before."""
+        limit, now = self._groups.setdefault(group, _Group(0.0)), self._clock.steady()
+        until = now + min(seconds, MAX_PAUSE_S)
+        more = until - max(limit.paused_until, now)
+        if more > 0:
+            limit.paused_until = until
+            limit.shift += more
+            limit.free_at = max(limit.free_at + more, until)

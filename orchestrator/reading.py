@@ -88,20 +88,40 @@ async def stored_instances(
         yield instance
 
 
-async def result_of(store: Store, record: RunRecord, *, cleaning: bool = False) -> RunResult:
+async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str) -> list[int]:
+    """The instances of a run whose effects were kept, for another run to go round with.
+
+    Raises:
+        ConfigurationError: There are none, or the run is one of another workflow.
+    """
+    record = await store.run(run_id)
+    if record.workflow != workflow.name:
+        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    check_key(record, vault)
+    kept = stored_instances(workflow, store, vault, run_id, [Status.COMPLETED])
+    found = [instance.number async for instance in kept if instance.trail]
+    if not found:
+        raise ConfigurationError(f"run {run_id} has no completed instance that was kept; start it with --on-success keep")
+    return found
+
+
+async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool | None = None) -> RunResult:
     """Where a run stands, from its stored instances.
 
     Args:
-        cleaning: Instances that were not admitted are no work left.
+        everything_admitted: Whether the scenario has nothing left to start; ``None``: as the run's stored status says.
     """
     counts: dict[Status, int] = {}
     for (status, _), number in (await store.counts(record.id)).items():
         counts[status] = counts.get(status, 0) + number
-    pending = record.scenario.instances - sum(counts.values())
-    if pending:
+    unfinished = any(counts.get(status) for status in RESUMABLE)
+    total = record.scenario.total
+    if total is not None and (pending := total - sum(counts.values())) > 0:
         counts[Status.PENDING] = pending
-    work = RESUMABLE - {Status.PENDING} if cleaning else RESUMABLE
-    unfinished = any(counts.get(status) for status in work)
+    if everything_admitted is None:
+        everything_admitted = record.status is RunStatus.FINISHED
+    everything_admitted = everything_admitted or (total is not None and Status.PENDING not in counts)
+    unfinished = unfinished or not everything_admitted
     return RunResult(
         run_id=record.id,
         status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from functools import partial
@@ -24,8 +24,10 @@ import anyio
 import attrs
 import orjson
 
+from orchestrator.admission import Admission
 from orchestrator.checkpoint import dumps, make_converter
 from orchestrator.clock import Clock, SystemClock
+from orchestrator.collector import Collector
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault, find_key
@@ -42,9 +44,9 @@ from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
-from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, stored_settings
+from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, stored_settings, usable_instances
 from orchestrator.run import RunRecord, RunStatus, new_run_id
-from orchestrator.scenario import Scenario
+from orchestrator.scenario import UNBOUNDED, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Shard, Store
@@ -52,6 +54,8 @@ from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
 """Statuses of instances that may have left something."""
+SAMPLES = 4
+"""How often, between two ticks of the statistics, the instances under way are counted."""
 END_LIMIT_S = 20.0
 """How long an ending run may take to store its status and give up its lease."""
 
@@ -121,6 +125,21 @@ class Run(Generic[C]):
         """Suspend everything at once."""
         self._runner.cancel()
 
+    @property
+    def collector(self) -> Collector:
+        """What is being measured; ``collector.statistics`` holds the numbers so far."""
+        return self._runner.collector
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent."""
+        return self._runner.elapsed
+
+    @property
+    def scenario(self) -> Scenario:
+        """How instances are admitted."""
+        return self._runner.record.scenario
+
     async def instance(self, number: int) -> Instance[C]:
         """An instance as the store has it."""
         return await self._runner.instance(number)
@@ -132,6 +151,7 @@ async def start(
     settings: Any = None,
     *,
     store: Store,
+    scenario: Scenario | None = None,
     instances: int = 1,
     concurrency: int = 1,
     on_failure: OnFailure = OnFailure.ROLLBACK,
@@ -143,6 +163,7 @@ async def start(
 
     Args:
         settings: An instance of ``workflow.settings``.
+        scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
         rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
 
     Raises:
@@ -153,6 +174,8 @@ async def start(
         if not rate > 0:
             raise SettingError("rates", f"{group}={rate:g} is not more than 0")
     options = options or Options()
+    scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
+    _check_rounds(workflow, scenario)
     vault = _vault(options)
     now = options.clock.now()
     run_id = new_run_id(now)
@@ -163,7 +186,7 @@ async def start(
         version=workflow.version,
         definition=workflow.definition,
         status=RunStatus.RUNNING,
-        scenario=Scenario(instances=instances, concurrency=concurrency),
+        scenario=scenario,
         settings={"workflow": sealed},
         on_failure=OnFailure(on_failure),
         on_success=OnSuccess(on_success),
@@ -235,6 +258,12 @@ async def _again(
         yield run
 
 
+def _check_rounds(workflow: Workflow[Any, Any], scenario: Scenario) -> None:
+    if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
+        name = "rounds" if scenario.rounds != 1 else "use"
+        raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
+
+
 def _vault(options: Options) -> Vault:
     return options.vault or find_key(os.environ, default_key_file())
 
@@ -293,13 +322,24 @@ class _Runner(Generic[C, S]):
         self._unreadable: list[CheckpointError] = []
         self._owned = False
         """Whether the run is in the store and claimed by us."""
-        self._shard = Shard(run_id=record.id, count=record.scenario.instances)
+        total = record.scenario.total
+        self._shard = Shard(run_id=record.id, count=UNBOUNDED if total is None else total)
+        self._admission = Admission(record.scenario, options.clock)
+
+        self._prepared = False
+        self._used: list[int] = []
+        """Instances of the run that this one uses again."""
+        self.collector: Collector
+        """There once ``ready`` is set without an error."""
+        self._unsaved: dict[int, bytes] = {}
+        self._outdated: set[int] = set()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._admission.close()
 
     def cancel(self) -> None:
-        self._stopping.set()
+        self.stop()
         self._scope.cancel()
 
     def stream(self) -> EventStream:
@@ -315,6 +355,10 @@ class _Runner(Generic[C, S]):
         if found is None:
             raise LookupError(f"instance {number} of run {self.record.id} has not been admitted")
         return found
+
+    @property
+    def elapsed(self) -> float:
+        return self._admission.elapsed
 
     async def execute(self) -> None:
         """Everything, from the claim to the release; errors are kept for whoever waits."""
@@ -346,16 +390,17 @@ class _Runner(Generic[C, S]):
         await self._driving(services)
 
     def _services(self) -> Any:
-        place = f"{self.record.id} services".encode()
+        # A run that uses the instances of another one finds what they made in the same place.
+        place = f"{self.record.scenario.use or self.record.id} services".encode()
         return self._workflow.open_services(
             self._settings,
             Opening(
-                run_id=self.record.id,
+                run_id=self.record.scenario.use or self.record.id,
                 guard=self._lease.check,
                 directory=self._options.directory,
                 seal=lambda data: self._vault.seal(data, place),
                 unseal=lambda data: self._vault.open(data, place),
-                concurrency=self.record.scenario.concurrency,
+                concurrency=self.record.scenario.cap,
                 clock=self._clock,
             ),
         )
@@ -394,6 +439,8 @@ class _Runner(Generic[C, S]):
         with anyio.move_on_after(END_LIMIT_S, shield=True):
             try:
                 self._lease.check()
+                if self._prepared:
+                    await self._store_statistics()
                 self.result = await self._sum_up()
                 await self._store.set_run_status(self._shard, self.result.status, self._clock.now())
                 await self._store.release(self._shard, self._clock.now())
@@ -401,11 +448,14 @@ class _Runner(Generic[C, S]):
                 self._fail(error)
 
     async def _sum_up(self) -> RunResult:
-        return await result_of(self._store, self.record, cleaning=self._mode is _Mode.CLEAN_UP)
+        everything = self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED or self._admission.is_over
+        return await result_of(self._store, self.record, everything_admitted=everything)
 
     async def _driving(self, services: S) -> None:
+        await self._prepare()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
+            tasks.start_soon(self._keep_statistics, name=f"statistics of {self.record.id}")
             self.ready.set()
             with self._scope:
                 await self._drive_all(services)
@@ -432,6 +482,49 @@ class _Runner(Generic[C, S]):
                 except LeaseExpiredError as error:
                     self._fail(error)
 
+    async def _prepare(self) -> None:
+        """What driving needs to know of the past: the instances to use again, what was measured, the time spent."""
+        scenario = self.record.scenario
+        if scenario.use is not None:
+            self._used = await usable_instances(self._workflow, self._store, self._vault, scenario.use)
+        earlier = await self._store.statistics(self.record.id) if self._mode is _Mode.RESUME else []
+        self.collector = Collector(
+            self._workflow,
+            self._clock,
+            elapsed=lambda: self._admission.elapsed,
+            active=lambda: self._admission.active,
+            warm_up=scenario.warm_up,
+            earlier=earlier,
+            epoch=self._shard.epoch,
+        )
+        self._admission = Admission(scenario, self._clock, self.collector.statistics.elapsed)
+        self._observers.insert(0, self.collector)
+        self._prepared = True
+
+    async def _keep_statistics(self) -> None:
+        while True:
+            # The end of the warm-up lies on a tick; in between, only how many are under way is noted.
+            wait = self.collector.next_tick / SAMPLES
+            for _ in range(SAMPLES):
+                await self._clock.sleep(wait)
+                self.collector.sample()
+            try:
+                await self._store_statistics()
+            except StaleEpochError as error:
+                self._fail(error)
+            except StoreError:
+                pass  # they are kept for the next time; a store that has failed is told of by the checkpoints
+
+    async def _store_statistics(self) -> None:
+        """A clean-up is no part of the scenario: what it takes is not counted."""
+        rows, gone = self.collector.tick()
+        if self._mode is _Mode.CLEAN_UP:
+            return
+        self._unsaved |= rows
+        self._outdated |= set(gone)
+        await self._store.save_statistics(self._shard, self._unsaved, self._outdated)
+        self._unsaved, self._outdated = {}, set()
+
     async def _end_grace(self) -> None:
         await self._stopping.wait()
         await self._clock.sleep(self._options.grace_s)
@@ -446,6 +539,7 @@ class _Runner(Generic[C, S]):
             shard=self._shard,
             lease=self._lease,
             limits=RateLimits(self.record.rates, self._clock),
+            admission=self._admission,
             clock=self._clock,
             rng=self._options.rng,
             on_failure=self.record.on_failure,
@@ -453,43 +547,73 @@ class _Runner(Generic[C, S]):
             observers=self._observers,
             stopping=self._stopping,
         )
-        work = _Queue(self._work(drive))
-        drive.workers = min(self.record.scenario.concurrency, self._shard.count)
+        left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
+        drive.workers = min(self.record.scenario.cap, self._shard.count)
+        self._admission.begin()
         async with anyio.create_task_group() as workers:
             for index in range(drive.workers):
-                workers.start_soon(self._worker, drive, work, name=f"{self.record.id} worker {index}")
+                workers.start_soon(self._worker, drive, index, left, numbers, name=f"{self.record.id} worker {index}")
 
-    async def _worker(self, drive: Drive[C, S], work: _Queue) -> None:
+    async def _worker(self, drive: Drive[C, S], index: int, left: _Queue, numbers: Iterator[int]) -> None:
+        """First what was under way when the last process ended, then what the scenario still wants."""
         try:
-            while not self._stopping.is_set() and (begin := await work.next()) is not None:
-                driver, how = begin()
-                await driver.drive(how)
+            while not self._stopping.is_set() and (begin := await left.next()) is not None:
+                await self._drive_one(*begin())
+            while await self._admission.slot(index):
+                number = next(numbers, None)
+                if number is None:
+                    self._admission.complete()
+                    return
+                late_s = await self._admission.turn(number)
+                if late_s is not None:
+                    await self._drive_one(await self._admit(drive, number, late_s), Begin.START)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             drive.workers -= 1
 
-    async def _work(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
-        """What there is to do, in order."""
+    async def _drive_one(self, driver: Driver[C, S], begin: Begin) -> None:
+        self._admission.active += 1
+        try:
+            await driver.drive(begin)
+        finally:
+            self._admission.active -= 1
+
+    async def _left(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
+        """What there is to do before anything new is admitted, in order."""
         if self._mode is _Mode.CLEAN_UP:
             async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
-            return
-        admitted: set[int] = set()
-        if self._mode is _Mode.RESUME:
-            if self.record.status is RunStatus.FINISHED:
-                return  # a clean-up finished it: what was not admitted stays so
-            admitted = await self._store.numbers(self.record.id)
+        elif self._mode is _Mode.RESUME and self.record.status is not RunStatus.FINISHED:
             async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)
-        for number in range(self._shard.first, self._shard.first + self._shard.count):
-            if number not in admitted:
-                yield partial(self._admit, drive, number)
 
-    def _admit(self, drive: Drive[C, S], number: int) -> tuple[Driver[C, S], Begin]:
-        context = self._workflow.begin(self.record.id, number, self._settings)
-        return Driver(drive, admit(self._workflow, self.record.id, number, context, self._clock.now())), Begin.START
+    async def _numbers(self) -> Iterable[int]:
+        """The instances that were not admitted yet."""
+        if self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED:
+            return ()  # what a clean-up found not admitted stays so
+        every = range(self._shard.first, self._shard.first + self._shard.count)
+        if self._mode is _Mode.START:
+            return every
+        admitted = await self._store.numbers(self.record.id)
+        return (number for number in every if number not in admitted)
+
+    async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
+        now = self._clock.now()
+        context = await self._first_context(number)
+        again = self.record.scenario.use is not None
+        instance = admit(self._workflow, self.record.id, number, context, now, due_at=now - late_s, again=again)
+        return Driver(drive, instance, late_s=late_s)
+
+    async def _first_context(self, number: int) -> C:
+        if not self._used:
+            return self._workflow.begin(self.record.id, number, self._settings)
+        used = self._used[number % len(self._used)]
+        assert self.record.scenario.use is not None
+        found = await load_instance(self._workflow, self._store, self._vault, self.record.scenario.use, used)
+        assert found is not None
+        return found.context
 
     def _take_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
         return Driver(drive, instance), Begin.TAKE_UP

@@ -1,20 +1,359 @@
-"""Scenario: how the instances of a run are admitted. Pure: no clock of its own, no I/O."""
+"""Scenario: how the instances of a run are admitted, for how long, and how often each goes round. Pure: no clock, no I/O.
+
+Three shapes, told apart by what is given:
+
+* **closed**: ``instances`` in all, ``concurrency`` at once; by ``stages`` the concurrency follows a ramp.
+* **open**: arrivals by ``rate`` (or by ``rate_stages``), whatever the answers take; ``concurrency`` caps how many are
+  under way. Arrival *n* is due at a moment that the scenario alone decides, so time is counted from there and what
+  starts late is late (Gil Tene, "How NOT to Measure Latency": coordinated omission).
+* **soak**: either of them with ``rounds``: an instance that has come to its end begins another round instead.
+
+All moments are seconds since the run's admission began, pauses between two processes left out.
+"""
 
 from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import cached_property
+from itertools import accumulate
+from random import Random
 
 import attrs
 
 from orchestrator.errors import SettingError
 
+UNBOUNDED = 1_000_000_000
+"""Instances of a run that admits as many as its time allows."""
+ENDLESS = 0
+"""Rounds of an instance that goes round until the time is over."""
 
-@attrs.frozen(kw_only=True)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``1h30m``, ``250ms``; a bare number is seconds.
+
+    Raises:
+        ValueError: It is no duration.
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d+(?:\.\d+)?", text):
+        return float(text)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration (like 30s, 2m or 1h30m)")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds as people write them: ``1h30m``, ``2m5s``, ``0.5s``."""
+    if seconds < 60:
+        return f"{seconds:g}s"
+    whole = round(seconds)
+    parts = [(whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
+    return "".join(f"{number}{unit}" for number, unit in parts if number)
+
+
+@attrs.frozen
+class Stage:
+    """A straight line, ``seconds`` long, from where the stage before ended to ``target``."""
+
+    seconds: float
+    target: float
+
+    def __str__(self) -> str:
+        return f"{show_duration(self.seconds)}:{self.target:g}"
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """The stages of ``30s:10,2m:50,30s:0``. Raises ``ValueError``."""
+    stages = []
+    for part in text.split(","):
+        length, colon, target = part.strip().partition(":")
+        try:
+            stage = Stage(parse_duration(length), float(target)) if colon else None
+        except ValueError:
+            stage = None
+        if stage is None or not math.isfinite(stage.target) or stage.target < 0:
+            raise ValueError(f"{part.strip()!r} is no stage (DURATION:TARGET, like 30s:10)")
+        stages.append(stage)
+    return tuple(stages)
+
+
+class ThinkKind(StrEnum):
+    """How the pause between two rounds is drawn."""
+
+    CONSTANT = "constant"
+    UNIFORM = "uniform"
+    EXPONENTIAL = "exponential"
+
+
+@attrs.frozen
+class Think:
+    """The pause between two rounds of an instance, in seconds: ``low`` is the constant or the mean."""
+
+    kind: ThinkKind
+    low: float
+    high: float = 0.0
+
+    def draw(self, rng: Random) -> float:
+        """One pause; an exponential one is cut at ten times its mean."""
+        if self.kind is ThinkKind.CONSTANT:
+            return self.low
+        if self.kind is ThinkKind.UNIFORM:
+            return rng.uniform(self.low, self.high)
+        return min(rng.expovariate(1 / self.low), 10 * self.low) if self.low else 0.0
+
+    def __str__(self) -> str:
+        if self.kind is ThinkKind.UNIFORM:
+            return f"{show_duration(self.low)}-{show_duration(self.high)}"
+        return f"{'~' if self.kind is ThinkKind.EXPONENTIAL else ''}{show_duration(self.low)}"
+
+
+def parse_think(text: str) -> Think:
+    """``2s`` is constant, ``1s-3s`` uniform, ``~2s`` exponential with that mean. Raises ``ValueError``."""
+    text = text.strip()
+    if text.startswith("~"):
+        return Think(ThinkKind.EXPONENTIAL, parse_duration(text[1:]))
+    low, dash, high = text.partition("-")
+    if not dash:
+        return Think(ThinkKind.CONSTANT, parse_duration(low))
+    think = Think(ThinkKind.UNIFORM, parse_duration(low), parse_duration(high))
+    if think.high < think.low:
+        raise ValueError(f"{text!r} ends before it begins")
+    return think
+
+
+@attrs.frozen(kw_only=True, slots=False)  # no slots: what follows from the stages is worked out once
 class Scenario:
-    """``instances`` in all, ``concurrency`` at once (a closed scenario)."""
+    """See the module. Times are seconds.
 
-    instances: int = 1
-    concurrency: int = 1
+    Raises:
+        SettingError: The parts do not fit together, with the name of the one to change.
+    """
+
+    instances: int | None = None
+    """How many in all; ``None``: as many as the time allows, or one if there is no time either."""
+    concurrency: int | None = None
+    """How many at once, at most; ``None``: one (open: 1000; by stages: their highest)."""
+    stages: tuple[Stage, ...] = ()
+    """Concurrency over time."""
+    rate: float | None = None
+    """Arrivals per second: an open scenario."""
+    rate_stages: tuple[Stage, ...] = ()
+    """Arrivals per second over time."""
+    duration: float | None = None
+    """Admission, and new rounds, end after this."""
+    rounds: int = 1
+    """How often an instance goes round; ``ENDLESS``: until the time is over."""
+    think: Think | None = None
+    """Pause before each round but the first."""
+    warm_up: float = 0.0
+    """Its measurements are shown, and not counted."""
+    overtime: float = 30.0
+    """How long after ``duration`` what is under way may go on; the rest is rolled back (or kept), and arrivals that did
+    not get their turn are missed."""
+    use: str | None = None
+    """The run whose completed and kept instances are used again, each from the start of its round."""
+    seed: int = 0
+    """Of the pauses."""
 
     def __attrs_post_init__(self) -> None:
-        for name in ("instances", "concurrency"):
-            if getattr(self, name) < 1:
-                raise SettingError(name, f"{getattr(self, name)} is less than 1")
+        _check(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether arrivals come by the clock and not by the answers."""
+        return self.rate is not None or bool(self.rate_stages)
+
+    @property
+    def length(self) -> float | None:
+        """When admission ends, if time decides that."""
+        staged = [sum(stage.seconds for stage in stages) for stages in (self.stages, self.rate_stages) if stages]
+        return min([*staged, *([self.duration] if self.duration is not None else [])], default=None)
+
+    @property
+    def ends_at(self) -> float | None:
+        """When whatever is still under way is cut off, if time decides that."""
+        return None if self.length is None else self.length + self.overtime
+
+    @cached_property
+    def cap(self) -> int:
+        """How many may be under way at once at any time."""
+        if self.stages:
+            highest = math.ceil(max(stage.target for stage in self.stages))
+            return min(highest, self.concurrency or highest)
+        return self.concurrency or (1000 if self.is_open else 1)
+
+    @cached_property
+    def total(self) -> int | None:
+        """How many instances there will be, if that is known beforehand."""
+        if self.is_open:
+            assert self.length is not None or self.instances is not None
+            due = UNBOUNDED if self.length is None else self._arrivals_until(self.length)
+            return min(due, self.instances or UNBOUNDED)
+        if self.instances is not None:
+            return self.instances
+        if self.length is None:
+            return 1
+        return self.cap if self.rounds == ENDLESS and not self.stages else None
+
+    def concurrency_at(self, moment: float) -> int:
+        """How many may be under way."""
+        if not self.stages:
+            return self.cap
+        return min(self.cap, math.ceil(_level(self.stages, moment) - 1e-9))
+
+    def slot_opens(self, index: int, moment: float) -> float | None:
+        """When, from ``moment`` on, more than ``index`` may be under way; ``None``: never again."""
+        if index >= self.cap:
+            return None
+        if not self.stages:
+            return moment
+        begin, level = 0.0, 0.0
+        for stage in self.stages:
+            end = begin + stage.seconds
+            if end > moment:
+                at = max(begin, moment)
+                if self.concurrency_at(at) > index:
+                    return at
+                if stage.target > index:
+                    rise = (index - level) / (stage.target - level) if stage.target != level else 0.0
+                    # Just past the crossing, where the rounded-up level has changed.
+                    return max(at, begin + rise * stage.seconds) + 1e-6 * stage.seconds + 1e-6
+            begin, level = end, stage.target
+        return None
+
+    def due(self, number: int) -> float:
+        """When arrival ``number`` is to start (0 in a closed scenario). The exact inverse of the rate's integral."""
+        if self.rate is not None:
+            return number / self.rate
+        if not self.rate_stages:
+            return 0.0
+        starts, counts = self._rate_knots
+        place = min(bisect_right(counts, number) - 1, len(self.rate_stages) - 1)
+        # A stage that admits nothing has the count of the next one: bisect_right has passed over it.
+        stage, before = self.rate_stages[place], self.rate_stages[place - 1].target if place else 0.0
+        more = number - counts[place]
+        slope = (stage.target - before) / stage.seconds
+        if more <= 0:
+            return starts[place]
+        if abs(slope) < 1e-12:
+            return starts[place] + more / before
+        return starts[place] + 2 * more / (before + math.sqrt(max(0.0, before * before + 2 * slope * more)))
+
+    def pause(self, number: int, done: int) -> float:
+        """The pause of an instance after ``done`` rounds: drawn from the seed alone, so a resumed run draws the same."""
+        return self.think.draw(Random(f"{self.seed}:{number}:{done}")) if self.think else 0.0
+
+    def wants_round(self, number: int, done: int, moment: float) -> bool:
+        """Whether an instance that finishes its ``done``-th round at ``moment`` is to begin another."""
+        if self.rounds != ENDLESS and done >= self.rounds:
+            return False
+        return self.length is None or moment + self.pause(number, done) < self.length
+
+    def describe(self) -> str:
+        """One line for people."""
+        parts = []
+        if self.is_open:
+            parts.append(f"{self.rate:g} arrivals/s" if self.rate else f"arrivals/s by stages {_shown(self.rate_stages)}")
+        if self.instances is not None or (self.total == 1 and not self.is_open):
+            parts.append(f"{self.total} instance{'s' if self.total != 1 else ''}")
+        parts.append(f"concurrency by stages {_shown(self.stages)}" if self.stages else f"{self.cap} at once")
+        if self.duration is not None:
+            parts.append(f"for {show_duration(self.duration)}")
+        if self.rounds != 1:
+            parts.append("rounds until the time is over" if self.rounds == ENDLESS else f"{self.rounds} rounds each")
+        if self.think:
+            parts.append(f"{self.think} between rounds")
+        if self.warm_up:
+            parts.append(f"warm-up {show_duration(self.warm_up)}")
+        if self.use:
+            parts.append(f"on the instances of {self.use}")
+        return ", ".join(parts)
+
+    def _arrivals_until(self, moment: float) -> int:
+        """How many arrivals are due before ``moment``."""
+        if self.rate is not None:
+            return math.ceil(moment * self.rate - 1e-9)
+        return math.ceil(_area(self.rate_stages, moment) - 1e-9)
+
+    @cached_property
+    def _rate_knots(self) -> tuple[list[float], list[float]]:
+        """Where the stages of the rate begin, and how many arrivals are due before each."""
+        starts = [0.0, *accumulate(stage.seconds for stage in self.rate_stages)]
+        return starts, [_area(self.rate_stages, start) for start in starts[:-1]]
+
+
+def _level(stages: Sequence[Stage], moment: float) -> float:
+    """The height of the line at ``moment``; 0 after its end."""
+    begin, level = 0.0, 0.0
+    for stage in stages:
+        if moment < begin + stage.seconds:
+            return level + (stage.target - level) * (moment - begin) / stage.seconds
+        begin, level = begin + stage.seconds, stage.target
+    return 0.0
+
+
+def _area(stages: Sequence[Stage], moment: float) -> float:
+    """The area under the line up to ``moment``."""
+    begin, level, area = 0.0, 0.0, 0.0
+    for stage in stages:
+        if moment <= begin:
+            break
+        part = min(stage.seconds, moment - begin)
+        height = level + (stage.target - level) * part / stage.seconds
+        area += part * (level + height) / 2
+        begin, level = begin + stage.seconds, stage.target
+    return area
+
+
+def _shown(stages: Sequence[Stage]) -> str:
+    return ",".join(map(str, stages))
+
+
+def _check(scenario: Scenario) -> None:
+    for name, least in (("instances", 1), ("concurrency", 1), ("rounds", 0), ("warm_up", 0), ("overtime", 0)):
+        value = getattr(scenario, name)
+        if value is not None and value < least:
+            raise SettingError(name.replace("_", "-"), f"{value:g} is less than {least}")
+    for name in ("rate", "duration"):
+        value = getattr(scenario, name)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise SettingError(name, f"{value:g} is not more than 0")
+    _check_stages("stages", scenario.stages)
+    _check_stages("rate-stages", scenario.rate_stages)
+    _check_shape(scenario)
+    length = scenario.length
+    if scenario.rate is not None and length is None and scenario.instances is None:
+        raise SettingError("rate", "needs an end: give duration or instances")
+    if scenario.rounds == ENDLESS and length is None:
+        raise SettingError("rounds", "endless rounds need an end: give duration")
+    if scenario.warm_up and length is not None and scenario.warm_up >= length:
+        raise SettingError("warm-up", f"{show_duration(scenario.warm_up)} leaves nothing of {show_duration(length)} to measure")
+
+
+def _check_shape(scenario: Scenario) -> None:
+    if scenario.rate is not None and scenario.rate_stages:
+        raise SettingError("rate-stages", "cannot be given beside rate: which one is meant?")
+    if scenario.is_open and scenario.stages:
+        raise SettingError("stages", "ramp the concurrency of a closed scenario; for arrivals use rate-stages")
+    if scenario.think and scenario.rounds == 1:
+        raise SettingError("think", "is the pause between rounds, and there is one round only; give rounds")
+
+
+def _check_stages(name: str, stages: Sequence[Stage]) -> None:
+    if not stages:
+        return
+    for stage in stages:
+        if not (stage.seconds > 0 and math.isfinite(stage.seconds)):
+            raise SettingError(name, f"the stage {stage} lasts no time")
+        if not (stage.target >= 0 and math.isfinite(stage.target)):
+            raise SettingError(name, f"the stage {stage} has an impossible target")
+    if not any(stage.target for stage in stages):
+        raise SettingError(name, "admit nothing: every target is 0")

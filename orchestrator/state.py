@@ -76,7 +76,15 @@ class Back:
     """
 
     target: str
-    at_most: int = attrs.field(validator=attrs.validators.ge(1))
+    at_most: int | None = attrs.field(validator=(attrs.validators.instance_of(int), attrs.validators.ge(1)))
+
+
+@attrs.frozen
+class Again(Back):
+    """The way back by which an instance begins another round. The scenario bounds it: a state takes it when
+    ``step.more`` says so."""
+
+    at_most: int | None = attrs.field(init=False, default=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +100,8 @@ class Step(Generic[C, S]):
     services: S
     clock: Clock
     rng: Random
+    more: bool = False
+    """Whether the scenario wants another round of this instance after this one."""
     doubted: bool = False
     """An attempt at this state was in doubt at some time: a look that finds nothing may have come too early."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic, get_args, get_type_hints
@@ -14,8 +14,10 @@ import orjson
 from orchestrator.clock import Clock
 from orchestrator.errors import DefinitionError
 from orchestrator.machine import ENGINE_TRIGGERS, FINISH, STATIONS, Machine, Move
-from orchestrator.state import Back, C, Repeat, S, State
+from orchestrator.state import Again, Back, C, Repeat, S, State
 
+RESERVED = frozenset({"context", "instance", "start_lag"})
+"""Names that fingerprints and statistics use for themselves."""
 COMPLETED = "completed"
 """The end of a workflow that names no other."""
 
@@ -47,6 +49,15 @@ class Proof:
 
     facts: Mapping[str, str]
     """Label → value, in the order to print; no secrets."""
+
+
+@attrs.frozen
+class Span:
+    """A named stretch of a workflow that is timed as a whole: from when ``first`` was due until ``last`` is done."""
+
+    name: str
+    first: str
+    last: str
 
 
 def _no_rates(settings: object) -> Mapping[str, float]:
@@ -87,6 +98,8 @@ class Workflow(Generic[C, S]):
     """Asks the other side whether it answers, changing nothing: label → fact (the command ``doctor``)."""
     rates: Callable[[Any], Mapping[str, float]] = _no_rates
     """Settings → rate group → attempts per second, where the user says nothing."""
+    spans: tuple[Span, ...] = ()
+    """What is timed beside the states and the whole instance."""
     migrations: Mapping[int, Migration] = attrs.field(factory=dict)
     """Version *from* which → a function that turns a stored instance (JSON data) into one of the next version."""
     summary: str = ""
@@ -96,6 +109,12 @@ class Workflow(Generic[C, S]):
     state_named: Mapping[str, State[C, S]] = attrs.field(init=False, repr=False, eq=False)
     fingerprints: Mapping[str, str] = attrs.field(init=False, repr=False, eq=False)
     """State → fingerprint, and under ``context`` that of the context class."""
+    round_start: str | None = attrs.field(init=False, repr=False, eq=False)
+    """The state in which a further round begins (the target of :class:`Again`); ``None``: instances do not go round."""
+    round_end: str | None = attrs.field(init=False, repr=False, eq=False)
+    """The state that ends a round."""
+    again: str | None = attrs.field(init=False, repr=False, eq=False)
+    """Its outcome that begins another one."""
     definition: str = attrs.field(init=False, repr=False, eq=False)
     """Fingerprint of the whole definition: what a checkpoint names."""
 
@@ -104,6 +123,14 @@ class Workflow(Generic[C, S]):
         _check_names(self)
         set_(self, "state_named", {state.name: state for state in self.states})
         moves = _moves(self)
+        ways = [(s.name, outcome, to) for s in self.states for outcome, to in s.transitions.items() if isinstance(to, Again)]
+        if len(ways) > 1:
+            raise DefinitionError(self.name, f"a round may begin anew in one place only, not from {_named(ways)}")
+        round_end, again, way = ways[0] if ways else (None, None, None)
+        set_(self, "round_start", way and way.target)
+        set_(self, "round_end", round_end)
+        set_(self, "again", again)
+        _check_spans(self)
         _check_reachable(self, moves)
         set_(self, "machine", Machine([s.name for s in self.states], self.ends, moves))
         prints = {state.name: _fingerprint(state) for state in self.states}
@@ -121,6 +148,10 @@ class Workflow(Generic[C, S]):
         target = self.state_named[state].transitions[outcome]
         return target if isinstance(target, Back) else None
 
+    def begins_round(self, state: str, outcome: str) -> bool:
+        """Whether this outcome of this state begins another round."""
+        return outcome == self.again and state == self.round_end
+
     def order(self, state: str) -> int:
         """Position of a state in the definition, from 1; one more than the last for anything else."""
         for index, known in enumerate(self.states, start=1):
@@ -136,10 +167,10 @@ def _check_names(workflow: Workflow[Any, Any]) -> None:
         raise DefinitionError(workflow.name, "has no end")
     if not attrs.has(workflow.context):
         raise DefinitionError(workflow.name, f"its context {workflow.context.__name__} is not an attrs class")
-    taken = set(STATIONS) | {"context"}
-    for name in (*(state.name for state in workflow.states), *workflow.ends):
+    taken = set(STATIONS) | RESERVED
+    for name in (*(state.name for state in workflow.states), *workflow.ends, *(span.name for span in workflow.spans)):
         if name in taken:
-            why = "is a name of the engine's own" if name in STATIONS or name == "context" else "is used twice"
+            why = "is a name of the engine's own" if name in STATIONS or name in RESERVED else "is used twice"
             raise DefinitionError(workflow.name, f"the name {name!r} {why}")
         taken.add(name)
 
@@ -182,6 +213,17 @@ def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
                 raise DefinitionError(workflow.name, f"state {state.name!r}: {target!r} lies ahead, so {outcome!r} is not a Back")
             moves.append(Move(state.name, outcome, target, backward))
     return moves
+
+
+def _named(ways: Iterable[tuple[str, str, Again]]) -> str:
+    return " and ".join(f"{state}.{outcome}" for state, outcome, _ in ways)
+
+
+def _check_spans(workflow: Workflow[Any, Any]) -> None:
+    for span in workflow.spans:
+        for name in (span.first, span.last):
+            if name not in workflow.state_named:
+                raise DefinitionError(workflow.name, f"the span {span.name!r} names the state {name!r}, and there is none")
 
 
 def _check_reachable(workflow: Workflow[Any, Any], moves: Sequence[Move]) -> None:

@@ -88,7 +88,7 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
 class Plain:
     """Lines: one for each event of a single instance, a count every few seconds for many."""
 
-    def __init__(self, workflow: Workflow[Any, Any], total: int) -> None:
+    def __init__(self, workflow: Workflow[Any, Any], total: int | None) -> None:
         self._workflow = workflow
         self._total = total
         self._console = stdout()
@@ -119,13 +119,13 @@ class Plain:
         if now - self._last >= LINE_EVERY_S:
             self._last = now
             ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items())) or "none ended"
-            self.say(f"{self._started} started, {ended}, of {self._total}")
+            self.say(f"{self._started} started, {ended}" + (f", of {self._total}" if self._total else ""))
 
 
 class LiveTable:
     """A row for each state, kept up in place."""
 
-    def __init__(self, workflow: Workflow[Any, Any], total: int, title: str) -> None:
+    def __init__(self, workflow: Workflow[Any, Any], total: int | None, title: str) -> None:
         self._workflow = workflow
         self._total = total
         self._title = title
@@ -184,7 +184,7 @@ class LiveTable:
 
     def _table(self) -> Table:
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items()))
-        caption = f"{sum(self._ended.values())} of {self._total} ended{f': {ended}' if ended else ''}"
+        caption = f"{sum(self._ended.values())}{f' of {self._total}' if self._total else ''} ended{f': {ended}' if ended else ''}"
         table = Table(title=self._title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)
         table.add_column("", justify="right", style="dim")
         table.add_column("state", no_wrap=True)

@@ -60,18 +60,17 @@ async def run(
     resolver = Resolver(flags, config)
     engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
     resolver.check_tables("orchestrator", "run", *workflow_names())
-    scenario = Scenario(instances=wanted.instances, concurrency=wanted.concurrency)
+    scenario = Scenario(instances=wanted.instances, concurrency=wanted.concurrency, rounds=wanted.rounds)
     rates = wanted.rate_map()
     vault = resolver.vault()
-    display = _display(found, scenario.instances, json, found.name)
+    display = _display(found, scenario.total, json, found.name)
     async with open_store(engine.url) as store:
         options = _options(resolver, engine, vault, (display, *observers))
         opened = runner.start(
             found,
             settings,
             store=store,
-            instances=scenario.instances,
-            concurrency=scenario.concurrency,
+            scenario=scenario,
             on_failure=wanted.on_failure,
             on_success=wanted.on_success,
             rates=rates,
@@ -125,7 +124,7 @@ async def _again(
         found = find_workflow(record.workflow)
         if not cleaning and record.status is RunStatus.FINISHED:
             return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
-        display = _display(found, record.scenario.instances, as_json, f"{record.workflow} {record.id}")
+        display = _display(found, record.scenario.total, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (display, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
@@ -168,7 +167,7 @@ def _options(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Ob
     return Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers)
 
 
-def _display(workflow: Workflow[Any, Any], total: int, as_json: bool, title: str) -> Display:
+def _display(workflow: Workflow[Any, Any], total: int | None, as_json: bool, title: str) -> Display:
     if as_json:
         return Silent()
     if sys.stdout.isatty():

@@ -157,7 +157,7 @@ async def _show_run(
         "status": _standing(record, shards[0]),
         "started": _when(record.created_at),
         "workflow": f"{record.workflow} version {record.version}",
-        "scenario": f"{record.scenario.instances} instances, {record.scenario.concurrency} at once",
+        "scenario": record.scenario.describe(),
         "policies": f"on failure {record.on_failure.value}, on success {record.on_success.value}",
         "rates": ", ".join(f"{group} {rate:g}/s" for group, rate in record.rates.items()) or "no limits",
         "settings": ", ".join(f"{name}={value}" for name, value in settings.items()) or "none",

@@ -65,6 +65,7 @@ class RunSettings:
 
     instances: int = setting("How many instances.", default=1)
     concurrency: int = setting("How many at once.", default=1)
+    rounds: int = setting("How often each instance goes round, e.g. signs on.", default=1)
     on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
     rates: str | None = setting("Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits.")

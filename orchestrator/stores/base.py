@@ -24,6 +24,10 @@ from orchestrator.events import Event
 from orchestrator.instance import Status
 from orchestrator.run import RunRecord, RunStatus
 
+HISTORY_HEAD = 100
+HISTORY_TAIL = 100
+"""Events of an instance that are kept: how it began, and the latest; a soak would fill the disk with those between."""
+
 
 @attrs.frozen(kw_only=True)
 class Shard:
@@ -137,5 +141,18 @@ class Store(ABC):
         """How many admitted instances stand where: (status, position) → number."""
 
     @abstractmethod
+    async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
+        """Of the instances that have not ended, the one that has stood longest where it is: position → its number, and
+        the Unix time of its checkpoint."""
+
+    @abstractmethod
+    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        """Store statistics (new or over the older ones) by their place, and drop those in ``gone``. Fenced by ``shard``."""
+
+    @abstractmethod
+    async def statistics(self, run_id: str) -> list[bytes]:
+        """Everything that was stored of a run's statistics, in order of place."""
+
+    @abstractmethod
     async def events(self, run_id: str, number: int) -> list[Event]:
-        """The history of an instance, oldest first."""
+        """The history of an instance, oldest first: its first ``HISTORY_HEAD`` events and its last ``HISTORY_TAIL``."""

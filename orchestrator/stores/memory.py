@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -10,10 +11,10 @@ import attrs
 
 from orchestrator.errors import LeaseHeldError, StaleEpochError, UnknownRunError
 from orchestrator.events import Event
-from orchestrator.instance import Status
+from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
 
 
 class MemoryStore(Store):
@@ -27,6 +28,7 @@ class MemoryStore(Store):
         self._shards: dict[tuple[str, int], Shard] = {}
         self._instances: dict[str, dict[int, Checkpoint]] = {}
         self._events: dict[tuple[str, int], list[Event]] = {}
+        self._statistics: dict[str, dict[int, bytes]] = {}
 
     async def close(self) -> None:
         pass
@@ -78,7 +80,9 @@ class MemoryStore(Store):
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         self._current(shard)
         self._instances[shard.run_id][checkpoint.number] = checkpoint
-        self._events.setdefault((shard.run_id, checkpoint.number), []).extend(events)
+        history = self._events.setdefault((shard.run_id, checkpoint.number), [])
+        history.extend(events)
+        del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
         # Whoever saves in a loop that never waits for anything else must still let others run.
         await anyio.lowlevel.cancel_shielded_checkpoint()
 
@@ -93,6 +97,23 @@ class MemoryStore(Store):
 
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         return Counter((row.status, row.position) for row in self._instances.get(run_id, {}).values())
+
+    async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
+        found: dict[str, tuple[int, float]] = {}
+        for row in self._instances.get(run_id, {}).values():
+            if row.status in RESUMABLE and row.updated_at < found.get(row.position, (0, math.inf))[1]:
+                found[row.position] = (row.number, row.updated_at)
+        return found
+
+    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        self._current(shard)
+        kept = self._statistics.setdefault(shard.run_id, {})
+        kept.update(rows)
+        for place in gone:
+            kept.pop(place, None)
+
+    async def statistics(self, run_id: str) -> list[bytes]:
+        return [body for _, body in sorted(self._statistics.get(run_id, {}).items())]
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return list(self._events.get((run_id, number), []))

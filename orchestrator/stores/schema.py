@@ -56,4 +56,14 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, number, seq)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE events ADD COLUMN failure TEXT;
+    ALTER TABLE events ADD COLUMN code TEXT;
+    CREATE TABLE statistics (
+        run_id TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run_id, place)
+    ) WITHOUT ROWID;
+    """,
 )

@@ -19,10 +19,10 @@ import orjson
 
 from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, UnknownRunError
 from orchestrator.events import Event, EventKind
-from orchestrator.instance import Status
+from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
 from orchestrator.stores.commits import GroupCommit
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
@@ -33,13 +33,14 @@ BUSY_TIMEOUT_S = 5.0
 
 _converter = cattrs.preconf.orjson.make_converter()
 _SHARD_COLUMNS = "run_id, shard, first, count, epoch, owner, lease_until"
-_EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error"
+_EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error, failure, code"
 _SAVE_INSTANCE = (
     "INSERT INTO instances (run_id, number, status, position, updated_at, not_before, body) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (run_id, number) DO UPDATE SET status = excluded.status, position = excluded.position, "
     "updated_at = excluded.updated_at, not_before = excluded.not_before, body = excluded.body"
 )
-_SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CAP_HISTORY = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
 
 @attrs.frozen
@@ -190,6 +191,31 @@ class SQLiteStore(Store):
         )
         return {(Status(status), position): count for status, position, count in rows}
 
+    async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
+        # SQLite takes the bare column from the row that has the minimum.
+        rows = await self._read(
+            "SELECT position, number, min(updated_at) FROM instances "
+            f"WHERE run_id = ? AND status IN ({', '.join('?' * len(RESUMABLE))}) GROUP BY position",
+            run_id,
+            *sorted(RESUMABLE),
+        )
+        return {position: (number, updated_at) for position, number, updated_at in rows}
+
+    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            _check_epoch(db, shard)
+            db.executemany(
+                "INSERT INTO statistics (run_id, place, body) VALUES (?, ?, ?) "
+                "ON CONFLICT (run_id, place) DO UPDATE SET body = excluded.body",
+                [(shard.run_id, place, body) for place, body in rows.items()],
+            )
+            db.executemany("DELETE FROM statistics WHERE run_id = ? AND place = ?", [(shard.run_id, place) for place in gone])
+
+        await self._write(write)
+
+    async def statistics(self, run_id: str) -> list[bytes]:
+        return [row[0] for row in await self._read("SELECT body FROM statistics WHERE run_id = ? ORDER BY place", run_id)]
+
     async def events(self, run_id: str, number: int) -> list[Event]:
         rows = await self._read(
             f"SELECT {_EVENT_COLUMNS} FROM events WHERE run_id = ? AND number = ? ORDER BY seq", run_id, number
@@ -235,7 +261,7 @@ class SQLiteStore(Store):
 def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
     epochs: dict[tuple[str, int], int | None] = {}
     errors: list[Exception | None] = []
-    instances, events = [], []
+    instances, events, outdated = [], [], []
     for save in saves:
         shard, row = save.shard, save.checkpoint
         key = (shard.run_id, shard.index)
@@ -261,11 +287,17 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Excepti
                 e.target,
                 e.duration_s,
                 e.error,
+                e.failure,
+                e.code,
             )
             for e in save.events
         ]
+        late = [e for e in save.events if e.seq is not None and e.seq > HISTORY_HEAD + HISTORY_TAIL]
+        outdated += [(e.run_id, e.number, (e.seq or 0) - HISTORY_TAIL) for e in late]
     db.executemany(_SAVE_INSTANCE, instances)
     db.executemany(_SAVE_EVENT, events)
+    if outdated:
+        db.executemany(_CAP_HISTORY, outdated)
     return errors
 
 

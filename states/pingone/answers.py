@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import orjson
 
-from orchestrator import AmbiguousError, PermanentError, Secret, StepError, TransientError, redact
+from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError, redact
 
 
 class MissingError(PermanentError):
@@ -84,8 +84,8 @@ class Reply:
 _BY_CODE: Mapping[str, type[StepError]] = {
     "UNIQUENESS_VIOLATION": AlreadyExistsError,
     "CONSTRAINT_VIOLATION": ConstraintError,
-    "REQUEST_LIMITED": TransientError,
-    "LIMIT_EXCEEDED": TransientError,
+    "REQUEST_LIMITED": ThrottledError,
+    "LIMIT_EXCEEDED": ThrottledError,
     "QUOTA_EXCEEDED": TransientError,
     "UNEXPECTED_ERROR": AmbiguousError,
     "NOT_FOUND": MissingError,
@@ -103,7 +103,7 @@ _BY_STATUS: Mapping[int, type[StepError]] = {
     404: MissingError,
     408: AmbiguousError,
     409: AlreadyExistsError,
-    429: TransientError,
+    429: ThrottledError,
     500: AmbiguousError,
     502: AmbiguousError,
     503: AmbiguousError,

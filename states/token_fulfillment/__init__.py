@@ -19,7 +19,7 @@ The table, as the states declare it (``orchestrator graph`` draws it)::
     introspect_token         done → completed            token_expired, again → authorize
 """
 
-from orchestrator import Workflow
+from orchestrator import Span, Workflow
 from states.pingone import PingOne
 from states.token_fulfillment.applications import CreateApplication, ReadApplicationSecret
 from states.token_fulfillment.context import TokenContext, begin, prove
@@ -58,6 +58,7 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
     prove=prove,
     check=check,
     rates=rates,
+    spans=(Span("provisioning", "create_application", "set_password"), Span("sign_on", "authorize", "exchange_token")),
 )
 
 __all__ = ["WORKFLOW", "TokenContext", "TokenFulfillmentSettings"]

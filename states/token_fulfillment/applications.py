@@ -27,13 +27,13 @@ class CreateApplication(RemovableState):
     name_is_unique = False
 
     def object_name(self, step: TokenStep) -> str:
-        return names.application(step.instance_id)
+        return names.application(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
         settings = settings_of(step)
         body: dict[str, object] = {
             "enabled": True,
-            "name": names.application(step.instance_id),
+            "name": names.application(step.context.origin),
             "description": f"Token fulfillment, run {step.run_id}",
             "type": "WEB_APP",
             "protocol": "OPENID_CONNECT",
@@ -45,11 +45,11 @@ class CreateApplication(RemovableState):
         }
         if settings.auth_method is ClientAuthentication.PRIVATE_KEY_JWT:
             assert step.context.private_key is not None
-            body["jwks"] = jwks(step.context.private_key, names.key_id(step.instance_id))
+            body["jwks"] = jwks(step.context.private_key, names.key_id(step.context.origin))
         return await step.services.management.create("application", "applications", body)
 
     async def find(self, step: TokenStep) -> Found | None:
-        name = names.application(step.instance_id)
+        name = names.application(step.context.origin)
         return await step.services.management.find(
             "applications", "applications", "applications", lambda row: row.get("name") == name
         )

@@ -39,7 +39,8 @@ class TokenContext:
     password: Secret
     private_key: Secret | None = None
     """For ``PRIVATE_KEY_JWT``; made with the instance, stored before the application that trusts it."""
-    sign_ons_left: int
+    origin: str
+    """Id of the instance that made it all, from which the names derive; another run's, where that one is used again."""
 
     application_id: str = ""
     application_secret: Secret | None = None
@@ -70,7 +71,7 @@ def begin(run_id: str, number: int, settings: TokenFulfillmentSettings) -> Token
         value=settings.value if settings.value is not None else f"customValue-{run_id}-{number}",
         password=new_password(),
         private_key=new_private_key() if with_key else None,
-        sign_ons_left=settings.sign_ons,
+        origin=f"{run_id}-{number}",
     )
 
 

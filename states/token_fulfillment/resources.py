@@ -21,19 +21,19 @@ class CreateResource(RemovableState):
     learns = "resource_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return names.resource(step.instance_id)
+        return names.resource(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
         body = {
-            "name": names.resource(step.instance_id),
+            "name": names.resource(step.context.origin),
             "description": f"Token fulfillment, run {step.run_id}",
-            "audience": names.audience(step.instance_id),
+            "audience": names.audience(step.context.origin),
             "accessTokenValiditySeconds": 3600,
         }
         return await step.services.management.create("resource", "resources", body)
 
     async def find(self, step: TokenStep) -> Found | None:
-        name = names.resource(step.instance_id)
+        name = names.resource(step.context.origin)
         return await step.services.management.find(
             "resources", "resources", "resources", lambda row: row.get("name") == name and row.get("type") == "CUSTOM"
         )
@@ -56,14 +56,14 @@ class CreateScope(CreatingState):
     learns = "scope_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return names.scope(step.instance_id)
+        return names.scope(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
-        body = {"name": names.scope(step.instance_id), "description": "custom scope"}
+        body = {"name": names.scope(step.context.origin), "description": "custom scope"}
         return await step.services.management.create("scope", self._path(step), body, parent_is_new=True)
 
     async def find(self, step: TokenStep) -> Found | None:
-        name = names.scope(step.instance_id)
+        name = names.scope(step.context.origin)
         return await step.services.management.find("scopes", self._path(step), "scopes", lambda row: row.get("name") == name)
 
     def _path(self, step: TokenStep) -> str:
@@ -85,7 +85,7 @@ class MapAttribute(CreatingState):
     learns = "attribute_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return f"mapping of {names.resource(step.instance_id)}"
+        return f"mapping of {names.resource(step.context.origin)}"
 
     async def create(self, step: TokenStep) -> Found:
         settings = settings_of(step)
@@ -116,7 +116,7 @@ class GrantAccess(RemovableState):
     learns = "grant_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return f"{names.scope(step.instance_id)} to {names.application(step.instance_id)}"
+        return f"{names.scope(step.context.origin)} to {names.application(step.context.origin)}"
 
     async def create(self, step: TokenStep) -> Found:
         body = {"resource": {"id": step.context.resource_id}, "scopes": [{"id": step.context.scope_id}]}

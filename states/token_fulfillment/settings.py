@@ -90,11 +90,8 @@ class TokenFulfillmentSettings(PingOneSettings):
     claim: str = setting("Name of the claim in the access token.", default="clientAssertion_custom", group=_GROUP)
     value: str | None = setting("Value of the claim in the assertion; made from the instance's id by default.", group=_GROUP)
     redirect_uri: str = setting("Redirect URI of the application; never called.", default="https://www.example.com", group=_GROUP)
-    sign_ons: int = setting("How often each instance signs on.", default=1, group=_GROUP)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.claim.lower() in RESERVED_CLAIMS or self.claim.lower().startswith("p1."):
             raise SettingError("claim", f"{self.claim!r} is a name that PingOne reserves")
-        if self.sign_ons < 1:
-            raise SettingError("sign-ons", f"{self.sign_ons} is less than 1")

@@ -38,7 +38,7 @@ class Authorize(TokenState):
             "response_type": "code",
             "client_id": step.context.application_id,
             "redirect_uri": settings.redirect_uri,
-            "scope": names.scope(step.instance_id),
+            "scope": names.scope(step.context.origin),
         }
         verifier = None
         if settings.pkce is not Pkce.OPTIONAL:
@@ -83,7 +83,7 @@ class SubmitCredentials(TokenState):
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         here = step.context
-        username = names.username(step.instance_id)
+        username = names.username(step.context.origin)
         try:
             flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
         except MissingError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from attrs import evolve
 
-from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
+from orchestrator import Again, Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
 from states.pingone.answers import RefusedGrantError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
@@ -42,7 +42,7 @@ class ExchangeToken(TokenState):
             token = await step.services.tokens.exchange(
                 here.code,
                 assertion,
-                scope=names.scope(step.instance_id),
+                scope=names.scope(step.context.origin),
                 redirect_uri=settings_of(step).redirect_uri,
                 verifier=here.verifier,
             )
@@ -69,8 +69,7 @@ class IntrospectToken(TokenState):
     transitions = {
         "done": "completed",
         "token_expired": Back("authorize", at_most=3),
-        # Bounded by the instance's own count of sign-ons; this is the bound of that.
-        "again": Back("authorize", at_most=10_000_000),
+        "again": Again("authorize"),
     }
     rate_group = TOKEN_CHECK
     repeat = Repeat.FREELY
@@ -80,12 +79,11 @@ class IntrospectToken(TokenState):
         assert token is not None
         answer = await step.services.tokens.introspect(token, _assertion(step))
         try:
-            header, claims = await step.services.tokens.verify(token, audience=names.audience(step.instance_id))
+            header, claims = await step.services.tokens.verify(token, audience=names.audience(step.context.origin))
         except ExpiredTokenError as error:
             raise ExpiredError(error.message, outcome="token_expired") from error
         verified = _verified(step, header, claims, answer)
-        left = step.context.sign_ons_left - 1
-        return Outcome("again" if left > 0 else "done", evolve(step.context, verified=verified, sign_ons_left=left))
+        return Outcome("again" if step.more else "done", evolve(step.context, verified=verified))
 
 
 def _assertion(step: TokenStep) -> Assertion:
@@ -98,14 +96,14 @@ def _assertion(step: TokenStep) -> Assertion:
         secret=here.application_secret,
         algorithm=settings.algorithm,
         private_key=here.private_key,
-        kid=names.key_id(step.instance_id),
+        kid=names.key_id(step.context.origin),
     )
 
 
 def _verified(
     step: TokenStep, header: Mapping[str, Any], claims: Mapping[str, Any], introspection: Mapping[str, Any]
 ) -> Verified:
-    settings, scope, audience = settings_of(step), names.scope(step.instance_id), names.audience(step.instance_id)
+    settings, scope, audience = settings_of(step), names.scope(step.context.origin), names.audience(step.context.origin)
     if introspection.get("active") is not True:
         if claims["exp"] <= step.clock.now() + LEEWAY_S:
             raise ExpiredError("introspection says that the token is not active any more", outcome="token_expired")

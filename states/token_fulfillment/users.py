@@ -25,14 +25,14 @@ class CreatePopulation(RemovableState):
     learns = "population_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return names.population(step.instance_id)
+        return names.population(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
-        body = {"name": names.population(step.instance_id), "description": f"Token fulfillment, run {step.run_id}"}
+        body = {"name": names.population(step.context.origin), "description": f"Token fulfillment, run {step.run_id}"}
         return await step.services.management.create("population", "populations", body)
 
     async def find(self, step: TokenStep) -> Found | None:
-        name = names.population(step.instance_id)
+        name = names.population(step.context.origin)
         return await step.services.management.find(
             "populations", "populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"'
         )
@@ -55,19 +55,19 @@ class CreateUser(RemovableState):
     learns = "user_id"
 
     def object_name(self, step: TokenStep) -> str:
-        return names.username(step.instance_id)
+        return names.username(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
         body = {
-            "email": names.email(step.instance_id),
+            "email": names.email(step.context.origin),
             "name": {"given": "Token", "family": "User"},
             "population": {"id": step.context.population_id},
-            "username": names.username(step.instance_id),
+            "username": names.username(step.context.origin),
         }
         return await step.services.management.create("user", "users", body)
 
     async def find(self, step: TokenStep) -> Found | None:
-        username = names.username(step.instance_id)
+        username = names.username(step.context.origin)
         return await step.services.management.find(
             "users", "users", "users", lambda row: row.get("username") == username, scim=f'username eq "{username}"'
         )

@@ -76,7 +76,7 @@ def test_list_show_and_cleanup_of_a_run(cli: Any) -> None:
 def test_several_instances_and_every_option_work_together(cli: Any) -> None:
     code, out, _ = cli(
         "run", "--instances", "4", "--concurrency", "4", "--auth-method", "PRIVATE_KEY_JWT", "--response-mode", "pi.flow",
-        "--expression", "request-data", "--pkce", "S256_REQUIRED", "--sign-ons", "2", "--rates", "configuration=200",
+        "--expression", "request-data", "--pkce", "S256_REQUIRED", "--rounds", "2", "--rates", "configuration=200",
     )  # fmt: skip
     assert code == 0, out
     assert "4 completed" in out

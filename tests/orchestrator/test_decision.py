@@ -45,7 +45,7 @@ def standing(workflow: Any, **more: Any) -> Instance[ToyContext]:
 
 def decision(result: Any, *, state: Any = None, on_failure: OnFailure = OnFailure.ROLLBACK, **more: Any) -> Any:
     workflow = toy(Ledger(), *([state] if state else []))
-    return decide(workflow, standing(workflow, **more), result, on_failure=on_failure, now=NOW, rng=Random(1))
+    return decide(workflow, standing(workflow, **more), result, on_failure=on_failure, more=False, now=NOW, rng=Random(1))
 
 
 def test_an_outcome_advances() -> None:
@@ -203,7 +203,7 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
 def _step(workflow: Any, instance: Any, result: Any, policy: OnFailure, rng: Random) -> Any:
     if isinstance(result, Look) and not instance.doubt:
         return instance
-    match decide(workflow, instance, result, on_failure=policy, now=NOW, rng=rng):
+    match decide(workflow, instance, result, on_failure=policy, more=False, now=NOW, rng=rng):
         case Advance(outcome, context):
             return moves.advance(workflow, instance, outcome, context, NOW)
         case RunNow():

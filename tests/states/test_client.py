@@ -25,6 +25,7 @@ from orchestrator import (
     SettingError,
     StepError,
     SystemClock,
+    ThrottledError,
     TransientError,
 )
 from states.pingone import PingOne, open_client
@@ -102,8 +103,8 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("a duplicate, as 409", 409, b"{}", AlreadyExistsError),
     ("a constraint", 400, detail("CONSTRAINT_VIOLATION"), ConstraintError),
     ("a wrong value", 400, detail("INVALID_VALUE"), PermanentError),
-    ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', TransientError),
-    ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', TransientError),
+    ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
+    ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
     ("not there", 404, b'{"code": "NOT_FOUND"}', MissingError),
     ("no access", 403, detail("INSUFFICIENT_PERMISSIONS"), AccessError),
     ("a dead token", 401, detail("INVALID_TOKEN"), UnauthorizedError),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from orchestrator import EventKind, SettingError, Status, Vault, cleanup, open_store, start
+from orchestrator import EventKind, Scenario, SettingError, Status, Vault, cleanup, open_store, start
 from states.pingone.assertion import ClientAuthentication, HmacAlgorithm
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from states.token_fulfillment.settings import Expression, Pkce, ResponseMode
@@ -118,7 +118,7 @@ async def test_a_code_that_always_expires_ends_in_a_rollback(vault: Vault) -> No
 
 async def test_one_instance_signs_on_again_and_again(vault: Vault) -> None:
     async with sandbox() as emulator, open_store("memory:") as store:
-        _, instance = await run_once(emulator, store, vault, sign_ons=4)
+        _, instance = await run_once(emulator, store, vault, run={"scenario": Scenario(rounds=4)})
     assert instance.status is Status.COMPLETED
     assert emulator.audit()["calls"]["introspect"] == 4
     assert_each_once(emulator)

@@ -1,0 +1,301 @@
+"""The collector: turns the events of a run into statistics, in windows that the store keeps.
+
+Rules of this file:
+
+* The hot path appends to lists. A tick, every two seconds, turns them into histograms and into rows for the store.
+* What is kept is bounded, whatever the length of a run: once a process has ``WINDOWS`` windows, new ones are twice as
+  wide, and the old ones are merged, one pair for each new window.
+* Timings are counted here, outcomes of instances never: those are counted from the checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from orchestrator.clock import Clock
+from orchestrator.events import Event, EventKind
+from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, Statistics, Window
+from orchestrator.workflow import Workflow
+
+TICK_S = 2.0
+"""How often measurements are stored, and how wide the first windows are: what a kill can lose."""
+WINDOWS = 240
+"""Windows of one process before they are made wider."""
+LATE_S = 0.1
+"""An arrival that starts later than this is reported as late."""
+
+_EPOCH = 1_000_000
+"""A window is stored in the place ``epoch * _EPOCH + number``: after those of all earlier processes."""
+
+
+@attrs.define
+class _Tally:
+    """Of one state, since the last tick."""
+
+    name: str
+    totals: list[float] = attrs.field(factory=list)
+    handlers: Mapping[str, list[float]] = attrs.field(factory=lambda: {"run": [], "recover": [], "rollback": []})
+    counters: Counter[str] = attrs.field(factory=Counter)
+
+    def pour(self, window: Window) -> None:
+        """Into a window; start anew."""
+        named = {"run": "attempt"}
+        series = [(self.name, self.totals), *((f"{self.name}.{named.get(h, h)}", v) for h, v in self.handlers.items())]
+        for name, values in series:
+            if values:
+                window.record(name, values)
+                values.clear()
+        for name, count in self.counters.items():
+            window.counters[f"{self.name}.{name}"] += count
+        self.counters.clear()
+
+
+@attrs.define
+class _Stored:
+    """A closed window of this process, as it is in the store."""
+
+    place: int
+    body: bytes
+    window: Window
+
+
+class Collector:
+    """An observer that keeps the statistics of a run; :meth:`tick` says what has to be stored.
+
+    Args:
+        elapsed: Tells how many seconds of the scenario have been spent.
+        active: Tells how many instances are under way.
+        warm_up: Seconds of the scenario that are not counted.
+        earlier: What earlier processes have stored.
+        epoch: Of this process's claim.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        clock: Clock,
+        *,
+        elapsed: Callable[[], float],
+        active: Callable[[], int],
+        warm_up: float = 0.0,
+        earlier: Iterable[bytes] = (),
+        epoch: int = 1,
+    ) -> None:
+        self.statistics = Statistics.of(earlier)
+        """As of the last tick."""
+        self.place: dict[int, tuple[str, float]] = {}
+        """Instance → the state it is in, and since when (steady time)."""
+        self.recent: Window = Window(at=0.0, elapsed=0.0)
+        """What the last tick has added."""
+        self._clock = clock
+        self._elapsed, self._active, self._warm_up = elapsed, active, warm_up
+        self._tallies = {state.name: _Tally(state.name) for state in workflow.states}
+        self._groups = {state.name: WAIT + state.rate_group for state in workflow.states if state.rate_group}
+        self._ends = frozenset(workflow.ends)
+        self._firsts = {name: [span.name for span in workflow.spans if span.first == name] for name in self._tallies}
+        self._lasts = {name: [span.name for span in workflow.spans if span.last == name] for name in self._tallies}
+        self._begun: dict[int, dict[str, float]] = {}
+        """Instance → spans that it is in → when they began (steady time)."""
+        self._series: dict[str, list[float]] = {}
+        self._counters: Counter[str] = Counter()
+        self._errors: list[tuple[ErrorKey, str]] = []
+        self._next_place = epoch * _EPOCH
+        self._width = TICK_S
+        self._closed: list[_Stored] = []
+        self._merging: int | None = None
+        """The next pair of old windows to merge."""
+        self._open: Window | None = None
+        self._samples = (0, 0, 0)
+
+    def __call__(self, event: Event) -> None:
+        match event.kind:
+            case EventKind.MOVED:
+                self._moved(event)
+            case EventKind.STARTED:
+                self._started(event)
+            case EventKind.RESUMED:
+                self._enter(event.number, event.state)
+            case EventKind.RETRY | EventKind.FAILED | EventKind.LEFT_OVER:
+                self._called(event)
+                self._failed(event)
+            case EventKind.ROLLING_BACK:
+                self._called(event)
+                if event.error is not None:
+                    self._failed(event)
+                self._enter(event.number, "rolling_back")
+            case EventKind.ABSENT | EventKind.UNDONE:
+                self._called(event)
+            case EventKind.ENDED:
+                self._counters[f"ended.{event.outcome}"] += 1
+                self._leave(event.number)
+            case EventKind.SUSPENDED:
+                self._leave(event.number)
+            case _:
+                pass
+
+    @property
+    def next_tick(self) -> float:
+        """Seconds until the next tick is due; one falls on the end of the warm-up."""
+        left = self._warm_up - self._elapsed()
+        return min(TICK_S, left) if left > 0.001 else TICK_S
+
+    def sample(self) -> None:
+        """Note how many instances are under way."""
+        active = self._active()
+        self._samples = (self._samples[0] + active, self._samples[1] + 1, max(self._samples[2], active))
+
+    def tick(self) -> tuple[dict[int, bytes], list[int]]:
+        """Take up what was measured since the last tick.
+
+        Returns:
+            Rows to store, by place, and the places whose rows are to go.
+        """
+        elapsed = self._elapsed()
+        if self._open is None:
+            self._open = self._new_window(elapsed)
+        window, total = self._open, self.statistics.total
+        recent = self._pour(window, elapsed)
+        window.add(recent)
+        window.width = elapsed - window.elapsed
+        window.read_off()
+        if not window.warm:
+            total.add(recent)
+            total.width += recent.width
+        self.recent = recent
+        body, place = window.dumps(), self._next_place
+        rows: dict[int, bytes] = {place: body}
+        gone: list[int] = []
+        if window.width >= self._width * 0.99 or (window.warm and elapsed >= self._warm_up - 0.002):
+            self._closed.append(_Stored(place, body, window))
+            window.histograms = {}
+            self._open, self._next_place = None, place + 1
+            self._keep_bounded(rows, gone)
+        return rows, gone
+
+    def _new_window(self, elapsed: float) -> Window:
+        """It begins where the one before has ended."""
+        before = self.statistics.windows[-1] if self._closed else None
+        begin = before.elapsed + before.width if before else self.statistics.elapsed
+        at = self._clock.now() - (elapsed - begin)
+        window = Window(at=at, elapsed=begin, warm=begin < self._warm_up - 0.002)
+        self.statistics.windows.append(window)
+        return window
+
+    def _pour(self, window: Window, elapsed: float) -> Window:
+        """What was measured since the last tick, which starts anew."""
+        begin = window.elapsed + window.width
+        recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm)
+        for tally in self._tallies.values():
+            tally.pour(recent)
+        for name, values in self._series.items():
+            recent.record(name, values)
+        recent.counters.update(self._counters)
+        for key, example in self._errors:
+            recent.count_error(key, example)
+        self.sample()
+        recent.active, recent.memory = self._samples, resident_bytes()
+        self._series, self._counters, self._errors, self._samples = {}, Counter(), [], (0, 0, 0)
+        return recent
+
+    def _keep_bounded(self, rows: dict[int, bytes], gone: list[int]) -> None:
+        if self._merging is None and len(self._closed) >= WINDOWS:
+            self._width *= 2
+            self._merging = 0
+        if self._merging is None:
+            return
+        first, second = self._closed[self._merging : self._merging + 2]
+        if first.window.warm == second.window.warm:
+            self._merge(first, second)
+            rows[first.place] = first.body
+            gone.append(second.place)
+        self._merging += 1
+        # Whatever is as wide as new windows are now has been made since.
+        if self._merging + 1 >= len(self._closed) or self._closed[self._merging].window.width >= self._width * 0.99:
+            self._merging = None
+
+    def _merge(self, first: _Stored, second: _Stored) -> None:
+        """Two neighbours become one, here and in the statistics."""
+        window, other = Window.loads(first.body), Window.loads(second.body)
+        window.add(other)
+        window.width += other.width
+        window.read_off()
+        first.body = window.dumps()
+        window.histograms = {}
+        windows = self.statistics.windows
+        windows[windows.index(first.window)] = window
+        windows.remove(second.window)
+        self._closed.remove(second)
+        first.window = window
+
+    def _started(self, event: Event) -> None:
+        self._counters["started"] += 1
+        late = event.waited_s or 0.0
+        self._measure(START_LAG, late)
+        if late > LATE_S:
+            self._counters["late"] += 1
+        self._enter(event.number, event.state)
+        self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
+
+    def _moved(self, event: Event) -> None:
+        state, tally, now = event.state, self._tallies[event.state], self._clock.steady()
+        self._called(event)
+        total = event.total_s or 0.0
+        tally.totals.append(total)
+        tally.counters[f"moved.{event.outcome}"] += 1
+        if event.handler == "recover":
+            tally.counters["recovered"] += 1
+        if self._firsts[state] or self._lasts[state]:
+            begun = self._begun.setdefault(event.number, {})
+            for span in self._firsts[state]:
+                begun.setdefault(span, now - total)
+            for span in self._lasts[state]:
+                # A way back out of the last state of a span does not end it.
+                if event.outcome == "done" and (since := begun.pop(span, None)) is not None:
+                    self._measure(span, now - since)
+        if event.target in self._ends and (since := self._begun.get(event.number, {}).get(INSTANCE)) is not None:
+            self._measure(INSTANCE, now - since)
+        self._enter(event.number, str(event.target))
+
+    def _called(self, event: Event) -> None:
+        """One call of a handler."""
+        tally = self._tallies.get(event.state)
+        if tally is None or event.handler is None:
+            return
+        tally.handlers[event.handler].append(event.duration_s or 0.0)
+        if event.waited_s and event.state in self._groups:
+            self._measure(self._groups[event.state], event.waited_s)
+
+    def _failed(self, event: Event) -> None:
+        tally = self._tallies.get(event.state)
+        if tally is not None:
+            tally.counters["retried" if event.kind is EventKind.RETRY else "failed"] += 1
+        key = ErrorKey(event.state, event.failure or "unknown", event.code or "")
+        self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
+
+    def _enter(self, number: int, state: str) -> None:
+        self.place[number] = (state, self._clock.steady())
+
+    def _leave(self, number: int) -> None:
+        self.place.pop(number, None)
+        self._begun.pop(number, None)
+
+    def _measure(self, series: str, seconds: float) -> None:
+        if series in self._series:
+            self._series[series].append(seconds)
+        else:
+            self._series[series] = [seconds]
+
+
+def resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,256 @@
+"""Statistics: latencies in HdrHistograms, counters and errors, gathered from events in windows that can be merged.
+
+Rules of this file:
+
+* A latency is never averaged, and percentiles are never averaged: histograms are added, percentiles read off the sum.
+* A window is a stretch of time; windows of one process or of several are merged by adding them.
+* What lies in the warm-up is shown, and in no sum.
+
+Names of the series: a state's own name is the whole state, retries and waits included, from when it was due to its
+outcome; ``STATE.attempt``, ``STATE.recover`` and ``STATE.rollback`` are single calls; then the spans of the workflow,
+``instance`` (from when it was due to its end, tearing down left out), ``start_lag`` and ``wait.GROUP``.
+
+Source: Gil Tene, HdrHistogram (https://hdrhistogram.github.io/HdrHistogram/).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Any
+
+import attrs
+import orjson
+from hdrh.histogram import HdrHistogram
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+INSTANCE = "instance"
+START_LAG = "start_lag"
+WAIT = "wait."
+
+_HIGHEST_US = 2 * 3600 * 1_000_000
+_DIGITS = 3
+_ERROR_KINDS = 200
+"""Kinds of errors that are told apart; further ones are counted together."""
+
+
+def new_histogram() -> HdrHistogram:
+    """For microseconds up to two hours, to three digits."""
+    return HdrHistogram(1, _HIGHEST_US, _DIGITS)
+
+
+@attrs.frozen
+class Latency:
+    """A series, read off its histogram. Seconds."""
+
+    count: int
+    min: float
+    max: float
+    percentiles: tuple[float, ...]
+    """One for each of ``PERCENTILES``."""
+
+    @classmethod
+    def of(cls, histogram: HdrHistogram | None) -> Latency | None:
+        """``None`` if nothing was measured."""
+        if histogram is None or not histogram.get_total_count():
+            return None
+        low, high = histogram.get_min_value(), histogram.get_max_value()
+        found = values_at(histogram, PERCENTILES)
+        return cls(histogram.get_total_count(), low / 1e6, high / 1e6, tuple(min(value, high) / 1e6 for value in found))
+
+    def at(self, percentile: float) -> float:
+        """One of ``PERCENTILES``."""
+        return self.percentiles[PERCENTILES.index(percentile)]
+
+
+def values_at(histogram: HdrHistogram, percentiles: Iterable[float]) -> list[float]:
+    """The values (µs) at these percentiles, as the library's own iterators would find them, in a twentieth of the time:
+    only the range that holds anything is looked at."""
+    first = histogram.get_counts_array_index(histogram.get_min_value())
+    last = histogram.get_counts_array_index(histogram.get_max_value())
+    sums = list(accumulate(histogram.counts[first : last + 1]))
+    found = []
+    for percentile in percentiles:
+        target = max(1, int(percentile / 100 * sums[-1] + 0.5))
+        index = first + min(bisect_left(sums, target), len(sums) - 1)
+        found.append(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index)))
+    return found
+
+
+@attrs.frozen(order=True)
+class ErrorKey:
+    """Errors that are counted together."""
+
+    state: str
+    kind: str
+    code: str
+
+
+@attrs.define
+class ErrorTally:
+    """How many, and one of them as an example."""
+
+    count: int
+    example: str
+
+
+@attrs.define(kw_only=True)
+class Window:
+    """What was measured in a stretch of time. ``elapsed`` and ``width`` are seconds of the scenario."""
+
+    at: float
+    """Unix time of its beginning."""
+    elapsed: float
+    width: float = 0.0
+    warm: bool = False
+    """Whether it lies in the warm-up."""
+    histograms: dict[str, HdrHistogram] = attrs.field(factory=dict)
+    latencies: dict[str, Latency] = attrs.field(factory=dict)
+    """Read off the histograms, when they were let go."""
+    counters: Counter[str] = attrs.field(factory=Counter)
+    errors: dict[ErrorKey, ErrorTally] = attrs.field(factory=dict)
+    active: tuple[int, int, int] = (0, 0, 0)
+    """Instances under way: sum and number of the samples, highest."""
+    memory: int = 0
+    """Resident bytes of the process, highest."""
+
+    def record(self, series: str, seconds: Iterable[float]) -> None:
+        """Add measurements."""
+        histogram = self.histograms.get(series)
+        if histogram is None:
+            histogram = self.histograms[series] = new_histogram()
+        for value in seconds:
+            histogram.record_value(min(max(int(value * 1_000_000), 1), _HIGHEST_US))
+
+    def add(self, other: Window) -> None:
+        """Merge what was measured in ``other``; the width is the caller's to say."""
+        for series, histogram in other.histograms.items():
+            if series not in self.histograms:
+                self.histograms[series] = new_histogram()
+            self.histograms[series].add(histogram)
+        self.add_numbers(other)
+
+    def add_numbers(self, other: Window) -> None:
+        """Merge all but the histograms."""
+        self.counters.update(other.counters)
+        for key, tally in other.errors.items():
+            self.count_error(key, tally.example, tally.count)
+        total, samples, highest = self.active
+        self.active = (total + other.active[0], samples + other.active[1], max(highest, other.active[2]))
+        self.memory = max(self.memory, other.memory)
+
+    def count_error(self, key: ErrorKey, example: str, count: int = 1) -> None:
+        """Count errors of one kind; the first example is kept."""
+        if key not in self.errors and len(self.errors) >= _ERROR_KINDS:
+            key = ErrorKey("", "other", "")
+        if key in self.errors:
+            self.errors[key].count += count
+        else:
+            self.errors[key] = ErrorTally(count, example)
+
+    def read_off(self) -> None:
+        """Fill ``latencies``."""
+        self.latencies = {name: found for name, h in self.histograms.items() if (found := Latency.of(h))}
+
+    @property
+    def concurrency(self) -> float:
+        """Instances under way, on average."""
+        return self.active[0] / self.active[1] if self.active[1] else 0.0
+
+    def rate(self, *counters: str) -> float:
+        """Of these counters, per second."""
+        return sum(self.counters[name] for name in counters) / self.width if self.width else 0.0
+
+    def dumps(self) -> bytes:
+        """The stored form: JSON, histograms in HdrHistogram's own (V2, compressed)."""
+        data = {
+            "at": self.at,
+            "elapsed": self.elapsed,
+            "width": self.width,
+            "warm": self.warm,
+            "histograms": {name: histogram.encode().decode() for name, histogram in self.histograms.items()},
+            "latencies": {name: attrs.astuple(latency) for name, latency in self.latencies.items()},
+            "counters": self.counters,
+            "errors": [[*attrs.astuple(key), tally.count, tally.example] for key, tally in self.errors.items()],
+            "active": self.active,
+            "memory": self.memory,
+        }
+        return orjson.dumps(data)
+
+    @classmethod
+    def loads(cls, body: bytes, *, into: Window | None = None, histograms: bool = True) -> Window:
+        """A stored window.
+
+        Args:
+            into: Its measurements are added here, too.
+            histograms: Whether the window itself is to have its histograms.
+        """
+        data: dict[str, Any] = orjson.loads(body)
+        encoded: Mapping[str, str] = data.pop("histograms")
+        errors = data.pop("errors")
+        window = cls(
+            histograms={name: HdrHistogram.decode(text.encode()) for name, text in encoded.items()} if histograms else {},
+            latencies={name: Latency(n, low, high, tuple(p)) for name, (n, low, high, p) in data.pop("latencies").items()},
+            counters=Counter(data.pop("counters")),
+            errors={ErrorKey(state, kind, code): ErrorTally(count, text) for state, kind, code, count, text in errors},
+            active=tuple(data.pop("active")),
+            **data,
+        )
+        if into is not None:
+            for name, text in encoded.items():
+                if name not in into.histograms:
+                    into.histograms[name] = new_histogram()
+                into.histograms[name].decode_and_add(text.encode())
+            into.add_numbers(window)
+        return window
+
+
+@attrs.define(kw_only=True)
+class Statistics:
+    """The measurements of a run: its windows in order of time, without their histograms, and the sum of those that count."""
+
+    windows: list[Window] = attrs.field(factory=list)
+    total: Window = attrs.field(factory=lambda: Window(at=0.0, elapsed=0.0))
+    """Of what counts; its width leaves out the warm-up, and pauses between processes."""
+
+    @classmethod
+    def of(cls, bodies: Iterable[bytes]) -> Statistics:
+        """From what a store holds, of however many processes."""
+        found = cls()
+        for body in bodies:
+            warm = orjson.loads(body)["warm"]
+            window = Window.loads(body, into=None if warm else found.total, histograms=False)
+            found.windows.append(window)
+            if not warm:
+                found.total.width += window.width
+        return found
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent."""
+        return max((window.elapsed + window.width for window in self.windows), default=0.0)
+
+    @property
+    def began_at(self) -> float | None:
+        """Unix time of the first measurement."""
+        return self.windows[0].at if self.windows else None
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """When no process drove the run: (seconds of the scenario, seconds of pause)."""
+        found = []
+        for before, after in zip(self.windows, self.windows[1:], strict=False):
+            idle = after.at - (before.at + before.width)
+            if idle > 1.0:
+                found.append((after.elapsed, idle))
+        return found
+
+    def latency(self, series: str) -> Latency | None:
+        """A series over all that counts."""
+        return Latency.of(self.total.histograms.get(series))
+
+    def count(self, prefix: str) -> int:
+        """The sum of the counters whose name begins so."""
+        return sum(count for name, count in self.total.counters.items() if name.startswith(prefix))
