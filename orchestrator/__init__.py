@@ -41,7 +41,7 @@ from orchestrator.settings import setting
 from orchestrator.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Checkpoint, Shard, Store
-from orchestrator.workflow import Opening, Proof, Span, Workflow
+from orchestrator.workflow import Opening, Proof, Room, Span, Workflow
 
 __all__ = [
     "DONE",
@@ -79,6 +79,7 @@ __all__ = [
     "Proof",
     "Repeat",
     "RetryPolicy",
+    "Room",
     "Run",
     "RunRecord",
     "RunResult",

@@ -72,6 +72,7 @@ class Collector:
         elapsed: Tells how many seconds of the scenario have been spent.
         active: Tells how many instances are under way.
         warm_up: Seconds of the scenario that are not counted.
+        arrivals: Whether instances are due by the clock, so that a start may be late.
         earlier: What earlier processes have stored.
         epoch: Of this process's claim.
     """
@@ -84,6 +85,7 @@ class Collector:
         elapsed: Callable[[], float],
         active: Callable[[], int],
         warm_up: float = 0.0,
+        arrivals: bool = False,
         earlier: Iterable[bytes] = (),
         epoch: int = 1,
     ) -> None:
@@ -94,7 +96,7 @@ class Collector:
         self.recent: Window = Window(at=0.0, elapsed=0.0)
         """What the last tick has added."""
         self._clock = clock
-        self._elapsed, self._active, self._warm_up = elapsed, active, warm_up
+        self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
         self._tallies = {state.name: _Tally(state.name) for state in workflow.states}
         self._groups = {state.name: WAIT + state.rate_group for state in workflow.states if state.rate_group}
         self._ends = frozenset(workflow.ends)
@@ -139,6 +141,10 @@ class Collector:
             case _:
                 pass
 
+    def steady(self) -> float:
+        """The time that ``place`` is told in."""
+        return self._clock.steady()
+
     @property
     def next_tick(self) -> float:
         """Seconds until the next tick is due; one falls on the end of the warm-up."""
@@ -167,6 +173,7 @@ class Collector:
         if not window.warm:
             total.add(recent)
             total.width += recent.width
+        recent.read_off()
         self.recent = recent
         body, place = window.dumps(), self._next_place
         rows: dict[int, bytes] = {place: body}
@@ -236,9 +243,9 @@ class Collector:
     def _started(self, event: Event) -> None:
         self._counters["started"] += 1
         late = event.waited_s or 0.0
-        self._measure(START_LAG, late)
-        if late > LATE_S:
-            self._counters["late"] += 1
+        if self._arrivals:
+            self._measure(START_LAG, late)
+            self._counters["late"] += late > LATE_S
         self._enter(event.number, event.state)
         self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
 

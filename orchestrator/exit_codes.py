@@ -15,5 +15,7 @@ class ExitCode(IntEnum):
     """Something to correct first: a flag, a setting, the key, the store, another process."""
     LEFTOVERS = 3
     """Something could not be removed; ``cleanup`` tries again."""
+    THRESHOLD = 4
+    """The run did not keep to a threshold."""
     INTERRUPTED = 130
     """``resume`` goes on."""

@@ -44,6 +44,10 @@ class RunRecord:
     on_success: OnSuccess
     rates: Mapping[str, float]
     """Rate group → attempts per second."""
+    thresholds: tuple[str, ...] = ()
+    """What the run has to keep to (see :mod:`orchestrator.thresholds`)."""
+    abort: bool = False
+    """Whether a broken threshold ends the scenario."""
     key_id: str
     """Which key sealed its secrets."""
     created_at: float

@@ -35,11 +35,14 @@ from orchestrator.errors import (
     CheckpointError,
     ConfigurationError,
     LeaseExpiredError,
+    ServicesError,
     SettingError,
     StaleEpochError,
+    StepError,
     StoreError,
     WorkflowChangedError,
 )
+from orchestrator.estimate import check_room, check_time
 from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
@@ -50,10 +53,13 @@ from orchestrator.scenario import UNBOUNDED, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Shard, Store
+from orchestrator.thresholds import Measured, Threshold, Verdict, measured_seconds, parse
 from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
 """Statuses of instances that may have left something."""
+ABORT_AFTER_S = 10.0
+"""Measured time before a threshold may end the scenario: the first samples say little."""
 SAMPLES = 4
 """How often, between two ticks of the statistics, the instances under way are counted."""
 END_LIMIT_S = 20.0
@@ -136,6 +142,16 @@ class Run(Generic[C]):
         return self._runner.elapsed
 
     @property
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand, as of the last few seconds."""
+        return self._runner.verdicts()
+
+    @property
+    def aborted(self) -> str | None:
+        """The broken threshold that ended the scenario, if one did."""
+        return self._runner.aborted
+
+    @property
     def scenario(self) -> Scenario:
         """How instances are admitted."""
         return self._runner.record.scenario
@@ -157,6 +173,8 @@ async def start(
     on_failure: OnFailure = OnFailure.ROLLBACK,
     on_success: OnSuccess = OnSuccess.KEEP,
     rates: Mapping[str, float] | None = None,
+    thresholds: Sequence[str] = (),
+    abort: bool = False,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
@@ -165,6 +183,8 @@ async def start(
         settings: An instance of ``workflow.settings``.
         scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
         rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
+        thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
+        abort: Whether a broken threshold ends the scenario.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -176,6 +196,9 @@ async def start(
     options = options or Options()
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     _check_rounds(workflow, scenario)
+    parse_thresholds(thresholds, workflow)
+    limits = dict(workflow.rates(settings) if rates is None else rates)
+    check_time(workflow, scenario, limits)
     vault = _vault(options)
     now = options.clock.now()
     run_id = new_run_id(now)
@@ -190,7 +213,9 @@ async def start(
         settings={"workflow": sealed},
         on_failure=OnFailure(on_failure),
         on_success=OnSuccess(on_success),
-        rates=dict(workflow.rates(settings) if rates is None else rates),
+        rates=limits,
+        thresholds=tuple(thresholds),
+        abort=abort,
         key_id=vault.key_id,
         created_at=now,
         updated_at=now,
@@ -256,6 +281,14 @@ async def _again(
     runner = _Runner(workflow, record, settings, store, vault, options, mode)
     async with _running(runner) as run:
         yield run
+
+
+def parse_thresholds(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Threshold]:
+    """Thresholds of this workflow. Raises ``SettingError``."""
+    try:
+        return [parse(text, workflow) for text in texts]
+    except ValueError as error:
+        raise SettingError("threshold", str(error)) from error
 
 
 def _check_rounds(workflow: Workflow[Any, Any], scenario: Scenario) -> None:
@@ -331,6 +364,9 @@ class _Runner(Generic[C, S]):
         """Instances of the run that this one uses again."""
         self.collector: Collector
         """There once ``ready`` is set without an error."""
+        self.aborted: str | None = None
+        """The broken threshold that ended the scenario."""
+        self._thresholds = parse_thresholds(record.thresholds, workflow)
         self._unsaved: dict[int, bytes] = {}
         self._outdated: set[int] = set()
 
@@ -386,6 +422,7 @@ class _Runner(Generic[C, S]):
             await self._check_definition()
         services = await stack.enter_async_context(self._services())
         if self._mode is _Mode.START:
+            await self._check_room(services)
             await self._create()
         await self._driving(services)
 
@@ -404,6 +441,15 @@ class _Runner(Generic[C, S]):
                 clock=self._clock,
             ),
         )
+
+    async def _check_room(self, services: S) -> None:
+        if self._workflow.room is None:
+            return
+        try:
+            rooms = await self._workflow.room(services)
+        except StepError as error:
+            raise ServicesError(f"it cannot be told whether there is room for the run: {error}") from error
+        check_room(rooms, self.record.scenario, self.record.on_success)
 
     async def _create(self) -> None:
         asked = self._lease.asked()
@@ -494,6 +540,7 @@ class _Runner(Generic[C, S]):
             elapsed=lambda: self._admission.elapsed,
             active=lambda: self._admission.active,
             warm_up=scenario.warm_up,
+            arrivals=scenario.is_open,
             earlier=earlier,
             epoch=self._shard.epoch,
         )
@@ -510,6 +557,7 @@ class _Runner(Generic[C, S]):
                 self.collector.sample()
             try:
                 await self._store_statistics()
+                self._judge()
             except StaleEpochError as error:
                 self._fail(error)
             except StoreError:
@@ -524,6 +572,23 @@ class _Runner(Generic[C, S]):
         self._outdated |= set(gone)
         await self._store.save_statistics(self._shard, self._unsaved, self._outdated)
         self._unsaved, self._outdated = {}, set()
+
+    def _judge(self) -> None:
+        """End the scenario at a broken threshold, if that is wanted and there is something to judge."""
+        if not self.record.abort or self.aborted or self.collector.statistics.total.width < ABORT_AFTER_S:
+            return
+        broken = [verdict for verdict in self.verdicts() if not verdict.holds and verdict.value is not None]
+        if broken:
+            self.aborted = f"{broken[0].text} (it is {broken[0].value})"
+            self._admission.abort()
+
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand, as of the last tick."""
+        total = self.collector.statistics.total
+        ended = {status: total.counters[f"ended.{status.value}"] for status in Status}
+        seconds = measured_seconds(self.record.scenario, self.collector.statistics)
+        measured = Measured(statistics=self.collector.statistics, counts=ended, seconds=seconds)
+        return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:
         await self._stopping.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -35,7 +35,16 @@ def default_key_file() -> Path:
     return data_directory() / "key"
 
 
-def setting(help: str, *, default: Any = None, env: Iterable[str] = (), renewable: bool = False, group: str = "") -> Any:
+def setting(
+    help: str,
+    *,
+    default: Any = None,
+    env: Iterable[str] = (),
+    renewable: bool = False,
+    group: str = "",
+    parse: Callable[[str], Any] | None = None,
+    shown: str | None = None,
+) -> Any:
     """A field of a settings class.
 
     Args:
@@ -43,8 +52,10 @@ def setting(help: str, *, default: Any = None, env: Iterable[str] = (), renewabl
         env: Environment variables that give it, the first one set wins.
         renewable: A value from flags or the environment replaces the stored one when a run is resumed.
         group: Heading under which ``--help`` shows it.
+        parse: Text → value, for what its type cannot read itself; raises ``ValueError``.
+        shown: The default as people write it, where that differs.
     """
-    metadata = {"help": help, "env": tuple(env), "renewable": renewable, "group": group}
+    metadata = {"help": help, "env": tuple(env), "renewable": renewable, "group": group, "parse": parse, "shown": shown}
     return attrs.field(default=default, metadata={"setting": metadata})
 
 
@@ -60,6 +71,13 @@ class Setting:
     env: tuple[str, ...]
     renewable: bool
     group: str
+    parse: Callable[[str], Any] | None = None
+    shown: str | None = None
+
+    @property
+    def many(self) -> bool:
+        """Given by a flag any number of times, or by a list."""
+        return get_origin(self.type) is tuple
 
     @property
     def secret(self) -> bool:
@@ -141,7 +159,7 @@ def _bare(hint: Any) -> Any:
 def _find(
     s: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str | None
 ) -> tuple[Any, str]:
-    if flags.get(s.name) is not None:
+    if flags.get(s.name) not in (None, []):
         return flags[s.name], s.flag
     for variable in s.env:
         if environ.get(variable):
@@ -160,6 +178,10 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
             if source == s.flag:
                 return Secret(Path(raw).expanduser().read_text("utf-8").strip())
             return Secret(str(raw))
+        if s.many:
+            return tuple(str(item) for item in (raw if isinstance(raw, list | tuple) else [raw]))
+        if s.parse is not None:
+            return s.parse(str(raw))
         if s.type is bool:
             return _boolean(raw)
         if isinstance(s.type, type) and issubclass(s.type, Enum):

@@ -60,6 +60,14 @@ class Span:
     last: str
 
 
+@attrs.frozen
+class Room:
+    """How many of a kind exist on the other side, and how many there may be at most."""
+
+    existing: int
+    most: int
+
+
 def _no_rates(settings: object) -> Mapping[str, float]:
     return {}
 
@@ -98,6 +106,8 @@ class Workflow(Generic[C, S]):
     """Asks the other side whether it answers, changing nothing: label → fact (the command ``doctor``)."""
     rates: Callable[[Any], Mapping[str, float]] = _no_rates
     """Settings → rate group → attempts per second, where the user says nothing."""
+    room: Callable[[S], Awaitable[Mapping[str, Room]]] | None = None
+    """Asks the other side how many more it can hold of what every instance makes one of: kind of effect → room."""
     spans: tuple[Span, ...] = ()
     """What is timed beside the states and the whole instance."""
     migrations: Mapping[int, Migration] = attrs.field(factory=dict)

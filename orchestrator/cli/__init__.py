@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,12 +15,13 @@ from typing import Any
 import anyio
 from cyclopts import App, CycloptsError
 
-from orchestrator.cli import checking, driving, looking
+from orchestrator.cli import checking, driving, looking, reporting
 from orchestrator.cli.display import stderr
 from orchestrator.cli.parameters import (
     CONFIG_FLAG,
     JSON_FLAG,
     EngineSettings,
+    LoadSettings,
     Renewable,
     RunSettings,
     argument,
@@ -36,7 +38,7 @@ from orchestrator.workflow import Workflow
 HELP = """Run API workflows as durable state machines: nothing lost, repeated or left behind.
 
 Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage,
-configuration, store, key, another process); 3 leftovers remain; 130 interrupted, resumable.
+configuration, store, key, another process); 3 leftovers remain; 4 a threshold was broken; 130 interrupted, resumable.
 """
 
 
@@ -81,11 +83,23 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
         app.command(with_settings(bound, *classes, leading=leading), name=name, help=_help(command))
 
     add("run", driving.run, RunSettings, EngineSettings, own, leading=which | engine)
+    plan = {"scenario": (argument("TOML file with the table [load]."), None)}
+    workflow_flag = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
+    add("load", driving.load, LoadSettings, EngineSettings, own, leading=plan | workflow_flag | engine)
     add("resume", driving.resume, EngineSettings, Renewable(own), leading=run | engine)
     add("list", looking.list_runs, EngineSettings, leading=engine)
     what = {"what": (argument("Id of a run, or of an instance."), None)}
     add("show", looking.show, EngineSettings, leading=what | engine)
     add("cleanup", driving.cleanup, EngineSettings, Renewable(own), leading=run | engine)
+    files = {
+        "output": (flag(str | None, "--output", "Where the HTML goes; RUN.html here by default."), None),
+        "csv": (flag(str | None, "--csv", "Folder for states.csv, timeline.csv and errors.csv."), None),
+        "junit": (flag(str | None, "--junit", "File for JUnit XML."), None),
+    }
+    add("report", reporting.report, EngineSettings, leading=run | files | engine)
+    two = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
+    html = {"output": (flag(str | None, "--output", "Write it as HTML, too."), None)}
+    add("compare", reporting.compare_runs, EngineSettings, leading=two | html | engine)
     output = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
     add("graph", checking.graph, leading=which | output)
     add("doctor", checking.doctor, EngineSettings, own, leading=which | engine)
@@ -102,7 +116,8 @@ def _run_async(command: Callable[..., Any], observers: Sequence[Observer], **arg
 def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
     """The workflow whose settings become flags: the one that is named, else the only one."""
     names = workflow_names()
-    named = [word for word in argv[1:2] if word in names]
+    after_flag = [word for flag, word in itertools.pairwise(argv) if flag == "--workflow"]
+    named = [word for word in (*argv[1:2], *after_flag) if word in names]
     if named or len(names) == 1:
         return find_workflow(named[0] if named else names[0])
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from typing import Any, Protocol
 
@@ -14,9 +13,8 @@ from rich.text import Text
 
 from orchestrator.events import Event, EventKind
 from orchestrator.machine import ROLLING_BACK
+from orchestrator.runner import Run
 from orchestrator.workflow import Workflow
-
-LINE_EVERY_S = 2.0
 
 
 def stdout() -> Console:
@@ -39,6 +37,9 @@ class Display(Protocol):
 
     def __call__(self, event: Event) -> None: ...
 
+    def attach(self, run: Run[Any]) -> None:
+        """The run that is observed, once it is there."""
+
     def say(self, text: str) -> None:
         """A line for people."""
 
@@ -53,6 +54,9 @@ class Silent:
         pass
 
     def __call__(self, event: Event) -> None:
+        pass
+
+    def attach(self, run: Run[Any]) -> None:
         pass
 
     def say(self, text: str) -> None:
@@ -86,15 +90,11 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
 
 
 class Plain:
-    """Lines: one for each event of a single instance, a count every few seconds for many."""
+    """A line for each event, for a single instance."""
 
-    def __init__(self, workflow: Workflow[Any, Any], total: int | None) -> None:
+    def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self._workflow = workflow
-        self._total = total
         self._console = stdout()
-        self._ended: Counter[str] = Counter()
-        self._started = 0
-        self._last = time.monotonic()
 
     def __enter__(self) -> Plain:
         return self
@@ -102,32 +102,23 @@ class Plain:
     def __exit__(self, *error: object) -> None:
         pass
 
+    def attach(self, run: Run[Any]) -> None:
+        pass
+
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
     def __call__(self, event: Event) -> None:
-        if self._total == 1:
-            line = describe(event, self._workflow)
-            if line is not None:
-                self.say(line)
-            return
-        if event.kind is EventKind.STARTED:
-            self._started += 1
-        elif event.kind is EventKind.ENDED:
-            self._ended[str(event.outcome)] += 1
-        now = time.monotonic()
-        if now - self._last >= LINE_EVERY_S:
-            self._last = now
-            ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items())) or "none ended"
-            self.say(f"{self._started} started, {ended}" + (f", of {self._total}" if self._total else ""))
+        line = describe(event, self._workflow)
+        if line is not None:
+            self.say(line)
 
 
 class LiveTable:
-    """A row for each state, kept up in place."""
+    """A row for each state of a single instance, kept up in place."""
 
-    def __init__(self, workflow: Workflow[Any, Any], total: int | None, title: str) -> None:
+    def __init__(self, workflow: Workflow[Any, Any], title: str) -> None:
         self._workflow = workflow
-        self._total = total
         self._title = title
         self._here: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
@@ -147,6 +138,9 @@ class LiveTable:
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
+
+    def attach(self, run: Run[Any]) -> None:
+        pass
 
     def say(self, text: str) -> None:
         self._live.console.print(text, markup=False)
@@ -183,8 +177,7 @@ class LiveTable:
             self._here[place] += 1
 
     def _table(self) -> Table:
-        ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items()))
-        caption = f"{sum(self._ended.values())}{f' of {self._total}' if self._total else ''} ended{f': {ended}' if ended else ''}"
+        caption = ", ".join(sorted(self._ended))
         table = Table(title=self._title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)
         table.add_column("", justify="right", style="dim")
         table.add_column("state", no_wrap=True)

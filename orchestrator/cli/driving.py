@@ -1,4 +1,4 @@
-"""The commands that drive a run: run, resume, cleanup."""
+"""The commands that drive a run: run, load, resume, cleanup."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 
 from orchestrator import runner
 from orchestrator.cli.display import Display, LiveTable, Plain, Silent, stdout
+from orchestrator.cli.live import LoadLines, LoadView
+from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver
-from orchestrator.errors import ConfigurationError, StoreError
+from orchestrator.encryption import Vault
+from orchestrator.errors import ConfigurationError, SettingError, StoreError
+from orchestrator.estimate import estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.interrupt import watch_signals
-from orchestrator.reading import result_of
+from orchestrator.reading import result_of, stored_settings
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
@@ -60,10 +65,9 @@ async def run(
     resolver = Resolver(flags, config)
     engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
     resolver.check_tables("orchestrator", "run", *workflow_names())
-    scenario = Scenario(instances=wanted.instances, concurrency=wanted.concurrency, rounds=wanted.rounds)
-    rates = wanted.rate_map()
+    scenario = wanted.scenario()
     vault = resolver.vault()
-    display = _display(found, scenario.total, json, found.name)
+    display = _display(found, scenario, json, found.name)
     async with open_store(engine.url) as store:
         options = _options(resolver, engine, vault, (display, *observers))
         opened = runner.start(
@@ -73,10 +77,78 @@ async def run(
             scenario=scenario,
             on_failure=wanted.on_failure,
             on_success=wanted.on_success,
-            rates=rates,
+            rates=wanted.rates,
             options=options,
         )
         return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags))
+
+
+async def load(
+    observers: Sequence[Observer],
+    *,
+    scenario: str | None = None,
+    workflow: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    **flags: Any,
+) -> int:
+    """Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.
+
+    The scenario comes from flags, and from the table [load] of the TOML file SCENARIO; flags win. It is stored with the
+    run: whatever interrupts it, `orchestrator resume` goes on with what is left of it. What the instances made is torn
+    down unless you ask to keep it.
+
+    Examples:
+      orchestrator load --instances 500 --concurrency 50
+      orchestrator load --stages 30s:10,2m:50,30s:0 --threshold 'failed < 1%'
+      orchestrator load --rate 5 --duration 10m --threshold 'sign_on.p95 < 800ms' --report load.html
+      orchestrator load --concurrency 20 --duration 1h --rounds endless --think 1s-3s    (a soak)
+      orchestrator load soak.toml --duration 10m
+    """
+    resolver = Resolver(flags, Path(scenario) if scenario is not None else config)
+    found = find_workflow(workflow or default_workflow())
+    engine, wanted = resolver.engine().value, resolver.load().value
+    resolver.check_tables("orchestrator", "run", "load", *workflow_names())
+    if scenario is not None and not resolver.has_load:
+        raise SettingError("load", "there is no such table in the scenario", scenario)
+    outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
+    outputs.check()
+    asked = wanted.scenario()
+    runner.parse_thresholds(wanted.threshold, found)
+    vault = resolver.vault()
+    display = _display(found, asked, json, found.name, many=True)
+    async with open_store(engine.url) as store:
+        if asked.use is None:
+            settings = resolver.workflow(found).value
+        else:
+            settings = await _settings_of_used(found, store, vault, resolver, asked.use)
+        rates = found.rates(settings) if wanted.rates is None else wanted.rates
+        if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
+            display.say(str(needs))
+        options = _options(resolver, engine, vault, (display, *observers))
+        opened = runner.start(
+            found,
+            settings,
+            store=store,
+            scenario=asked,
+            on_failure=wanted.on_failure,
+            on_success=wanted.on_success,
+            rates=rates,
+            thresholds=wanted.threshold,
+            abort=wanted.abort,
+            options=options,
+        )
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags), outputs=outputs)
+
+
+async def _settings_of_used(found: Workflow[Any, Any], store: Store, vault: Vault, resolver: Resolver, use: str) -> Any:
+    """The settings of the run whose instances are used again: they live where it made them."""
+    record = await store.run(parse_run(use))
+    if record.workflow != found.name:
+        raise ConfigurationError(f"run {record.id} is one of the workflow {record.workflow!r}, not of {found.name!r}")
+    stored = stored_settings(found, record, vault)
+    changes = resolver.renewed(found)
+    return attrs.evolve(stored, **changes) if changes else stored
 
 
 async def resume(
@@ -124,7 +196,7 @@ async def _again(
         found = find_workflow(record.workflow)
         if not cleaning and record.status is RunStatus.FINISHED:
             return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
-        display = _display(found, record.scenario.total, as_json, f"{record.workflow} {record.id}")
+        display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (display, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
@@ -167,12 +239,12 @@ def _options(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Ob
     return Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers)
 
 
-def _display(workflow: Workflow[Any, Any], total: int | None, as_json: bool, title: str) -> Display:
+def _display(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
     if as_json:
         return Silent()
-    if sys.stdout.isatty():
-        return LiveTable(workflow, total, title)
-    return Plain(workflow, total)
+    if many or scenario.total != 1:
+        return LoadView(workflow, title) if sys.stdout.isatty() else LoadLines(workflow)
+    return LiveTable(workflow, title) if sys.stdout.isatty() else Plain(workflow)
 
 
 def _suffix(flags: Mapping[str, Any]) -> str:
@@ -216,6 +288,7 @@ async def _drive(
     as_json: bool,
     suffix: str,
     cleaning: bool = False,
+    outputs: Outputs | None = None,
 ) -> int:
     control = _Control(display, options.grace_s)
     failure: Exception | None = None
@@ -226,6 +299,7 @@ async def _drive(
             try:
                 async with opened as run:
                     control.run = run
+                    display.attach(run)
                     with display:
                         display.say(f"run {run.id}")
                         result = await run.wait()
@@ -244,6 +318,9 @@ async def _drive(
     summary = await summarise(workflow, store, options.vault, record, result)
     code = summary.exit_code(cleaning=cleaning)
     _print(summary, code, as_json, suffix)
+    if outputs is not None:
+        for path in await outputs.write(workflow, store, options.vault, record, summary):
+            display.say(f"written: {path}")
     return code
 
 

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.encryption import Vault, find_key
 from orchestrator.errors import SettingError
+from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
 from orchestrator.settings import (
     Resolved,
     Setting,
@@ -35,6 +36,7 @@ CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
 
 ENGINE_TABLE = "orchestrator"
 RUN_TABLE = "run"
+LOAD_TABLE = "load"
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +61,34 @@ class EngineSettings:
         return self.store or default_store()
 
 
+def parse_rates(text: str) -> dict[str, float]:
+    """Rate group → attempts per second, of ``configuration=3.5,directory=10``; ``none``: no limits. Raises ``ValueError``."""
+    if text.strip().lower() == "none":
+        return {}
+    rates: dict[str, float] = {}
+    for part in text.split(","):
+        group, _, rate = part.partition("=")
+        try:
+            rates[group.strip()] = float(rate)
+        except ValueError:
+            raise ValueError(f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
+        if not rates[group.strip()] > 0:
+            raise ValueError(f"{part.strip()!r} is not more than 0")
+    return rates
+
+
+def parse_rounds(text: str) -> int:
+    """A number, or ``endless``. Raises ``ValueError``."""
+    if text.strip().lower() == "endless":
+        return ENDLESS
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError(f"{text!r} is neither a number from 1 on nor 'endless'")
+    return int(text)
+
+
+_RATES_HELP = "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits."
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings:
     """What a run is; the table ``[run]``."""
@@ -68,24 +98,71 @@ class RunSettings:
     rounds: int = setting("How often each instance goes round, e.g. signs on.", default=1)
     on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
-    rates: str | None = setting("Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits.")
+    rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
 
-    def rate_map(self) -> dict[str, float] | None:
-        """Rate group → attempts per second; ``None``: the workflow's own. Raises ``SettingError``."""
-        if self.rates is None:
-            return None
-        if self.rates.strip().lower() == "none":
-            return {}
-        rates: dict[str, float] = {}
-        for part in self.rates.split(","):
-            group, _, rate = part.partition("=")
-            try:
-                rates[group.strip()] = float(rate)
-            except ValueError:
-                raise SettingError("rates", f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
-            if rates[group.strip()] <= 0:
-                raise SettingError("rates", f"{part.strip()!r} is not more than 0")
-        return rates
+    def scenario(self) -> Scenario:
+        """The scenario. Raises ``SettingError``."""
+        if self.rounds < 1:
+            raise SettingError("rounds", f"{self.rounds} is less than 1")
+        return Scenario(instances=self.instances, concurrency=self.concurrency, rounds=self.rounds)
+
+
+@attrs.frozen(kw_only=True)
+class LoadSettings:
+    """A scenario of load; the table ``[load]``. Durations are written like 30s, 2m or 1h30m."""
+
+    instances: int | None = setting("How many instances; as many as the time allows by default.", group="Closed")
+    concurrency: int | None = setting("How many at once; 1, or 1000 for arrivals, by default.", group="Closed")
+    stages: tuple[Stage, ...] = setting(
+        "Concurrency over time, as straight lines: DURATION:TARGET,…, e.g. 30s:10,2m:50,30s:0.",
+        default=(),
+        group="Closed",
+        parse=parse_stages,
+    )
+    rate: float | None = setting("Arrivals per second, whatever the answers take.", group="Open")
+    rate_stages: tuple[Stage, ...] = setting(
+        "Arrivals per second over time, e.g. 1m:20,5m:20.", default=(), group="Open", parse=parse_stages
+    )
+    duration: float | None = setting("How long to admit, and to begin rounds.", group="Time", parse=parse_duration)
+    warm_up: float = setting(
+        "Measured in the beginning, and not counted.", default=0.0, group="Time", parse=parse_duration, shown="0s"
+    )
+    overtime: float = setting(
+        "How long what is under way at the end may go on; the rest is rolled back.",
+        default=30.0,
+        group="Time",
+        parse=parse_duration,
+        shown="30s",
+    )
+    rounds: int = setting(
+        "How often each instance goes round, e.g. signs on: a number, or 'endless' (until the time is over).",
+        default=1,
+        group="Soak",
+        parse=parse_rounds,
+        shown="1",
+    )
+    think: Think | None = setting(
+        "Pause between rounds: 2s (constant), 1s-3s (uniform) or ~2s (exponential).", group="Soak", parse=parse_think
+    )
+    use: str | None = setting("Run whose kept instances are used again, so that nothing is configured.", group="Soak")
+    seed: int = setting("Of the pauses.", default=0, group="Soak")
+    on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
+    on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.TEARDOWN)
+    rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
+    threshold: tuple[str, ...] = setting(
+        "What the run has to keep to, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'; any number of times.",
+        default=(),
+        group="Verdict",
+    )
+    abort: bool = setting("End the scenario as soon as a threshold is broken.", default=False, group="Verdict")
+    report: str | None = setting("Write the HTML report here when the run ends.", group="Output")
+    csv: str | None = setting("Write states.csv, timeline.csv and errors.csv into this folder when the run ends.", group="Output")
+    junit: str | None = setting("Write thresholds and failed instances as JUnit XML here when the run ends.", group="Output")
+
+    def scenario(self) -> Scenario:
+        """The scenario. Raises ``SettingError``."""
+        same = [field.name for field in attrs.fields(Scenario) if field.init]
+        return Scenario(**{name: getattr(self, name) for name in same})
 
 
 def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[str, Any] | None = None) -> Callable[..., Any]:
@@ -165,6 +242,15 @@ class Resolver:
         """The table ``[run]``."""
         return self._resolve(RunSettings, RUN_TABLE)
 
+    @property
+    def has_load(self) -> bool:
+        """Whether the file has the table ``[load]``."""
+        return LOAD_TABLE in self._tables
+
+    def load(self) -> Resolved[LoadSettings]:
+        """The table ``[load]``."""
+        return self._resolve(LoadSettings, LOAD_TABLE)
+
     def workflow(self, workflow: Workflow[Any, Any]) -> Resolved[Any]:
         """The table named like the workflow."""
         if not isinstance(workflow.settings, type):
@@ -199,7 +285,7 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _annotation(s: Setting) -> Any:
-    kind: Any = s.type if s.type in (int, float, bool) else str
+    kind: Any = s.type if s.type in (int, float, bool) and s.parse is None else list[str] if s.many else str
     text = s.help
     if s.secret:
         text = f"File that holds it: {text[0].lower()}{text[1:]}"
@@ -207,8 +293,8 @@ def _annotation(s: Setting) -> Any:
         text += f" [choices: {', '.join(str(m.value) for m in s.type)}]"
     if s.env:
         text += f" [env: {', '.join(s.env)}]"
-    default = s.default.value if isinstance(s.default, Enum) else s.default
-    if default not in (None, ""):
+    default = s.shown or (s.default.value if isinstance(s.default, Enum) else s.default)
+    if default not in (None, "", (), False):
         text += f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
     more: dict[str, Any] = {"group": Group(s.group)} if s.group else {}
     return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, **more)]

@@ -8,7 +8,9 @@ import attrs
 import orjson
 
 from orchestrator.report.summary import Summary
+from orchestrator.report.tables import StateRow
 from orchestrator.report.text import next_commands
+from orchestrator.statistics import PERCENTILES, Latency
 
 
 def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, Any]:
@@ -18,7 +20,12 @@ def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, An
         "workflow": summary.workflow,
         "status": summary.status.value,
         "exit_code": exit_code,
+        "scenario": summary.scenario.describe(),
+        "thresholds": [attrs.asdict(verdict) for verdict in summary.verdicts],
+        "admitted": summary.admitted,
+        "missed": summary.missed,
         "counts": {status.value: number for status, number in summary.counts.items()},
+        "statistics": statistics(summary),
         "proofs": {instance: dict(facts) for instance, facts in summary.proofs.items()},
         "existing": dict(summary.existing),
         "effects": [attrs.asdict(item.effect) | {"instance": item.instance, "state": item.state} for item in summary.standing],
@@ -26,6 +33,36 @@ def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, An
         "failures": [attrs.asdict(failure) | {"instance": instance} for instance, failure in summary.failures],
         "next": [command for command, _ in next_commands(summary, suffix)],
     }
+
+
+def statistics(summary: Summary) -> dict[str, Any]:
+    """What was measured; latencies in seconds."""
+    total = summary.statistics.total
+    return {
+        "seconds": summary.seconds,
+        "elapsed": summary.statistics.elapsed,
+        "late": total.counters["late"],
+        "memory_bytes": total.memory,
+        "gaps": [{"at": at, "seconds": seconds} for at, seconds in summary.statistics.gaps],
+        "states": [_state(row) for row in summary.states],
+        "spans": {
+            name: latency_data(latency) | {"rate": latency.count / summary.seconds if summary.seconds else None}
+            for name, latency in summary.spans
+        },
+        "errors": [attrs.asdict(row.key) | attrs.asdict(row.tally) for row in summary.errors],
+    }
+
+
+def _state(row: StateRow) -> dict[str, Any]:
+    data = {"state": row.state, "ok": row.ok, "retried": row.retried, "recovered": row.recovered, "failed": row.failed}
+    series = {"whole": row.whole, "attempt": row.attempt, "recover": row.recover, "rollback": row.rollback}
+    return data | {name: latency_data(latency) for name, latency in series.items() if latency}
+
+
+def latency_data(latency: Latency) -> dict[str, Any]:
+    """Count, minimum, percentiles and maximum."""
+    percentiles = {f"p{percentile:g}": value for percentile, value in zip(PERCENTILES, latency.percentiles, strict=True)}
+    return {"count": latency.count, "min": latency.min, **percentiles, "max": latency.max}
 
 
 def dumps(data: Any) -> str:

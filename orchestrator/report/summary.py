@@ -14,9 +14,13 @@ from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
 from orchestrator.reading import RunResult, stored_instances
+from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows, state_rows
 from orchestrator.run import RunRecord, RunStatus
+from orchestrator.scenario import Scenario
 from orchestrator.state import Effect, Step
+from orchestrator.statistics import Latency, Statistics
 from orchestrator.stores.base import Store
+from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse
 from orchestrator.workflow import Workflow
 
 SHOWN = 20
@@ -46,6 +50,31 @@ class Summary:
     failures: tuple[tuple[str, Failure], ...]
     proofs: Mapping[str, Mapping[str, str]]
     """Instance → what it has shown."""
+    scenario: Scenario
+    statistics: Statistics
+    seconds: float
+    """Measured, that count: what rates are divided by."""
+    verdicts: tuple[Verdict, ...]
+    judged: bool
+    """Whether a threshold says how many instances may fail."""
+    states: tuple[StateRow, ...]
+    spans: tuple[tuple[str, Latency], ...]
+    errors: tuple[ErrorRow, ...]
+
+    @property
+    def admitted(self) -> int:
+        """Instances that were started."""
+        return sum(number for status, number in self.counts.items() if status is not Status.PENDING)
+
+    @property
+    def missed(self) -> int:
+        """Arrivals of an open scenario that never started."""
+        return self.counts.get(Status.PENDING, 0) if self.scenario.is_open and not self.unfinished else 0
+
+    @property
+    def broken(self) -> list[Verdict]:
+        """Thresholds that do not hold."""
+        return [verdict for verdict in self.verdicts if not verdict.holds]
 
     @property
     def unfinished(self) -> bool:
@@ -58,7 +87,9 @@ class Summary:
             return ExitCode.INTERRUPTED
         if self.counts.get(Status.ROLLBACK_FAILED):
             return ExitCode.LEFTOVERS
-        if not cleaning and (self.counts.get(Status.FAILED) or self.counts.get(Status.ROLLED_BACK)):
+        if not cleaning and self.broken:
+            return ExitCode.THRESHOLD
+        if not cleaning and not self.judged and (self.counts.get(Status.FAILED) or self.counts.get(Status.ROLLED_BACK)):
             return ExitCode.FAILED
         return ExitCode.SUCCESS
 
@@ -81,7 +112,21 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
             failures.append((instance.id, instance.failure))
         if instance.status is Status.COMPLETED and workflow.prove is not None and len(proofs) < SHOWN:
             proofs[instance.id] = workflow.prove(instance.context).facts
+    statistics = Statistics.of(await store.statistics(record.id))
+    seconds = measured_seconds(record.scenario, statistics)
+    pending = result.counts.get(Status.PENDING, 0)
+    missed = pending if record.scenario.is_open and not result.interrupted else 0
+    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, seconds=seconds)
+    thresholds = [parse(text, workflow) for text in record.thresholds]
     return Summary(
+        scenario=record.scenario,
+        statistics=statistics,
+        seconds=seconds,
+        verdicts=tuple(threshold.judge(measured) for threshold in thresholds),
+        judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
+        states=tuple(state_rows(workflow, statistics)),
+        spans=tuple(span_rows(workflow, statistics)),
+        errors=tuple(error_rows(statistics)),
         run_id=record.id,
         workflow=record.workflow,
         status=result.status,

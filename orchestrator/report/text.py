@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.instance import Status
 from orchestrator.report.summary import SHOWN, Summary
+from orchestrator.scenario import show_duration
+from orchestrator.statistics import START_LAG, WAIT, Latency
 
 
 def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
@@ -14,9 +16,10 @@ def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
     Args:
         suffix: Flags that the commands which come next need, e.g. `` --store x.db``.
     """
-    counts = ", ".join(f"{number} {status}" for status, number in sorted(summary.counts.items()))
-    yield f"Run {summary.run_id}: {counts}"
+    yield f"Run {summary.run_id}: {counted(summary)}"
+    yield from _verdicts(summary)
     yield from _failures(summary)
+    yield from _measured(summary)
     yield from _proof(summary)
     yield from _existing(summary)
     yield from _leftovers(summary)
@@ -24,6 +27,65 @@ def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
     yield "Next"
     for command, why in next_commands(summary, suffix):
         yield f"  {command:<44} {why}"
+
+
+def counted(summary: Summary) -> str:
+    """The instances by status; what was not started is named for what it is."""
+    words = {Status.PENDING: "missed" if summary.missed else "not started"}
+    shown = [(words.get(status, status.value), number) for status, number in sorted(summary.counts.items())]
+    return ", ".join(f"{number} {word}" for word, number in shown) or "nothing was started"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Three digits or so, of milliseconds."""
+    if seconds is None:
+        return ""
+    value = seconds * 1000
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _verdicts(summary: Summary) -> Iterator[str]:
+    """The broken ones first."""
+    for verdict in sorted(summary.verdicts, key=lambda verdict: verdict.holds):
+        found = "nothing was measured" if verdict.value is None else f"it is {verdict.value}"
+        yield f"  {'holds ' if verdict.holds else 'BROKEN'}  {verdict.text}: {found}"
+
+
+def _measured(summary: Summary) -> Iterator[str]:
+    """For a run of several instances, or rounds."""
+    if summary.admitted <= 1 and summary.scenario.rounds == 1:
+        return
+    statistics = summary.statistics
+    rates = [f"{latency.count / summary.seconds:.1f} {name}/s" for name, latency in summary.spans if _is_rated(summary, name)]
+    yield ""
+    yield f"Measured in {show_duration(round(summary.seconds, 1))}, in milliseconds" + (f": {', '.join(rates)}" if rates else "")
+    yield f"  {'':<23}{'ok':>7}{'retr.':>7}{'recov.':>7}{'failed':>7}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"
+    for row in summary.states:
+        numbers = "".join(f"{number or '':>7}" for number in (row.ok, row.retried, row.recovered, row.failed))
+        yield f"  {row.state:<23}{numbers}{_latency(row.whole)}"
+    for name, latency in summary.spans:
+        yield f"  {name:<23}{latency.count:>7}{'':>21}{_latency(latency)}"
+    if late := statistics.total.counters["late"]:
+        yield f"  {late} arrivals started more than 0.1 s late"
+    for at, idle in statistics.gaps:
+        yield f"  interrupted for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
+    if summary.errors:
+        yield ""
+        yield "Errors that were met"
+    for error in summary.errors[:SHOWN]:
+        key = error.key
+        yield f"  {error.tally.count} x {key.state}, {key.kind}{f' {key.code}' if key.code else ''}, e.g. {error.tally.example}"
+
+
+def _is_rated(summary: Summary, name: str) -> bool:
+    return bool(summary.seconds) and name != START_LAG and not name.startswith(WAIT)
+
+
+def _latency(latency: Latency | None) -> str:
+    if latency is None:
+        return ""
+    values = (latency.at(50), latency.at(95), latency.at(99), latency.max)
+    return "".join(f"{milliseconds(value):>8}" for value in values)
 
 
 def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
@@ -36,6 +98,8 @@ def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
         commands.append((f"orchestrator cleanup {run}", "try again to remove what is left over"))
     elif summary.existing:
         commands.append((f"orchestrator cleanup {run}", "remove what it made"))
+    if summary.admitted > 1:
+        commands.append((f"orchestrator report {run}", "charts, as one HTML file"))
     total = sum(summary.counts.values())
     commands.append(
         (f"orchestrator show {summary.run_id}{'-0' if total == 1 else ''}{suffix}", "its history, and where it stands")

@@ -97,6 +97,18 @@ class Management:
                 raise
             return await self._find(what, path, collection, matches, None)
 
+    async def count(self, what: str, path: str, collection: str) -> int:
+        """How many a collection holds: counted, for what an answer says of itself differs from endpoint to endpoint."""
+        counted = 0
+
+        def counts(row: Found) -> bool:
+            nonlocal counted
+            counted += 1
+            return False
+
+        await self._find(what, path, collection, counts, None)
+        return counted
+
     async def _find(
         self, what: str, path: str, collection: str, matches: Callable[[Found], bool], scim: str | None
     ) -> Found | None:

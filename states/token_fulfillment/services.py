@@ -9,12 +9,14 @@ from pathlib import Path
 import anyio
 import attrs
 
-from orchestrator import Opening, PermanentError, Secret, ServicesError, TransientError
+from orchestrator import Opening, PermanentError, Room, Secret, ServicesError, TransientError
 from states.pingone import PingOne, open_client
 from states.sandbox import Sandbox, restore, serve
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.steps import CONFIGURATION
 
+MOST_APPLICATIONS = 1000
+"""Of an environment. Source: "Applications"."""
 PREFLIGHT_ATTEMPTS = 3
 PREFLIGHT_WAIT_S = 0.5
 
@@ -42,9 +44,23 @@ async def check(client: PingOne) -> dict[str, str]:
 
 
 def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:
-    """PingOne lets one source IP make 35 % of 600 configuration calls a minute, 3.5 a second; an attempt that looks for
-    something makes several. Source: "Rate limiting"."""
-    return {} if settings.wants_sandbox or settings.base_url else {CONFIGURATION: 3.0}
+    """PingOne lets one source IP make 35 % of 600 configuration calls a minute. An attempt that looks for something makes
+    several, and its 429 slows the whole group. The base rates of the other groups are not published.
+    Source: "Rate limiting"."""
+    return {CONFIGURATION: 0.35 * 600 / 60} if _is_tenant(settings) else {}
+
+
+async def room(client: PingOne) -> dict[str, Room]:
+    """How many applications a tenant's environment holds, and may hold. Raises ``StepError``."""
+    assert isinstance(client.settings, TokenFulfillmentSettings)
+    if not _is_tenant(client.settings):
+        return {}
+    existing = await client.management.count("applications", "applications", "applications")
+    return {"application": Room(existing, MOST_APPLICATIONS)}
+
+
+def _is_tenant(settings: TokenFulfillmentSettings) -> bool:
+    return not settings.wants_sandbox and not settings.base_url
 
 
 async def _sign_in(client: PingOne, opening: Opening) -> None:

@@ -1,0 +1,74 @@
+"""Files that a run ends with: checked before anything is started, written when it has ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from orchestrator.encryption import Vault
+from orchestrator.errors import SettingError
+from orchestrator.report import csv, junit
+from orchestrator.report.html import page
+from orchestrator.report.picture import take_picture
+from orchestrator.report.summary import Summary
+from orchestrator.run import RunRecord
+from orchestrator.stores.base import Store
+from orchestrator.workflow import Workflow
+
+
+@attrs.frozen
+class Outputs:
+    """Where the reports of a run go; ``None``: nowhere."""
+
+    report: str | None = None
+    csv: str | None = None
+    junit: str | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be written. Raises ``SettingError``."""
+        for name, value in (("report", self.report), ("junit", self.junit)):
+            if value is not None:
+                check_writable(name, Path(value))
+        if self.csv is not None:
+            folder = Path(self.csv)
+            if folder.exists() and not folder.is_dir():
+                raise SettingError("csv", f"{folder} is not a folder")
+            check_writable("csv", folder / "states.csv")
+
+    async def write(
+        self, workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary
+    ) -> list[Path]:
+        """Write them all; the paths. Raises ``SettingError``."""
+        picture = await take_picture(workflow, store, vault, record, summary)
+        files: dict[Path, str] = {}
+        if self.report is not None:
+            files[Path(self.report)] = page(picture)
+        if self.csv is not None:
+            files |= {Path(self.csv) / name: text for name, text in csv.tables(picture).items()}
+        if self.junit is not None:
+            files[Path(self.junit)] = junit.document(picture)
+        return write_files(files)
+
+
+def write_files(files: Mapping[Path, str]) -> list[Path]:
+    """Write texts, making folders. Raises ``SettingError``."""
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise SettingError("output", f"{path} cannot be written: {error.strerror}") from error
+    return list(files)
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Refuse a file that could not be written later. Raises ``SettingError``."""
+    if path.is_dir():
+        raise SettingError(name, f"{path} is a folder")
+    nearest = path if path.exists() else next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(nearest, os.W_OK) or not (nearest.is_dir() or nearest.is_file()):
+        raise SettingError(name, f"{path} cannot be written: {nearest} is not writable")

@@ -1,0 +1,156 @@
+"""The commands that report: report and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.table import Table
+
+from orchestrator.cli.display import stdout
+from orchestrator.cli.driving import parse_run
+from orchestrator.cli.outputs import Outputs, check_writable, write_files
+from orchestrator.cli.parameters import Resolver
+from orchestrator.encryption import Vault
+from orchestrator.errors import ConfigurationError, UnknownRunError
+from orchestrator.events import Observer
+from orchestrator.exit_codes import ExitCode
+from orchestrator.reading import check_key, result_of
+from orchestrator.registry import find_workflow
+from orchestrator.report import json as json_report
+from orchestrator.report.comparison import Change, compare
+from orchestrator.report.html import comparison_page
+from orchestrator.report.picture import Picture, take_picture
+from orchestrator.report.summary import summarise
+from orchestrator.run import RunRecord
+from orchestrator.stores import open_store
+from orchestrator.stores.base import Store
+
+
+async def report(
+    observers: Sequence[Observer],
+    *,
+    run: str | None = None,
+    output: str | None = None,
+    csv: str | None = None,
+    junit: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    **flags: Any,
+) -> int:
+    """Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.
+
+    Without RUN, the newest run. It works while the run goes on, from another terminal, too.
+
+    Examples:
+      orchestrator report
+      orchestrator report 261123-k7m3qp --output load.html
+      orchestrator report 261123-k7m3qp --csv numbers/ --junit load.xml
+    """
+    resolver = Resolver(flags, config)
+    named = parse_run(run) if run is not None else None
+    wants_page = output is not None or not (csv or junit or json)
+    if output is not None:
+        check_writable("output", Path(output))
+    async with open_store(resolver.engine().value.url, create=False) as store:
+        record = await _record(store, named)
+        outputs = Outputs((output or f"{record.id}.html") if wants_page else None, csv, junit)
+        outputs.check()
+        vault = resolver.vault()
+        picture = await _picture(store, vault, record)
+        written = await outputs.write(picture.workflow, store, vault, record, picture.summary)
+    if json:
+        data = json_report.document(picture.summary, picture.summary.exit_code())
+        stdout().print(json_report.dumps(data), markup=False)
+        return ExitCode.SUCCESS
+    for path in written:
+        stdout().print(f"written: {path}", markup=False)
+    return ExitCode.SUCCESS
+
+
+async def compare_runs(
+    observers: Sequence[Observer],
+    *,
+    first: str | None = None,
+    second: str | None = None,
+    output: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    **flags: Any,
+) -> int:
+    """Show two runs side by side: rates, failures, and the percentiles of each state.
+
+    Without ids, the newest run and the one before it.
+
+    Examples:
+      orchestrator compare 261122-8fq2ms 261123-k7m3qp
+      orchestrator compare --output compare.html
+    """
+    resolver = Resolver(flags, config)
+    if output is not None:
+        check_writable("output", Path(output))
+    async with open_store(resolver.engine().value.url, create=False) as store:
+        records = await _two(store, first, second)
+        vault = resolver.vault()
+        pictures = [await _picture(store, vault, record) for record in records]
+    if pictures[0].summary.workflow != pictures[1].summary.workflow:
+        raise ConfigurationError("the two runs are of different workflows: there is nothing to compare")
+    comparison = compare(*pictures)
+    if output is not None:
+        write_files({Path(output): comparison_page(comparison)})
+    if json:
+        numbers = [attrs.asdict(change) for change in comparison.numbers]
+        latencies = {name: [attrs.asdict(change) for change in changes] for name, changes in comparison.latencies}
+        runs = [picture.summary.run_id for picture in pictures]
+        stdout().print(json_report.dumps({"runs": runs, "numbers": numbers, "latencies": latencies}), markup=False)
+        return ExitCode.SUCCESS
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for picture in pictures:
+        table.add_column(picture.summary.run_id, justify="right", no_wrap=True)
+    table.add_column("change", justify="right", no_wrap=True)
+    for change in comparison.numbers:
+        table.add_row(change.what, change.before, change.after, _coloured(change))
+    for name, changes in comparison.latencies:
+        for change in changes:
+            table.add_row(f"{name} {change.what}, ms", change.before, change.after, _coloured(change))
+    stdout().print(table)
+    if output is not None:
+        stdout().print(f"written: {output}", markup=False)
+    return ExitCode.SUCCESS
+
+
+def _coloured(change: Change) -> str:
+    if change.better is None:
+        return change.change
+    return f"[{'green' if change.better else 'red'}]{change.change}[/]"
+
+
+async def _record(store: Store, named: str | None) -> RunRecord:
+    if named is not None:
+        return await store.run(named)
+    runs = await store.runs(1)
+    if not runs:
+        raise UnknownRunError("a run", store.where)
+    return runs[0]
+
+
+async def _two(store: Store, first: str | None, second: str | None) -> list[RunRecord]:
+    if first is not None and second is not None:
+        return [await store.run(parse_run(first)), await store.run(parse_run(second))]
+    if first is not None:
+        raise ConfigurationError("name two runs, or none for the last two")
+    runs = await store.runs(2)
+    if len(runs) < 2:
+        raise ConfigurationError(f"there is only one run in {store.where}" if runs else f"there is no run in {store.where}")
+    return [runs[1], runs[0]]
+
+
+async def _picture(store: Store, vault: Vault, record: RunRecord) -> Picture:
+    check_key(record, vault)
+    workflow = find_workflow(record.workflow)
+    result = await result_of(store, record)
+    summary = await summarise(workflow, store, vault, record, result)
+    return await take_picture(workflow, store, vault, record, summary)

@@ -1,0 +1,111 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const plots = [];
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const clock = (s) => {
+    const whole = Math.round(s), h = Math.floor(whole / 3600), m = Math.floor((whole % 3600) / 60), rest = String(whole % 60).padStart(2, "0");
+    return h ? `${h}:${String(m).padStart(2, "0")}:${rest}` : `${m}:${rest}`;
+  };
+  const ms = (v) => (v == null ? "" : v >= 10000 ? (v / 1000).toFixed(1) + " s" : v >= 100 ? v.toFixed(0) + " ms" : v.toFixed(1) + " ms");
+  const short = (v) => (v == null ? "" : Math.abs(v) >= 100 ? v.toFixed(0) : String(+v.toFixed(2)));
+
+  // The end of the warm-up, and every interruption, as a line with a word beside it.
+  const marks = (u) => {
+    const { ctx } = u, box = u.bbox;
+    ctx.save();
+    ctx.font = `${11 * devicePixelRatio}px system-ui`;
+    ctx.setLineDash([4, 4]);
+    for (const [x, text] of data.marks || []) {
+      const at = u.valToPos(x, "x", true);
+      if (at < box.left || at > box.left + box.width) continue;
+      ctx.strokeStyle = ctx.fillStyle = colour("faint");
+      ctx.beginPath(); ctx.moveTo(at, box.top); ctx.lineTo(at, box.top + box.height); ctx.stroke();
+      ctx.fillText(text, at + 4, box.top + 12 * devicePixelRatio);
+    }
+    ctx.restore();
+  };
+
+  const axis = (values) => ({ stroke: colour("faint"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") }, values, size: 62 });
+
+  function draw(place, spec) {
+    const old = plots.findIndex((p) => p.place === place);
+    if (old >= 0) { plots[old].plot.destroy(); plots.splice(old, 1); }
+    const width = place.clientWidth;
+    const options = {
+      width, height: spec.height || 220, padding: [12, 12, 0, 0],
+      legend: { live: true },
+      cursor: { drag: { x: true, y: false } },
+      scales: { x: { time: false, distr: spec.logX ? 100 : 1, ...(spec.scaleX || {}) }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.06 : 1] } },
+      axes: [{ ...axis(spec.xValues || ((u, vs) => vs.map(clock))), size: 34, ...(spec.xSplits ? { splits: () => spec.xSplits } : {}) }, axis(spec.yValues || ((u, vs) => vs.map(short)))],
+      series: [{ label: spec.xLabel || "time", value: spec.xValue || ((u, v) => (v == null ? "" : clock(v))) },
+        ...spec.lines.map((line) => ({ label: line.label, stroke: colour(line.colour), width: 1.8, dash: line.dash, points: { show: spec.x.length < 40, size: 5 },
+          value: (u, v) => (spec.format || short)(v), spanGaps: false }))],
+      hooks: spec.marks === false ? {} : { draw: [marks] },
+    };
+    if (spec.logX) delete options.scales.x.distr;
+    place.textContent = "";
+    plots.push({ place, spec, plot: new uPlot(options, [spec.x, ...spec.lines.map((line) => line.y)], place) });
+  }
+
+  const id = (name) => document.getElementById(name);
+  const redraw = () => plots.slice().forEach((p) => draw(p.place, p.spec));
+
+  function overTime(name, lines, more = {}) {
+    if (id(name)) draw(id(name), { x: data.t, lines, ...more });
+  }
+
+  function choose(name, names, first, show) {
+    const select = id(name);
+    for (const value of names) select.add(new Option(value, value, value === first, value === first));
+    select.addEventListener("change", () => show(select.value));
+    if (names.length) show(select.value);
+  }
+
+  // Percentiles are laid out by the number of nines, so that the tail has as much room as the middle.
+  const nines = (p) => (p >= 100 ? 5 : -Math.log10(1 - p / 100));
+  const NINES = [0, 1, 2, 3, 4], NAMES = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"];
+
+  function curve(place, curves) {
+    const x = data.percentiles.map(nines);
+    draw(place, {
+      x, marks: false, height: 240, format: ms, yValues: (u, vs) => vs.map(ms), xLabel: "percentile",
+      xSplits: NINES, xValues: () => NAMES, xValue: (u, v) => (v == null ? "" : v >= 5 ? "max" : (100 * (1 - Math.pow(10, -v))).toFixed(v > 3 ? 3 : v > 2 ? 2 : 1) + " %"),
+      lines: curves,
+    });
+  }
+
+  if (data.t) {
+    overTime("throughput", [
+      { label: "started/s", y: data.started, colour: "purple" },
+      { label: "ended/s", y: data.ended, colour: "blue" },
+      ...(data.rounds ? [{ label: "rounds/s", y: data.rounds, colour: "green" }] : []),
+    ]);
+    overTime("concurrency", [
+      { label: "under way (mean)", y: data.active, colour: "blue" },
+      { label: "highest", y: data.active_max, colour: "faint", dash: [4, 4] },
+    ]);
+    overTime("errors", [{ label: "errors/s", y: data.errors, colour: "red" }]);
+    overTime("memory", [{ label: "memory MB", y: data.memory, colour: "green" }]);
+    const names = Object.keys(data.latency);
+    choose("latency-of", names, data.main, (name) => {
+      const [p50, p95, p99] = data.latency[name];
+      overTime("latency", [
+        { label: "p50", y: p50, colour: "blue" },
+        { label: "p95", y: p95, colour: "orange" },
+        { label: "p99", y: p99, colour: "purple" },
+      ], { format: ms, yValues: (u, vs) => vs.map(ms) });
+    });
+    choose("curve-of", Object.keys(data.curves), data.main, (name) => curve(id("curve"), [{ label: name, y: data.curves[name], colour: "blue" }]));
+  } else {
+    choose("curve-of", Object.keys(data.curves), data.main, (name) => curve(id("curve"), [
+      { label: data.runs[0], y: data.curves[name][0], colour: "blue" },
+      { label: data.runs[1], y: data.curves[name][1], colour: "orange" },
+    ]));
+  }
+
+  let pending;
+  addEventListener("resize", () => { clearTimeout(pending); pending = setTimeout(redraw, 150); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", redraw);
+})();

@@ -1,0 +1,93 @@
+"""Two runs side by side, as data: what is the same in both, and by how much it differs."""
+
+from __future__ import annotations
+
+import attrs
+
+from orchestrator.instance import Status
+from orchestrator.report.picture import Picture
+from orchestrator.report.text import milliseconds
+from orchestrator.statistics import START_LAG, WAIT, Latency
+
+NOISE = 0.03
+"""Differences below this share are not called better or worse."""
+
+
+@attrs.frozen
+class Change:
+    """One number of both runs, as shown; ``better``: of the second, ``None`` where it cannot be said."""
+
+    what: str
+    before: str
+    after: str
+    change: str
+    better: bool | None
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """See the module."""
+
+    first: Picture
+    second: Picture
+    numbers: tuple[Change, ...]
+    latencies: tuple[tuple[str, tuple[Change, Change, Change]], ...]
+    """State or span → p50, p95, p99."""
+
+
+def compare(first: Picture, second: Picture) -> Comparison:
+    """Of runs of one workflow."""
+    one, two = first.summary, second.summary
+    numbers = [
+        _number("instances started", one.admitted, two.admitted, None),
+        _number("completed", one.counts.get(Status.COMPLETED, 0), two.counts.get(Status.COMPLETED, 0), None),
+        _number("did not complete", _failed(first), _failed(second), False),
+        _number("errors met", sum(e.tally.count for e in one.errors), sum(e.tally.count for e in two.errors), False),
+        _number("seconds measured", one.seconds, two.seconds, None),
+    ]
+    spans_one, spans_two = dict(one.spans), dict(two.spans)
+    numbers += [
+        _number(f"{name} a second", _rate(latency, one.seconds), _rate(spans_two[name], two.seconds), True)
+        for name, latency in one.spans
+        if name in spans_two and name != START_LAG and not name.startswith(WAIT)
+    ]
+    memory = one.statistics.total.memory / 1e6, two.statistics.total.memory / 1e6
+    numbers.append(_number("memory, MB", *memory, False))
+    before = {row.state: row.whole for row in one.states} | spans_one
+    after = {row.state: row.whole for row in two.states} | spans_two
+    latencies = []
+    for name, latency in before.items():
+        other = after.get(name)
+        if latency is not None and other is not None:
+            latencies.append((name, (_time(latency, other, 50), _time(latency, other, 95), _time(latency, other, 99))))
+    return Comparison(first=first, second=second, numbers=tuple(numbers), latencies=tuple(latencies))
+
+
+def _failed(picture: Picture) -> int:
+    counts = picture.summary.counts
+    return sum(counts.get(status, 0) for status in (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED))
+
+
+def _rate(latency: Latency, seconds: float) -> float:
+    return latency.count / seconds if seconds else 0.0
+
+
+def _number(what: str, before: float, after: float, more_is_better: bool | None) -> Change:
+    share, text = _share(before, after)
+    better = None if more_is_better is None or share is None or abs(share) < NOISE else (share > 0) == more_is_better
+    return Change(what, f"{before:,.6g}", f"{after:,.6g}", text, better)
+
+
+def _time(before: Latency, after: Latency, percentile: float) -> Change:
+    share, text = _share(before.at(percentile), after.at(percentile))
+    better = None if share is None or abs(share) < NOISE else share < 0
+    return Change(f"p{percentile:g}", milliseconds(before.at(percentile)), milliseconds(after.at(percentile)), text, better)
+
+
+def _share(before: float, after: float) -> tuple[float | None, str]:
+    if before == after:
+        return 0.0, "="
+    if not before:
+        return None, "new"
+    share = (after - before) / before
+    return share, f"{share:+.0%}" if abs(share) < 10 else f"x {after / before:.0f}"

@@ -1,0 +1,64 @@
+"""The numbers of a run as CSV: per state, over time, and the errors. Durations in seconds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.report.picture import Picture
+from orchestrator.statistics import PERCENTILES, Latency
+
+_LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
+
+
+def tables(picture: Picture) -> Mapping[str, str]:
+    """File name → CSV text."""
+    return {"states.csv": _states(picture), "timeline.csv": _timeline(picture), "errors.csv": _errors(picture)}
+
+
+def _states(picture: Picture) -> str:
+    rows: list[list[Any]] = []
+    for row in picture.summary.states:
+        numbers = [row.ok, row.retried, row.recovered, row.failed]
+        series = (("whole", row.whole), ("attempt", row.attempt), ("recover", row.recover), ("rollback", row.rollback))
+        rows += [[row.state, what, *numbers, *_latency(latency)] for what, latency in series if latency]
+    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in picture.summary.spans]
+    return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
+
+
+def _timeline(picture: Picture) -> str:
+    rows: list[list[Any]] = []
+    for window in picture.summary.statistics.windows:
+        ended = sum(count for name, count in window.counters.items() if name.startswith("ended."))
+        head: list[Any] = [
+            window.at,
+            window.elapsed,
+            window.width,
+            int(window.warm),
+            window.concurrency,
+            window.active[2],
+            window.memory,
+        ]
+        head += [window.counters["started"], ended, sum(tally.count for tally in window.errors.values())]
+        rows += [[*head, name, *_latency(latency)] for name, latency in window.latencies.items()] or [[*head, ""]]
+    names = ["at", "elapsed", "width", "warm_up", "active", "active_max", "memory_bytes", "started", "ended", "errors", "series"]
+    return _written([*names, *_LATENCY], rows)
+
+
+def _errors(picture: Picture) -> str:
+    rows = [[e.key.state, e.key.kind, e.key.code, e.tally.count, e.tally.example] for e in picture.summary.errors]
+    return _written(["state", "kind", "code", "count", "example"], rows)
+
+
+def _latency(latency: Latency) -> list[Any]:
+    return [latency.count, latency.min, *latency.percentiles, latency.max]
+
+
+def _written(head: list[str], rows: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,68 @@
+"""The whole of a run, for reports that show everything: its summary, where its instances stand, what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from orchestrator.clock import SystemClock
+from orchestrator.encryption import Vault
+from orchestrator.exit_codes import ExitCode
+from orchestrator.instance import RESUMABLE, Failure, Status
+from orchestrator.reading import stored_instances
+from orchestrator.report.summary import Summary
+from orchestrator.run import RunRecord
+from orchestrator.stores.base import Store
+from orchestrator.workflow import Workflow
+
+FAILED_SHOWN = 1000
+"""Failed instances that are listed one by one."""
+
+
+@attrs.frozen(kw_only=True)
+class Picture:
+    """See the module."""
+
+    summary: Summary
+    record: RunRecord
+    workflow: Workflow[Any, Any]
+    here: Mapping[str, int]
+    """State → instances that stand in it and have not ended."""
+    oldest: Mapping[str, tuple[str, float]]
+    """State → the one that has stood there longest, and for how many seconds."""
+    failed: tuple[tuple[str, Status, Failure], ...]
+
+    @property
+    def verdict(self) -> tuple[bool, str]:
+        """Whether all is well, in a few words."""
+        words = {
+            ExitCode.SUCCESS: (True, "passed"),
+            ExitCode.FAILED: (False, "instances failed"),
+            ExitCode.LEFTOVERS: (False, "leftovers remain"),
+            ExitCode.THRESHOLD: (False, "a threshold was broken"),
+            ExitCode.INTERRUPTED: (False, "not finished"),
+        }
+        return words[self.summary.exit_code()]
+
+
+async def take_picture(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary) -> Picture:
+    """From what the store has at this moment."""
+    here: Counter[str] = Counter()
+    for (status, position), count in (await store.counts(record.id)).items():
+        if status in RESUMABLE:
+            here[position] += count
+    now = SystemClock().now()
+    oldest = {
+        state: (f"{record.id}-{number}", max(0.0, now - at)) for state, (number, at) in (await store.oldest(record.id)).items()
+    }
+    failed: list[tuple[str, Status, Failure]] = []
+    wanted = [Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED]
+    async for instance in stored_instances(workflow, store, vault, record.id, wanted):
+        if len(failed) == FAILED_SHOWN:
+            break
+        failure = instance.failure or Failure(kind="user", message="rolled back by the user", state="", attempt=0)
+        failed.append((instance.id, instance.status, failure))
+    return Picture(summary=summary, record=record, workflow=workflow, here=here, oldest=oldest, failed=tuple(failed))

@@ -1,0 +1,248 @@
+"""Thresholds: what a run has to keep to, in one small language, judged on its statistics. Pure.
+
+::
+
+    exchange_token.p95 < 500ms          a state, its retries included (.attempt, .recover, .rollback: single calls)
+    sign_on.p99 < 2s                    a span; also instance, start_lag, wait.GROUP
+    sign_on.rate > 20/s                 how many a second
+    create_user.failed < 1%             of a state: failed or retried attempts, in % of its calls
+    failed < 1%                         instances that did not complete; also completed, leftovers, late, missed
+    errors < 10                         failed attempts of all states
+    introspect_token.p95 drift < 10%/h  the slope over the run, in % of where it began
+    memory drift < 5%/h                 of this program
+
+Statistics are ``min``, ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9``, ``max``, ``count`` and ``rate``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from orchestrator.instance import Status
+from orchestrator.scenario import Scenario
+from orchestrator.statistics import INSTANCE, PERCENTILES, START_LAG, WAIT, Latency, Statistics, Window
+from orchestrator.workflow import Workflow
+
+_GRAMMAR = re.compile(
+    r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"
+    r"(?P<drift>\s+drift)?\s*(?P<op><=|>=|<|>)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z%/µ]*)"
+)
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
+_DRIFTS = {"%/h": 1.0, "%/min": 60.0}
+_COUNTS = ("failed", "completed", "leftovers", "late", "missed", "errors")
+_SHARES = ("failed", "retried")
+_MEMORY = "memory"
+_NOT_COMPLETED = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
+_LEAST_POINTS = 5
+"""Windows that a slope is drawn through, at least."""
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    """What thresholds are judged on."""
+
+    statistics: Statistics
+    counts: Mapping[Status, int]
+    """Instances by status."""
+    missed: int = 0
+    """Arrivals that never started."""
+    seconds: float
+    """That count: what a rate is divided by."""
+
+
+def measured_seconds(scenario: Scenario, statistics: Statistics) -> float:
+    """The time that counts: without the warm-up, pauses between processes, and what comes after the scenario's end."""
+    width = statistics.total.width
+    return width if scenario.length is None else min(width, scenario.length - scenario.warm_up)
+
+
+@attrs.frozen
+class Verdict:
+    """Whether a threshold holds, with the value that was found; ``None``: nothing was measured."""
+
+    text: str
+    value: str | None
+    holds: bool
+
+
+@attrs.frozen(kw_only=True)
+class Threshold:
+    """One threshold, understood; made by :func:`parse`."""
+
+    text: str
+    subject: str
+    stat: str | None
+    drift: bool
+    op: str
+    limit: float
+    unit: str
+
+    def judge(self, measured: Measured) -> Verdict:
+        """Whether it holds. What was never measured does not hold."""
+        value = self._value(measured)
+        if value is None:
+            return Verdict(self.text, None, False)
+        return Verdict(self.text, self._shown(value), _OPERATORS[self.op](value, self.limit))
+
+    def _value(self, measured: Measured) -> float | None:
+        if self.drift:
+            return _slope(measured.statistics.windows, self._of_window)
+        if self.subject in _COUNTS and self.stat is None:
+            return self._count(measured)
+        if self.subject == _MEMORY:
+            return float(measured.statistics.total.memory) or None
+        if self.stat in _SHARES:
+            return self._share(measured.statistics.total)
+        latency = measured.statistics.latency(self.subject)
+        if self.stat == "count":
+            return float(latency.count) if latency else 0.0
+        if self.stat == "rate":
+            return (latency.count if latency else 0) / measured.seconds if measured.seconds else None
+        return _stat(latency, self.stat)
+
+    def _count(self, measured: Measured) -> float | None:
+        total = measured.statistics.total
+        if self.subject == "errors":
+            number, all_of_them = sum(tally.count for tally in total.errors.values()), _calls(total)
+        else:
+            counts = measured.counts
+            number = {
+                "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
+                "completed": counts.get(Status.COMPLETED, 0),
+                "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
+                "late": total.counters["late"],
+                "missed": measured.missed,
+            }[self.subject]
+            admitted = sum(count for status, count in counts.items() if status is not Status.PENDING)
+            all_of_them = admitted + (measured.missed if self.subject in ("missed", "late") else 0)
+        if self.unit != "%":
+            return float(number)
+        return 100 * number / all_of_them if all_of_them else None
+
+    def _share(self, window: Window) -> float | None:
+        counted = window.counters[f"{self.subject}.{self.stat}"]
+        if self.unit != "%":
+            return float(counted)
+        histogram = window.histograms.get(f"{self.subject}.attempt")
+        calls = histogram.get_total_count() if histogram is not None else 0
+        return 100 * counted / calls if calls else None
+
+    def _of_window(self, window: Window) -> tuple[float, int] | None:
+        """Value and weight of one window."""
+        if self.subject == _MEMORY:
+            return (float(window.memory), 1) if window.memory else None
+        latency = window.latencies.get(self.subject)
+        if self.stat == "rate":
+            return (latency.count / window.width, 1) if latency and window.width else None
+        value = _stat(latency, self.stat)
+        return None if latency is None or value is None else (value, latency.count)
+
+    def _shown(self, value: float) -> str:
+        for units in (_TIMES, _RATES, _DRIFTS):
+            if self.unit in units:
+                return f"{value / units[self.unit]:.4g} {self.unit}".replace(" /", "/").replace(" %", "%")
+        if self.subject == _MEMORY:
+            return f"{value / 1e6:.4g} mb"
+        return f"{value:.4g}{self.unit}"
+
+
+def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
+    """A threshold of this workflow.
+
+    Raises:
+        ValueError: It is not of the language, or names what this workflow does not have; one line says which.
+    """
+    match = _GRAMMAR.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no threshold (like 'exchange_token.p95 < 500ms', 'failed < 1%' or 'sign_on.rate > 20/s')")
+    subject, stat, unit = match["subject"], match["stat"], match["unit"]
+    drift = match["drift"] is not None
+    _check_subject(text, subject, stat, workflow, drift=drift)
+    units = _units(subject, stat, drift=drift)
+    if unit not in units:
+        raise ValueError(f"{text!r}: the unit must be {' or '.join(u or 'none' for u in units)}, not {unit or 'missing'}")
+    limit = float(match["number"]) * units[unit]
+    return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
+
+
+def series_of(workflow: Workflow[Any, Any]) -> list[str]:
+    """The names under which something is timed."""
+    states = [state.name for state in workflow.states]
+    calls = [f"{name}.{call}" for name in states for call in ("attempt", "recover", "rollback")]
+    groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
+    return [*states, *(span.name for span in workflow.spans), INSTANCE, START_LAG, *groups, *calls]
+
+
+def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:
+    if stat is None and subject in _COUNTS and not drift:
+        return
+    if subject == _MEMORY and stat is None:
+        return
+    known = [state.name for state in workflow.states] if stat in _SHARES else series_of(workflow)
+    if subject not in known:
+        near = difflib.get_close_matches(subject, [*known, *_COUNTS, _MEMORY], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the spans and 'failed', 'completed', …"
+        raise ValueError(f"{text!r}: nothing is measured as {subject!r}; {hint}")
+    if stat is None:
+        raise ValueError(f"{text!r}: say which statistic of {subject!r}: p50, p95, p99, max, rate, count …")
+    if drift and stat in (*_SHARES, "count"):
+        raise ValueError(f"{text!r}: a drift is that of a percentile, min, max, rate, or of memory")
+
+
+def _units(subject: str, stat: str | None, *, drift: bool) -> Mapping[str, float]:
+    if drift:
+        return _DRIFTS
+    if subject == _MEMORY:
+        return {"mb": 1e6, "gb": 1e9}
+    if stat == "rate":
+        return _RATES
+    if stat == "count":
+        return {"": 1.0}
+    if stat is None or stat in _SHARES:
+        return {"": 1.0, "%": 1.0}
+    return _TIMES
+
+
+def _stat(latency: Latency | None, stat: str | None) -> float | None:
+    if latency is None or stat is None:
+        return None
+    if stat in ("min", "max"):
+        return latency.min if stat == "min" else latency.max
+    return latency.percentiles[PERCENTILES.index(float(stat[1:]))]
+
+
+def _calls(window: Window) -> int:
+    """Calls of handlers."""
+    ends = (".attempt", ".recover", ".rollback")
+    return sum(histogram.get_total_count() for name, histogram in window.histograms.items() if name.endswith(ends))
+
+
+def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:
+    """% an hour, of where the fitted line begins: least squares, each window weighted by what was measured in it."""
+    points = [
+        (window.elapsed + window.width / 2, *found) for window in windows if not window.warm and (found := value_of(window))
+    ]
+    if len(points) < _LEAST_POINTS:
+        return None
+    weight = sum(w for _, _, w in points)
+    mean_x = sum(x * w for x, _, w in points) / weight
+    mean_y = sum(y * w for _, y, w in points) / weight
+    spread = sum(w * (x - mean_x) ** 2 for x, _, w in points)
+    if not spread:
+        return None
+    slope = sum(w * (x - mean_x) * (y - mean_y) for x, y, w in points) / spread
+    start = mean_y + slope * (points[0][0] - mean_x)
+    return 100 * slope * 3600 / start if start > 0 else None
