@@ -10,7 +10,7 @@ from orchestrator.clock import Clock
 
 MAX_PAUSE_S = 60.0
 """The longest pause that the other side may ask of a whole group."""
-RETURN_INTERVAL_S = 0.02
+RETURN_INTERVAL_S = 0.005
 """Between two starts of a group without a rate that had to wait for a pause: they do not come back all at once."""
 
 

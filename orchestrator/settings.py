@@ -77,7 +77,7 @@ class Setting:
     @property
     def many(self) -> bool:
         """Given by a flag any number of times, or by a list."""
-        return get_origin(self.type) is tuple
+        return get_origin(self.type) is tuple and self.parse is None
 
     @property
     def secret(self) -> bool:

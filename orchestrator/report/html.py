@@ -26,6 +26,7 @@ from orchestrator.statistics import INSTANCE, START_LAG, WAIT, Latency, Statisti
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""
 INSTANCES_SHOWN = 100
+ERRORS_SHOWN = 20
 
 
 def page(picture: Picture) -> str:
@@ -50,7 +51,7 @@ def page(picture: Picture) -> str:
         _errors(picture),
         "<h2>Where instances stand</h2>",
         _funnel(picture),
-        "<h2>The machine</h2><p class='faint'>How often each transition was taken. Dashed in grey: never.</p>",
+        "<h2>The machine</h2><p class='faint'>How often each transition was taken. Pale: never; the warm-up is not counted.</p>",
         machine_svg(
             picture.workflow,
             move_counts(picture.workflow, summary.statistics),
@@ -204,10 +205,12 @@ def _errors(picture: Picture) -> str:
     rows = "".join(
         f"<tr><td>{escape(e.key.state)}</td><td>{escape(e.key.kind)}</td><td>{escape(e.key.code)}</td><td>{e.tally.count}</td>"
         f"<td class='text'>{escape(e.tally.example)}</td></tr>"
-        for e in picture.summary.errors
+        for e in picture.summary.errors[:ERRORS_SHOWN]
     )
+    more = len(picture.summary.errors) - ERRORS_SHOWN
+    note = f"<p class='faint'>{more} rarer kinds are not shown here.</p>" if more > 0 else ""
     head = "<th>state</th><th>kind</th><th>code</th><th>count</th><th class='text'>one of them</th>"
-    return f"<h2>Errors that were met</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>"
+    return f"<h2>Errors that were met</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
 def _funnel(picture: Picture) -> str:

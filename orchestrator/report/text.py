@@ -9,6 +9,8 @@ from orchestrator.report.summary import SHOWN, Summary
 from orchestrator.scenario import show_duration
 from orchestrator.statistics import START_LAG, WAIT, Latency
 
+ERRORS_SHOWN = 8
+
 
 def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
     """The end of a run, line by line: its verdict, the proof, what exists, what is left over, what comes next.
@@ -72,9 +74,11 @@ def _measured(summary: Summary) -> Iterator[str]:
     if summary.errors:
         yield ""
         yield "Errors that were met"
-    for error in summary.errors[:SHOWN]:
+    for error in summary.errors[:ERRORS_SHOWN]:
         key = error.key
         yield f"  {error.tally.count} x {key.state}, {key.kind}{f' {key.code}' if key.code else ''}, e.g. {error.tally.example}"
+    if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
+        yield f"  … and {more} other kinds (orchestrator report {summary.run_id})"
 
 
 def _is_rated(summary: Summary, name: str) -> bool:

@@ -90,7 +90,7 @@ USAGE = {
     "an unknown workflow": (["run", "nothing"], "no workflow is called 'nothing'; installed: token-fulfillment"),
     "a bad region": (["run", "--region", "XX"], "region (from --region): 'XX' is none of NA, CA, EU, AU, SG, AP"),
     "half a tenant": (["run", "--client-id", "x"], "client-secret, environment-id: missing"),
-    "a bad rate": (["run", "--rates", "configuration"], "rates: 'configuration' is not of the form"),
+    "a bad rate": (["run", "--rates", "configuration"], "rates (from --rates): 'configuration' is not of the form"),
     "a bad policy": (["run", "--on-failure", "explode"], "on-failure (from --on-failure): 'explode' is none of rollback, keep"),
     "a bad lease": (["run", "--lease", "0"], "lease: 0 is not more than 0 seconds"),
     "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),

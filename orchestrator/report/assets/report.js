@@ -7,7 +7,7 @@
     const whole = Math.round(s), h = Math.floor(whole / 3600), m = Math.floor((whole % 3600) / 60), rest = String(whole % 60).padStart(2, "0");
     return h ? `${h}:${String(m).padStart(2, "0")}:${rest}` : `${m}:${rest}`;
   };
-  const ms = (v) => (v == null ? "" : v >= 10000 ? (v / 1000).toFixed(1) + " s" : v >= 100 ? v.toFixed(0) + " ms" : v.toFixed(1) + " ms");
+  const ms = (v) => (v == null ? "" : v >= 1000 ? +(v / 1000).toFixed(2) + " s" : v >= 100 ? v.toFixed(0) + " ms" : v.toFixed(1) + " ms");
   const short = (v) => (v == null ? "" : Math.abs(v) >= 100 ? v.toFixed(0) : String(+v.toFixed(2)));
 
   // The end of the warm-up, and every interruption, as a line with a word beside it.
@@ -15,13 +15,14 @@
     const { ctx } = u, box = u.bbox;
     ctx.save();
     ctx.font = `${11 * devicePixelRatio}px system-ui`;
+    ctx.textAlign = "left";
     ctx.setLineDash([4, 4]);
     for (const [x, text] of data.marks || []) {
       const at = u.valToPos(x, "x", true);
       if (at < box.left || at > box.left + box.width) continue;
       ctx.strokeStyle = ctx.fillStyle = colour("faint");
       ctx.beginPath(); ctx.moveTo(at, box.top); ctx.lineTo(at, box.top + box.height); ctx.stroke();
-      ctx.fillText(text, at + 4, box.top + 12 * devicePixelRatio);
+      ctx.fillText(text, at + 5, box.top + 12 * devicePixelRatio);
     }
     ctx.restore();
   };
