@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import anyio
 import jwt
 
 from benchmarks.server import cheap_server
@@ -156,16 +157,12 @@ async def _chain(session: aiohttp.ClientSession, base: str, environment: str, wo
 Work = Callable[[str, str, int, int], Awaitable[None]]
 
 
-def measure(work: Work, server: tuple[str, str], instances: int, concurrency: int) -> float:
+def measure(work: Work, server: tuple[str, str], instances: int, concurrency: int, *, uvloop: bool = False) -> float:
     """CPU in µs per request of one round."""
     gc.collect()
     cpu = time.process_time()
-    asyncio.run(_run(work, server, instances, concurrency))
+    anyio.run(work, *server, instances, concurrency, backend_options={"use_uvloop": uvloop})
     return (time.process_time() - cpu) / (instances * STEPS) * 1e6
-
-
-async def _run(work: Work, server: tuple[str, str], instances: int, concurrency: int) -> None:
-    await work(*server, instances, concurrency)
 
 
 def main() -> None:
