@@ -12,16 +12,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
+import gc
 import io
 import pstats
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
-from benchmarks.http import STEPS, measure, script
+import anyio
+
+from benchmarks.http import STEPS, Work, measure, script
 from benchmarks.server import cheap_server
 from orchestrator import Event, Options, Scenario, Secret, Status, Vault, open_store, start
+from orchestrator.cli import tune_collector
 from orchestrator.cli.live import LoadLines
 from orchestrator.collector import Collector
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
@@ -39,13 +45,27 @@ async def load(base: str, environment: str, instances: int, concurrency: int, *,
             start(WORKFLOW, settings, store=store, scenario=scenario, options=options) as run,
         ):
             lines.attach(run)
-            result = await run.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lines.keep_up)
+                result = await run.wait()
+                tasks.cancel_scope.cancel()
             assert result.counts == {Status.COMPLETED: instances}, (result, (await run.instance(0)).failure)
 
 
 class _Deaf(Collector):
     def __call__(self, event: Event) -> None:
         pass
+
+
+async def tuned(work: Work, *args: Any) -> None:
+    """In the program ``orchestrator``, which tunes the garbage collector."""
+    before = gc.get_threshold()
+    tune_collector()
+    try:
+        await work(*args)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 async def bare(base: str, environment: str, instances: int, concurrency: int) -> None:
@@ -62,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true", help="profile one round of the load run instead")
     args = parser.parse_args()
-    works = {"script": script, "load": load, "bare": bare}
+    works: dict[str, Work] = {"script": script, "load": partial(tuned, load), "bare": partial(tuned, bare)}
     with cheap_server() as server:
         if args.profile:
             with cProfile.Profile() as profile:
@@ -75,7 +95,9 @@ def main() -> None:
         for _ in range(args.rounds):
             for name, work in works.items():
                 rounds[name].append(measure(work, server, args.instances, args.concurrency, uvloop=True))
-    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, uvloop, {args.rounds} rounds, medians [min-max]")
+    print(
+        f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, uvloop, {args.rounds} rounds, medians [min-max]"
+    )
     for name, values in rounds.items():
         print(f"{name:8} {statistics.median(values):6.0f} µs of client CPU per request [{min(values):.0f}-{max(values):.0f}]")
     for one, other, note in (

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import attrs
 
 from orchestrator.clock import Clock
 from orchestrator.events import Event, EventKind
+from orchestrator.state import DONE
 from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, Statistics, Window
 from orchestrator.workflow import Workflow
 
@@ -30,6 +31,10 @@ WINDOWS = 240
 LATE_S = 0.1
 """An arrival that starts later than this is reported as late."""
 
+LATEST_ERRORS = 3
+"""Errors that are kept for showing as they come."""
+
+_MOVED = "moved."
 _EPOCH = 1_000_000
 """A window is stored in the place ``epoch * _EPOCH + number``: after those of all earlier processes."""
 
@@ -39,9 +44,24 @@ class _Tally:
     """Of one state, since the last tick."""
 
     name: str
+    firsts: tuple[str, ...]
+    """Spans that begin here."""
+    lasts: tuple[str, ...]
+    """Spans that end here."""
+    group: str | None
+    """Series of the waits for its rate group."""
     totals: list[float] = attrs.field(factory=list)
     handlers: Mapping[str, list[float]] = attrs.field(factory=lambda: {"run": [], "recover": [], "rollback": []})
-    counters: Counter[str] = attrs.field(factory=Counter)
+    counters: dict[str, int] = attrs.field(factory=dict)
+    all: Counter[str] = attrs.field(factory=Counter)
+    """The counters of this process, up to the last tick."""
+
+    def count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def so_far(self, name: str) -> int:
+        """A counter, in this process."""
+        return self.all[name] + self.counters.get(name, 0)
 
     def pour(self, window: Window) -> None:
         """Into a window; start anew."""
@@ -53,6 +73,7 @@ class _Tally:
                 values.clear()
         for name, count in self.counters.items():
             window.counters[f"{self.name}.{name}"] += count
+        self.all.update(self.counters)
         self.counters.clear()
 
 
@@ -77,6 +98,8 @@ class Collector:
         epoch: Of this process's claim.
     """
 
+    stored_only = True
+
     def __init__(
         self,
         workflow: Workflow[Any, Any],
@@ -97,15 +120,26 @@ class Collector:
         """What the last tick has added."""
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
-        self._tallies = {state.name: _Tally(state.name) for state in workflow.states}
-        self._groups = {state.name: WAIT + state.rate_group for state in workflow.states if state.rate_group}
+        self.tallies = {
+            state.name: _Tally(
+                name=state.name,
+                firsts=tuple(span.name for span in workflow.spans if span.first == state.name),
+                lasts=tuple(span.name for span in workflow.spans if span.last == state.name),
+                group=WAIT + state.rate_group if state.rate_group else None,
+            )
+            for state in workflow.states
+        }
+        self.counters: Counter[str] = Counter()
+        """``started``, ``late``, ``errors`` and ``ended.STATUS``, in this process."""
+        self.latest_errors: deque[str] = deque(maxlen=LATEST_ERRORS)
         self._ends = frozenset(workflow.ends)
-        self._firsts = {name: [span.name for span in workflow.spans if span.first == name] for name in self._tallies}
-        self._lasts = {name: [span.name for span in workflow.spans if span.last == name] for name in self._tallies}
+        self._complete = {DONE, workflow.again}
+        """Outcomes that end a span."""
         self._begun: dict[int, dict[str, float]] = {}
         """Instance → spans that it is in → when they began (steady time)."""
         self._series: dict[str, list[float]] = {}
-        self._counters: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        """Those counters as of the last tick."""
         self._errors: list[tuple[ErrorKey, str]] = []
         self._next_place = epoch * _EPOCH
         self._width = TICK_S
@@ -134,7 +168,7 @@ class Collector:
             case EventKind.ABSENT | EventKind.UNDONE:
                 self._called(event)
             case EventKind.ENDED:
-                self._counters[f"ended.{event.outcome}"] += 1
+                self.counters[f"ended.{event.outcome}"] += 1
                 self._leave(event.number)
             case EventKind.SUSPENDED:
                 self._leave(event.number)
@@ -198,16 +232,16 @@ class Collector:
         """What was measured since the last tick, which starts anew."""
         begin = window.elapsed + window.width
         recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm)
-        for tally in self._tallies.values():
+        for tally in self.tallies.values():
             tally.pour(recent)
         for name, values in self._series.items():
             recent.record(name, values)
-        recent.counters.update(self._counters)
+        recent.counters.update(self.counters - self._told)
         for key, example in self._errors:
             recent.count_error(key, example)
         self.sample()
         recent.active, recent.memory = self._samples, resident_bytes()
-        self._series, self._counters, self._errors, self._samples = {}, Counter(), [], (0, 0, 0)
+        self._series, self._told, self._errors, self._samples = {}, self.counters.copy(), [], (0, 0, 0)
         return recent
 
     def _keep_bounded(self, rows: dict[int, bytes], gone: list[int]) -> None:
@@ -241,51 +275,56 @@ class Collector:
         first.window = window
 
     def _started(self, event: Event) -> None:
-        self._counters["started"] += 1
+        self.counters["started"] += 1
         late = event.waited_s or 0.0
         if self._arrivals:
             self._measure(START_LAG, late)
-            self._counters["late"] += late > LATE_S
+            self.counters["late"] += late > LATE_S
         self._enter(event.number, event.state)
         self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
 
     def _moved(self, event: Event) -> None:
-        state, tally, now = event.state, self._tallies[event.state], self._clock.steady()
-        self._called(event)
+        tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
         total = event.total_s or 0.0
         tally.totals.append(total)
-        tally.counters[f"moved.{event.outcome}"] += 1
+        tally.handlers[event.handler or "run"].append(event.duration_s or 0.0)
+        tally.count(_MOVED + str(event.outcome))
         if event.handler == "recover":
-            tally.counters["recovered"] += 1
-        if self._firsts[state] or self._lasts[state]:
-            begun = self._begun.setdefault(event.number, {})
-            for span in self._firsts[state]:
+            tally.count("recovered")
+        if event.waited_s and tally.group:
+            self._measure(tally.group, event.waited_s)
+        begun = self._begun.get(number)
+        if begun is not None:
+            for span in tally.firsts:
                 begun.setdefault(span, now - total)
-            for span in self._lasts[state]:
-                # A way back out of the last state of a span does not end it.
-                if event.outcome == "done" and (since := begun.pop(span, None)) is not None:
+            # A way back out of the last state of a span does not end it.
+            for span in tally.lasts if event.outcome in self._complete else ():
+                if (since := begun.pop(span, None)) is not None:
                     self._measure(span, now - since)
-        if event.target in self._ends and (since := self._begun.get(event.number, {}).get(INSTANCE)) is not None:
-            self._measure(INSTANCE, now - since)
-        self._enter(event.number, str(event.target))
+            if event.target in self._ends and INSTANCE in begun:
+                self._measure(INSTANCE, now - begun[INSTANCE])
+        self.place[number] = (event.target or "", now)
 
     def _called(self, event: Event) -> None:
         """One call of a handler."""
-        tally = self._tallies.get(event.state)
+        tally = self.tallies.get(event.state)
         if tally is None or event.handler is None:
             return
         tally.handlers[event.handler].append(event.duration_s or 0.0)
-        if event.waited_s and event.state in self._groups:
-            self._measure(self._groups[event.state], event.waited_s)
+        if event.waited_s and tally.group:
+            self._measure(tally.group, event.waited_s)
 
     def _failed(self, event: Event) -> None:
-        tally = self._tallies.get(event.state)
+        tally = self.tallies.get(event.state)
         if tally is not None:
-            tally.counters["retried" if event.kind is EventKind.RETRY else "failed"] += 1
+            tally.count("retried" if event.kind is EventKind.RETRY else "failed")
+        self.counters["errors"] += 1
+        self.latest_errors.append(f"{event.state}: {event.error}")
         key = ErrorKey(event.state, event.failure or "unknown", event.code or "")
         self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
 
     def _enter(self, number: int, state: str) -> None:
+        self._begun.setdefault(number, {})
         self.place[number] = (state, self._clock.steady())
 
     def _leave(self, number: int) -> None:

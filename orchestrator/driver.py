@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
@@ -39,7 +40,7 @@ from orchestrator.decision import (
     decide_rollback,
 )
 from orchestrator.errors import AmbiguousError, LeaseExpiredError, StoreError, ThrottledError
-from orchestrator.events import OBSERVED_ONLY, Event, EventKind, Observer
+from orchestrator.events import Event, EventKind, Observer
 from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
@@ -68,6 +69,9 @@ class Drive(Generic[C, S]):
     on_failure: OnFailure
     on_success: OnSuccess
     observers: Sequence[Observer] = ()
+    """Told of what is stored."""
+    attempt_observers: Sequence[Observer] = ()
+    """Told of attempts and answers, too."""
     stopping: anyio.Event = attrs.field(factory=anyio.Event)
     """Set: suspend at the next boundary instead of going on."""
     workers: int = 1
@@ -117,6 +121,10 @@ class Driver(Generic[C, S]):
         self._more = False
         """Whether the attempt that is out was told that another round is wanted."""
         self._scope = anyio.CancelScope()
+        self._deadline = math.inf
+        """When the attempt that is out has had its time (of the event loop)."""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._begun = False
         self._out: _Call | None = None
         """The handler that is out, from its call until what it led to is stored: a driver that stops in between is in
@@ -147,8 +155,8 @@ class Driver(Generic[C, S]):
         try:
             await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
             while True:
-                # One scope limits attempt after attempt, by moving its deadline: a scope for each would cost a tenth
-                # of the engine's time. It is spent when an attempt runs out of time.
+                # One scope limits attempt after attempt (see `_limit_to`): a scope for each would cost a tenth of the
+                # engine's time. It is spent when an attempt runs out of time.
                 with anyio.CancelScope() as self._scope:
                     pending = await self._go_on(pending)
                 if self._scope.cancelled_caught:
@@ -164,6 +172,9 @@ class Driver(Generic[C, S]):
                 except (StoreError, LeaseExpiredError):
                     pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
             raise
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
 
     async def _go_on(self, pending: _Answer | None) -> _Answer | None:
         """Act on ``pending``, then drive until there is no more to do; an answer that came in the very moment in
@@ -208,7 +219,7 @@ class Driver(Generic[C, S]):
                 wait = min(wait, cut_in)
             with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
                 await stopping.wait()
-        if not stopping.is_set() and (group := self._rate_group()) is not None:
+        if (group := self._rate_group()) is not None and self._drive.limits.limits(group) and not stopping.is_set():
             self._waited_s = await self._drive.limits.admit(group)
         return not stopping.is_set()
 
@@ -318,15 +329,35 @@ class Driver(Generic[C, S]):
     async def _attempt(self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[Any]]) -> _Answer:
         drive = self._drive
         drive.lease.check()
-        if drive.observers:
-            self._tell(self._event(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1))
+        if drive.attempt_observers:
+            self._tell_attempt(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1)
         self._out = _Call(state, handler, drive.clock.steady())
-        self._scope.deadline = drive.clock.deadline(state.timeout.total_seconds())
+        self._limit_to(state.timeout.total_seconds())
         result = await attempt(call, self._make_step(state))
-        self._scope.deadline = math.inf
+        self._deadline = math.inf
         if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
             drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
         return self._answered(self._out, result)
+
+    def _limit_to(self, seconds: float) -> None:
+        """The attempt that begins has this long. The alarm is set once for many attempts: it looks at the deadline when it
+        goes off, and most attempts have ended by then. (A timer for each would cost as much as the checkpoint's JSON.)"""
+        self._deadline = self._drive.clock.deadline(seconds)
+        if self._deadline < self._alarm_at:
+            self._set_alarm(self._deadline)
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        if self._deadline <= asyncio.get_running_loop().time():
+            self._scope.cancel()
+        elif self._deadline < math.inf:
+            self._set_alarm(self._deadline)
 
     def _ran_out_of_time(self) -> _Answer:
         """Ambiguous: the request may be with the other side."""
@@ -336,8 +367,8 @@ class Driver(Generic[C, S]):
 
     def _answered(self, call: _Call, result: Any) -> _Answer:
         took = self._drive.clock.steady() - call.started
-        if self._drive.observers:
-            self._tell(self._event(EventKind.ANSWER, call.state.name, handler=call.handler, duration_s=took))
+        if self._drive.attempt_observers:
+            self._tell_attempt(EventKind.ANSWER, call.state.name, handler=call.handler, duration_s=took)
         return _Answer(call, result, took)
 
     def _make_step(self, state: State[C, S]) -> Step[C, S]:
@@ -373,18 +404,19 @@ class Driver(Generic[C, S]):
         self._out = None
         self._begun = True
         for event in events:
-            self._tell(event)
+            for observer in self._drive.observers:
+                observer(event)
 
     def _event(self, kind: EventKind, state: str, **told: Any) -> Event:
-        seq = None
-        if kind not in OBSERVED_ONLY:
-            self._history += 1
-            seq = self._history
-        here = self.instance
-        return Event(run_id=here.run_id, number=here.number, kind=kind, at=self._drive.clock.now(), state=state, seq=seq, **told)
+        """An event of the history."""
+        self._history += 1
+        here, now = self.instance, self._drive.clock.now()
+        return Event(run_id=here.run_id, number=here.number, kind=kind, at=now, state=state, seq=self._history, **told)
 
-    def _tell(self, event: Event) -> None:
-        for observer in self._drive.observers:
+    def _tell_attempt(self, kind: EventKind, state: str, **told: Any) -> None:
+        here, now = self.instance, self._drive.clock.now()
+        event = Event(run_id=here.run_id, number=here.number, kind=kind, at=now, state=state, **told)
+        for observer in self._drive.attempt_observers:
             observer(event)
 
 

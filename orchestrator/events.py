@@ -36,9 +36,6 @@ class EventKind(StrEnum):
     """The instance reached a terminal status, which is ``outcome``."""
 
 
-OBSERVED_ONLY = frozenset({EventKind.ATTEMPT, EventKind.ANSWER})
-
-
 @attrs.frozen(kw_only=True)
 class Event:
     """One thing that happened to one instance. ``at`` is Unix time, ``duration_s`` that of the attempt."""
@@ -71,7 +68,8 @@ class Observer(Protocol):
     """Told of every event, in order, on the event loop: it must be quick and may not block.
 
     Stored events are told after they are durable. An exception raised here stops the run, which stays
-    resumable: an observer that cannot do its work is not ignored.
+    resumable: an observer that cannot do its work is not ignored. One that has an attribute ``stored_only`` which is true
+    is not told of attempts and answers: telling them costs, in a run of many.
     """
 
     def __call__(self, event: Event) -> None: ...

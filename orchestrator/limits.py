@@ -35,6 +35,10 @@ class RateLimits:
         self._clock = clock
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
 
+    def limits(self, group: str) -> bool:
+        """Whether this group has anything to wait for."""
+        return group in self._groups
+
     async def admit(self, group: str) -> float:
         """Wait for this attempt's turn; answers with the seconds that it took."""
         limit = self._groups.get(group)

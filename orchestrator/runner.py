@@ -350,7 +350,10 @@ class _Runner(Generic[C, S]):
         self._lease = Lease(record.id, options.lease_s, options.clock)
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()
-        self._observers: list[Observer] = list(options.observers)
+        self._observers: list[Observer] = []
+        self._attempt_observers: list[Observer] = []
+        for observer in options.observers:
+            self._observe(observer)
         self._streams: list[EventStream] = []
         self._unreadable: list[CheckpointError] = []
         self._owned = False
@@ -380,11 +383,16 @@ class _Runner(Generic[C, S]):
 
     def stream(self) -> EventStream:
         stream = EventStream()
-        self._observers.append(stream)
+        self._observe(stream)
         self._streams.append(stream)
         if self.ended.is_set():
             stream.close()
         return stream
+
+    def _observe(self, observer: Observer) -> None:
+        self._observers.append(observer)
+        if not getattr(observer, "stored_only", False):
+            self._attempt_observers.append(observer)
 
     async def instance(self, number: int) -> Instance[C]:
         found = await load_instance(self._workflow, self._store, self._vault, self.record.id, number)
@@ -610,6 +618,7 @@ class _Runner(Generic[C, S]):
             on_failure=self.record.on_failure,
             on_success=self.record.on_success,
             observers=self._observers,
+            attempt_observers=self._attempt_observers,
             stopping=self._stopping,
         )
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())

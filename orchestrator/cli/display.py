@@ -40,12 +40,17 @@ class Display(Protocol):
     def attach(self, run: Run[Any]) -> None:
         """The run that is observed, once it is there."""
 
+    async def keep_up(self) -> None:
+        """What is shown by the clock and not by events; cancelled when the run has ended."""
+
     def say(self, text: str) -> None:
         """A line for people."""
 
 
 class Silent:
     """For ``--json``: what has to be said goes to stderr."""
+
+    stored_only = True
 
     def __enter__(self) -> Silent:
         return self
@@ -57,6 +62,9 @@ class Silent:
         pass
 
     def attach(self, run: Run[Any]) -> None:
+        pass
+
+    async def keep_up(self) -> None:
         pass
 
     def say(self, text: str) -> None:
@@ -92,6 +100,8 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
 class Plain:
     """A line for each event, for a single instance."""
 
+    stored_only = True
+
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self._workflow = workflow
         self._console = stdout()
@@ -105,6 +115,9 @@ class Plain:
     def attach(self, run: Run[Any]) -> None:
         pass
 
+    async def keep_up(self) -> None:
+        pass
+
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
@@ -116,6 +129,8 @@ class Plain:
 
 class LiveTable:
     """A row for each state of a single instance, kept up in place."""
+
+    stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any], title: str) -> None:
         self._workflow = workflow
@@ -140,6 +155,9 @@ class LiveTable:
         self._live.stop()
 
     def attach(self, run: Run[Any]) -> None:
+        pass
+
+    async def keep_up(self) -> None:
         pass
 
     def say(self, text: str) -> None:

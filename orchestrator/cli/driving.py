@@ -300,6 +300,7 @@ async def _drive(
                 async with opened as run:
                     control.run = run
                     display.attach(run)
+                    tasks.start_soon(display.keep_up)
                     with display:
                         display.say(f"run {run.id}")
                         result = await run.wait()

@@ -7,14 +7,15 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+import anyio
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.display import stdout
-from orchestrator.collector import Collector
-from orchestrator.events import Event, EventKind
+from orchestrator.collector import LATEST_ERRORS, Collector
+from orchestrator.events import Event
 from orchestrator.machine import ROLLING_BACK
 from orchestrator.report.text import milliseconds
 from orchestrator.runner import Run
@@ -22,28 +23,19 @@ from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, Latency
 from orchestrator.workflow import Workflow
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 5
 SAMPLE_EVERY_S = 1.0
 REFRESH_PER_S = 2
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
-ERRORS_SHOWN = 3
 
 
 class Progress:
-    """The numbers that both forms show, kept from events."""
+    """The numbers that both forms show, read off the collector when they are shown: nothing is done for an event."""
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self.workflow = workflow
         self.run: Run[Any] | None = None
-        self.started = 0
-        self.ended: Counter[str] = Counter()
-        self.done: Counter[str] = Counter()
-        self.retried: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
-        self.rounds = 0
-        self.errors: deque[str] = deque(maxlen=ERRORS_SHOWN)
-        self.error_count = 0
         self.rates: deque[float] = deque(maxlen=SPARK_WIDTH)
         self.actives: deque[float] = deque(maxlen=SPARK_WIDTH)
         self._sampled = time.monotonic()
@@ -58,39 +50,38 @@ class Progress:
     def collector(self) -> Collector | None:
         return self.run.collector if self.run is not None else None
 
-    def __call__(self, event: Event) -> None:
-        match event.kind:
-            case EventKind.STARTED:
-                self.started += 1
-            case EventKind.MOVED:
-                self.done[event.state] += 1
-                if event.state == self.workflow.round_end and event.target != self.workflow.initial:
-                    self.rounds += event.outcome in ("done", self.workflow.again)
-            case EventKind.RETRY:
-                self.retried[event.state] += 1
-                self._error(event)
-            case EventKind.ROLLING_BACK | EventKind.FAILED | EventKind.LEFT_OVER if event.error:
-                self.failed[event.state] += 1
-                self._error(event)
-            case EventKind.ENDED:
-                self.ended[str(event.outcome)] += 1
-            case _:
-                pass
+    @property
+    def ended(self) -> dict[str, int]:
+        """Status → instances that ended with it."""
+        counters = self.collector.counters if self.collector is not None else {}
+        return {name.removeprefix("ended."): count for name, count in sorted(counters.items()) if name.startswith("ended.")}
+
+    @property
+    def errors(self) -> int:
+        return self.collector.counters["errors"] if self.collector is not None else 0
+
+    def done(self, state: str) -> int:
+        """How often a state has ended with an outcome."""
+        if self.collector is None:
+            return 0
+        return sum(self.collector.tallies[state].so_far(f"moved.{name}") for name in self.workflow.state_named[state].outcomes)
 
     def sample(self) -> None:
         """Note the throughput and the concurrency, once a second."""
         now = time.monotonic()
         if self.collector is None or now - self._sampled < SAMPLE_EVERY_S:
             return
-        finished = self.rounds if self.unit == "rounds" else sum(self.ended.values())
+        round_end = self.workflow.round_end
+        finished = self.done(round_end) if self.unit == "rounds" and round_end else sum(self.ended.values())
         self.rates.append((finished - self._finished_then) / (now - self._sampled))
         self.actives.append(len(self.collector.place))
         self._sampled, self._finished_then = now, finished
 
     def standing(self) -> str:
         """How many have ended, and how."""
-        ended = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
-        return f"{self.started} started, {ended or 'none ended'}"
+        ended = ", ".join(f"{count} {status}" for status, count in self.ended.items())
+        started = self.collector.counters["started"] if self.collector is not None else 0
+        return f"{started} started, {ended or 'none ended'}"
 
     def left(self) -> str:
         """How long it goes on."""
@@ -105,18 +96,15 @@ class Progress:
             return f"{total} instances"
         return f"{ended} of {total}, about {_clock(elapsed / ended * (total - ended))} left"
 
-    def _error(self, event: Event) -> None:
-        self.error_count += 1
-        self.errors.append(f"{event.state}: {event.error}")
-
 
 class LoadLines:
     """A line every few seconds, where there is no terminal."""
 
+    stored_only = True
+
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self._progress = Progress(workflow)
         self._console = stdout()
-        self._last = time.monotonic()
 
     def __enter__(self) -> LoadLines:
         return self
@@ -131,18 +119,24 @@ class LoadLines:
         self._console.print(text, markup=False)
 
     def __call__(self, event: Event) -> None:
+        pass
+
+    async def keep_up(self) -> None:
+        while True:
+            for _ in range(LINE_EVERY_S):
+                await anyio.sleep(SAMPLE_EVERY_S)
+                self._progress.sample()
+            self._line()
+
+    def _line(self) -> None:
         progress = self._progress
-        progress(event)
-        progress.sample()
-        now = time.monotonic()
-        if now - self._last < LINE_EVERY_S or progress.run is None:
+        if progress.run is None:
             return
-        self._last = now
         rate = progress.rates[-1] if progress.rates else 0.0
         active = len(progress.run.collector.place)
         latency = _recent(progress, _main_series(progress))
         took = f", p95 {milliseconds(latency.at(95))} ms" if latency else ""
-        errors = f", {progress.error_count} errors" if progress.error_count else ""
+        errors = f", {progress.errors} errors" if progress.errors else ""
         self.say(
             f"{_clock(progress.run.elapsed):>6}  {active} under way, {progress.standing()}, {rate:.1f} {progress.unit}/s{took}{errors}, "
             f"{progress.left()}"
@@ -152,6 +146,8 @@ class LoadLines:
 class LoadView:
     """A row for each state with what is going on in it, rates, errors and thresholds, kept up in place. The number of lines
     does not change while it runs, so nothing jumps."""
+
+    stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
         self._progress = Progress(workflow)
@@ -179,8 +175,12 @@ class LoadView:
         self._live.console.print(text, markup=False)
 
     def __call__(self, event: Event) -> None:
-        self._progress(event)
-        self._progress.sample()
+        pass
+
+    async def keep_up(self) -> None:
+        while True:
+            await anyio.sleep(SAMPLE_EVERY_S)
+            self._progress.sample()
 
     def render(self) -> Group:
         """The whole view."""
@@ -197,9 +197,7 @@ class LoadView:
         yield _line(f"{_clock(run.elapsed)}  {_bar(run.scenario, run.elapsed, progress)}  {progress.left()}")
         rate = progress.rates[-1] if progress.rates else 0.0
         yield _line(f"{progress.unit + '/s':<12}{_sparks(progress.rates)} {rate:8.1f}   {progress.standing()}")
-        yield _line(
-            f"{'under way':<12}{_sparks(progress.actives)} {len(progress.collector.place):8}   {progress.error_count} errors"
-        )
+        yield _line(f"{'under way':<12}{_sparks(progress.actives)} {len(progress.collector.place):8}   {progress.errors} errors")
 
     def _states(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -217,8 +215,9 @@ class LoadView:
         now = collector.steady() if collector is not None else 0.0
         for number, state in enumerate((*(s.name for s in self._workflow.states), ROLLING_BACK), start=1):
             latency = _recent(progress, state)
-            style = "bold yellow" if here[state] else "" if progress.done[state] else "dim"
-            counts = (here[state], progress.done[state], progress.retried[state], progress.failed[state])
+            done, retried, failed = self._counts(state)
+            style = "bold yellow" if here[state] else "" if done else "dim"
+            counts = (here[state], done, retried, failed)
             table.add_row(
                 str(number) if state != ROLLING_BACK else "",
                 Text(state, style),
@@ -229,6 +228,14 @@ class LoadView:
             )
         return table
 
+    def _counts(self, state: str) -> tuple[int, int, int]:
+        """How often a state was done, retried, given up."""
+        collector = self._progress.collector
+        if collector is None or state not in collector.tallies:
+            return 0, 0, 0
+        tally = collector.tallies[state]
+        return self._progress.done(state), tally.so_far("retried"), tally.so_far("failed")
+
     def _foot(self) -> Iterable[Text]:
         progress = self._progress
         if progress.run is not None:
@@ -238,8 +245,8 @@ class LoadView:
                 else:
                     mark = "✓" if verdict.holds else "✗"
                     yield _line(f"{mark} {verdict.text}: {verdict.value}", "green" if verdict.holds else "bold red")
-        shown = list(progress.errors)
-        for place in range(ERRORS_SHOWN):
+        shown = list(progress.collector.latest_errors) if progress.collector is not None else []
+        for place in range(LATEST_ERRORS):
             yield _line(shown[place] if place < len(shown) else "", "red")
 
 

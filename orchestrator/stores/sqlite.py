@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +22,7 @@ from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
-from orchestrator.stores.commits import GroupCommit
+from orchestrator.stores.commits import GroupCommit, Writer
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
 R = TypeVar("R")
@@ -51,19 +50,17 @@ class _Save:
 
 
 class SQLiteStore(Store):
-    """See :class:`~orchestrator.stores.base.Store`. Writes go through one connection, reads through another, each
-    used by one thread at a time; a lone save is written on the event loop (see ``alone``)."""
+    """See :class:`~orchestrator.stores.base.Store`. Writes go through one connection, reads through another. The writer's
+    thread and the event loop take turns with the first: the loop uses it only while that thread is idle."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
         self.where = f"the store {path}"
         self._path = path
         self._writer = writer
         self._reader = reader
-        self._writing = anyio.CapacityLimiter(1)
+        self._thread = Writer()
         self._reading = anyio.CapacityLimiter(1)
-        self._lock = threading.Lock()
-        """Held for a transaction: a task that is cancelled natively leaves its thread behind."""
-        self._commits: GroupCommit[_Save] = GroupCommit(self._write_saves, self._writing)
+        self._commits: GroupCommit[_Save] = GroupCommit(self._begin_saves, self._write_saves, self._thread)
 
     @classmethod
     async def open(cls, path: str | Path, *, create: bool = True) -> SQLiteStore:
@@ -88,7 +85,8 @@ class SQLiteStore(Store):
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._writer.close, limiter=self._writing)
+            await self._thread.run(self._writer.close)
+            self._thread.close()
             await anyio.to_thread.run_sync(self._reader.close, limiter=self._reading)
 
     async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
@@ -164,8 +162,6 @@ class SQLiteStore(Store):
         await self._write(write)
 
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
-        # A save on the loop would wait for whatever the thread is doing with the same connection.
-        alone = alone and self._writing.borrowed_tokens == 0
         await self._commits.commit(_Save(shard, checkpoint, events), alone=alone)
 
     async def load(
@@ -225,22 +221,53 @@ class SQLiteStore(Store):
     def _write_saves(self, saves: Sequence[_Save]) -> list[Exception | None]:
         return self._transaction(partial(_write_saves, saves=saves))
 
+    def _begin_saves(self, saves: Sequence[_Save]) -> Callable[[], list[Exception | None]] | None:
+        """The rows in a transaction that is still open; the answer commits it. ``None``: another process is writing."""
+        with _explained(self._path):
+            if not self._begin_at_once():
+                return None
+            errors = self._in_transaction(partial(_write_saves, saves=saves))
+
+        def commit() -> list[Exception | None]:
+            with _explained(self._path):
+                self._in_transaction(lambda db: db.execute("COMMIT"))
+            return errors
+
+        return commit
+
+    def _begin_at_once(self) -> bool:
+        """Take the write lock if nobody has it."""
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                return False
+            raise
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+        return True
+
     async def _write(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._writing)
+        return await self._thread.run(partial(self._transaction, work))
 
     def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        with self._lock, _explained(self._path, self._holder):
+        with _explained(self._path, self._holder):
             # IMMEDIATE: take the write lock before reading what the write depends on.
             self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(self._writer)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                # After "disk full" SQLite may have rolled back by itself.
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+            result = self._in_transaction(work)
+            self._in_transaction(lambda db: db.execute("COMMIT"))
             return result
+
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
+        """Do it in the open transaction, which is undone if it fails."""
+        try:
+            return work(self._writer)
+        except BaseException:
+            # After "disk full" SQLite may have rolled back by itself.
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
 
     async def _read(self, sql: str, *args: object) -> list[Any]:
         def read() -> list[Any]:

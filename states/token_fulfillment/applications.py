@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from orchestrator import Outcome, Repeat, Secret, TransientError, done
 from states.pingone.assertion import ClientAuthentication, jwks
 from states.pingone.management import Found
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.creating import RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenState, TokenStep, settings_of
 

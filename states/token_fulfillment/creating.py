@@ -8,12 +8,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from attrs import evolve
-
 from orchestrator import AmbiguousError, Effect, Look, Outcome, done
 from states.pingone.answers import AlreadyExistsError, MissingError
 from states.pingone.management import Found
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.steps import TokenState, TokenStep, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)

@@ -6,13 +6,11 @@ import base64
 import hashlib
 import secrets
 
-from attrs import evolve
-
 from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, Secret, done
 from states.pingone.answers import MissingError
 from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.settings import Pkce, ResponseMode
 from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenState, TokenStep, settings_of
 

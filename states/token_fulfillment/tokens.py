@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from attrs import evolve
 
 from orchestrator import Again, Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
 from states.pingone.answers import RefusedGrantError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext, Verified
+from states.token_fulfillment.context import TokenContext, Verified, evolve
 from states.token_fulfillment.settings import CUSTOM_CLAIM
 from states.token_fulfillment.steps import SIGN_ON, TOKEN_CHECK, TokenState, TokenStep, settings_of
 

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ from orchestrator import (
 )
 from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.scenario import Scenario
-from orchestrator.stores.commits import GroupCommit
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL
+from orchestrator.stores.commits import GroupCommit, Writer
+from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
 RUN = "261123-000000"
 NOW = 1_000_000.0
@@ -334,6 +337,11 @@ def test_owners_are_told_apart_and_found_dead() -> None:
     assert is_gone(dead)
 
 
+def group_commit(write: Any) -> GroupCommit[Any]:
+    """Begins at once, and commits by ``write``."""
+    return GroupCommit(lambda items: partial(write, items), write, Writer())
+
+
 async def test_saves_that_wait_share_the_next_commit() -> None:
     batches: list[list[int]] = []
 
@@ -341,7 +349,7 @@ async def test_saves_that_wait_share_the_next_commit() -> None:
         batches.append(list(items))
         return [None] * len(items)
 
-    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    commits: GroupCommit[int] = group_commit(write)
     async with anyio.create_task_group() as tasks:
         for number in range(20):
             tasks.start_soon(lambda number=number: commits.commit(number, alone=False))
@@ -359,7 +367,7 @@ async def test_a_cancelled_save_is_finished_first() -> None:
         batches.append(list(items))
         return [None] * len(items)
 
-    commits: GroupCommit[str] = GroupCommit(write, anyio.CapacityLimiter(1))
+    commits: GroupCommit[str] = group_commit(write)
     scopes = {name: anyio.CancelScope() for name in "abc"}
 
     async def commit(name: str) -> None:
@@ -394,7 +402,7 @@ async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> 
         gate.wait(5)
         return [None] * len(items)
 
-    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    commits: GroupCommit[int] = group_commit(write)
     leader = asyncio.ensure_future(commits.commit(1, alone=False))
     await asyncio.sleep(0.01)
     follower = asyncio.ensure_future(commits.commit(2, alone=False))
@@ -417,7 +425,79 @@ async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
             raise StoreError("no")
         return [None] * len(items)
 
-    commits: GroupCommit[int] = GroupCommit(write, anyio.CapacityLimiter(1))
+    commits: GroupCommit[int] = group_commit(write)
     with pytest.raises(StoreError):
         await commits.commit(1, alone=False)
     await commits.commit(2, alone=True)
+
+
+async def test_a_save_waits_for_another_process_without_holding_up_the_loop(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ticks = 0
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: store.save(shard, checkpoint(0), [], alone=True))
+            for _ in range(10):
+                await anyio.sleep(0.01)
+                ticks += 1
+            assert await store.load(RUN) == []
+            other.execute("COMMIT")
+        other.close()
+        assert ticks == 10
+        assert [row.number for row in await store.load(RUN)] == [0]
+
+
+@BACK_ENDS
+async def test_the_history_of_an_instance_keeps_its_beginning_and_its_end(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for seq in range(1, 1001):
+            await store.save(shard, checkpoint(0), [event(0, seq)], alone=True)
+        kept = [e.seq for e in await store.events(RUN, 0)]
+        assert kept == [*range(1, HISTORY_HEAD + 1), *range(1001 - HISTORY_TAIL, 1001)]
+
+
+@BACK_ENDS
+async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        await store.save_statistics(old, {2: b"two", 1: b"one"}, [])
+        await store.save_statistics(old, {1: b"one and two", 3: b"three"}, [2])
+        assert await store.statistics(RUN) == [b"one and two", b"three"]
+        await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
+        with pytest.raises(StaleEpochError):
+            await store.save_statistics(old, {1: b"stale"}, [])
+        assert await store.statistics(RUN) == [b"one and two", b"three"]
+        assert await store.statistics("261123-zzzzzz") == []
+
+
+@BACK_ENDS
+async def test_the_oldest_in_each_state_is_of_those_that_have_not_ended(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number, (status, position, at) in enumerate(
+            [
+                (Status.RUNNING, "one", NOW + 5),
+                (Status.SUSPENDED, "one", NOW + 3),
+                (Status.COMPLETED, "completed", NOW),
+                (Status.ROLLING_BACK, "rolling_back", NOW + 1),
+            ]
+        ):
+            await store.save(shard, attrs.evolve(checkpoint(number, status, position), updated_at=at), [])
+        assert await store.oldest(RUN) == {"one": (1, NOW + 3), "rolling_back": (3, NOW + 1)}
+
+
+async def test_a_store_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    db = sqlite3.connect(path)
+    db.executescript(MIGRATIONS[0])
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO events (run_id, number, seq, kind, at, state) VALUES (?, 0, 1, 'started', 1, 'one')", (RUN,))
+    db.commit()
+    db.close()
+    async with open_store(f"sqlite:{path}") as store:
+        assert [(e.kind, e.failure) for e in await store.events(RUN, 0)] == [(EventKind.STARTED, None)]
+        assert await store.statistics(RUN) == []

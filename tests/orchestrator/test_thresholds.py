@@ -1,0 +1,104 @@
+"""The language of thresholds, and how they are judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import Status
+from orchestrator.statistics import ErrorKey, Statistics, Window
+from orchestrator.thresholds import Measured, parse
+from tests.support.toy import Ledger, toy
+
+WORKFLOW = toy(Ledger())
+
+REFUSED = {
+    "no threshold": ("whatever", "is no threshold"),
+    "an unknown state": ("tow.p95 < 1s", "nothing is measured as 'tow'; did you mean two"),
+    "no statistic": ("two < 1s", "say which statistic of 'two'"),
+    "no unit": ("two.p95 < 5", "the unit must be us or µs or ms or s or min, not missing"),
+    "the wrong unit": ("two.rate > 5ms", "the unit must be /s or /min or /h, not ms"),
+    "a drift of a count": ("two.count drift < 5%/h", "a drift is that of a percentile"),
+    "a drift without its unit": ("two.p95 drift < 5%", "the unit must be %/h or %/min"),
+    "a share of a call": ("two.attempt.failed < 1%", "nothing is measured as 'two.attempt'"),
+}
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED.values(), ids=list(REFUSED))
+def test_what_is_not_understood_is_refused_with_a_hint(text, says) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse(text, WORKFLOW)
+    assert says in str(refused.value)
+
+
+def measured(*windows: Window, counts=None, missed=0) -> Measured:
+    for window in windows:
+        window.read_off()
+    statistics = Statistics.of(window.dumps() for window in windows)
+    return Measured(statistics=statistics, counts=counts or {}, missed=missed, seconds=statistics.total.width)
+
+
+def window(elapsed=0.0, width=10.0, **series: list[float]) -> Window:
+    made = Window(at=1000.0 + elapsed, elapsed=elapsed, width=width)
+    for name, values in series.items():
+        made.record(name.replace("__", "."), values)
+    return made
+
+
+CASES = {
+    "a percentile that holds": ("two.p95 < 200ms", True, "95"),
+    "a percentile that does not": ("two.p95 < 90ms", False, "95"),
+    "the median": ("two.p50 <= 51ms", True, "50"),
+    "the highest": ("two.max < 99ms", False, "100"),
+    "a rate": ("two.rate > 9/s", True, "10/s"),
+    "a rate by the minute": ("two.rate > 601/min", False, "600/min"),
+    "how many": ("two.count >= 100", True, "100"),
+    "a single call": ("two.attempt.max < 1s", True, "0.5"),
+    "instances that did not complete": ("failed < 5%", False, "10%"),
+    "in numbers": ("failed <= 10", True, "10"),
+    "completed": ("completed > 89%", True, "90%"),
+    "leftovers": ("leftovers < 1", False, "1"),
+    "missed": ("missed < 1%", False, "9.0"),
+    "retries of a state": ("two.retried < 10%", False, "20%"),
+    "all errors": ("errors < 8", True, "7"),
+}
+
+
+@pytest.mark.parametrize(("text", "holds", "value"), CASES.values(), ids=list(CASES))
+def test_a_threshold_is_judged_on_what_was_measured(text, holds, value) -> None:
+    one = window(two=[ms / 1000 for ms in range(1, 101)], two__attempt=[0.5] * 5)
+    one.counters["two.retried"] = 1
+    one.count_error(ErrorKey("two", "transient", "503"), "an example", 7)
+    counts = {Status.COMPLETED: 90, Status.ROLLED_BACK: 8, Status.FAILED: 1, Status.ROLLBACK_FAILED: 1}
+    verdict = parse(text, WORKFLOW).judge(measured(one, counts=counts, missed=10))
+    assert verdict.holds is holds
+    assert value in str(verdict.value)
+
+
+def test_what_was_never_measured_does_not_hold() -> None:
+    verdict = parse("three.p95 < 1s", WORKFLOW).judge(measured(window(two=[0.1])))
+    assert (verdict.holds, verdict.value) == (False, None)
+
+
+def test_a_drift_is_the_slope_over_the_run() -> None:
+    # From 100 ms on, 10 ms more in each of 13 windows of 5 minutes: 120 % an hour of where it began.
+    windows = [window(elapsed=300.0 * n, width=300.0, two=[0.1 + 0.01 * n] * 50) for n in range(13)]
+    broken = parse("two.p95 drift < 100%/h", WORKFLOW).judge(measured(*windows))
+    assert not broken.holds
+    assert float(str(broken.value).removesuffix("%/h")) == pytest.approx(120, rel=0.1)
+    assert parse("two.p95 drift < 140%/h", WORKFLOW).judge(measured(*windows)).holds
+    flat = [window(elapsed=300.0 * n, width=300.0, two=[0.1] * 50) for n in range(13)]
+    assert parse("two.p95 drift < 1%/h", WORKFLOW).judge(measured(*flat)).holds
+
+
+def test_a_few_windows_make_no_slope() -> None:
+    verdict = parse("two.p95 drift < 1%/h", WORKFLOW).judge(measured(window(two=[0.1]), window(elapsed=10.0, two=[0.2])))
+    assert (verdict.holds, verdict.value) == (False, None)
+
+
+def test_the_warm_up_is_shown_and_not_counted() -> None:
+    warm, then = window(two=[9.0]), window(elapsed=10.0, two=[0.1] * 10)
+    warm.warm = True
+    found = measured(warm, then)
+    assert found.statistics.latency("two").max < 0.2
+    assert [w.latencies["two"].max > 8 for w in found.statistics.windows] == [True, False]
+    assert found.seconds == 10
