@@ -76,7 +76,7 @@ class Admission:
     async def turn(self, number: int) -> float | None:
         """Wait until an instance is due; how late it is, in seconds, or ``None``: it will not start."""
         due = self.scenario.due(number)
-        if due > self.elapsed:
+        while due > self.elapsed and not self._closed.is_set():
             await self._until(due)
         if self._closed.is_set() or self.is_cut:
             return None

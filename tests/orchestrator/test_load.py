@@ -1,0 +1,397 @@
+"""Runs by scenario: arrivals, rounds, stages, the end of the time, rate groups, thresholds, and what a resume goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator import (
+    ENDLESS,
+    Again,
+    ConfigurationError,
+    EventKind,
+    OnSuccess,
+    Outcome,
+    PermanentError,
+    Room,
+    RunStatus,
+    Scenario,
+    SettingError,
+    Stage,
+    Status,
+    Think,
+    ThinkKind,
+    ThrottledError,
+    Vault,
+    cleanup,
+    resume,
+    start,
+)
+from orchestrator.clock import SystemClock
+from orchestrator.estimate import check_room, check_time, estimate
+from orchestrator.limits import RateLimits
+from orchestrator.statistics import Statistics
+from orchestrator.stores.memory import MemoryStore
+from tests.support.toy import Ledger, Making, Two, fast, toy
+
+
+class Provide(Making):
+    """Makes one thing, and keeps to a rate."""
+
+    transitions = {"done": "use"}
+    rate_group = "configuration"
+
+
+class Use(Making):
+    transitions = {"done": "check"}
+    rate_group = "sign_on"
+
+
+class Check(Making):
+    outcomes = frozenset({"done", "again"})
+    transitions = {"done": "completed", "again": Again("use")}
+
+    async def run(self, step: Any) -> Outcome[Any]:
+        outcome = await super().run(step)
+        return Outcome("again", outcome.context) if step.more else outcome
+
+
+def rounds(ledger: Ledger, **more: Any) -> Any:
+    return toy(ledger, Provide(), Use(), Check(), **more)
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    return MemoryStore()
+
+
+async def drive(workflow: Any, store: MemoryStore, vault: Vault, scenario: Scenario, **more: Any) -> Any:
+    async with start(workflow, store=store, options=fast(vault), scenario=scenario, **more) as run:
+        return await run.wait()
+
+
+async def statistics(store: MemoryStore, run_id: str) -> Statistics:
+    return Statistics.of(await store.statistics(run_id))
+
+
+async def test_an_instance_goes_round_as_often_as_the_scenario_says(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    result = await drive(rounds(ledger), store, vault, Scenario(rounds=4))
+    assert result.counts == {Status.COMPLETED: 1}
+    assert [ledger.calls.count(f"run {name}") for name in ("provide", "use", "check")] == [1, 4, 4]
+    assert (await statistics(store, result.run_id)).total.counters["check.moved.again"] == 3
+
+
+async def test_a_soak_goes_round_until_the_time_is_over_and_tears_down(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    scenario = Scenario(concurrency=3, duration=0.4, rounds=ENDLESS, think=Think(ThinkKind.UNIFORM, 0.01, 0.03))
+    result = await drive(rounds(ledger), store, vault, scenario, on_success="teardown")
+    assert result.counts == {Status.COMPLETED: 3}
+    assert result.status is RunStatus.FINISHED
+    assert ledger.calls.count("run provide") == 3
+    assert ledger.calls.count("run use") > 9
+    assert not [name for name in ledger.existing if name.startswith("provide")]
+
+
+async def test_a_state_that_goes_round_unasked_has_a_bug(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    class Greedy(Check):
+        name = "check"
+
+        async def run(self, step: Any) -> Outcome[Any]:
+            return Outcome("again", step.context)
+
+    result = await drive(toy(ledger, Provide(), Use(), Greedy()), store, vault, Scenario(rounds=2))
+    assert result.counts == {Status.FAILED: 1}
+    assert ledger.calls.count("run use") == 2
+
+
+async def test_a_workflow_without_rounds_refuses_them(store: MemoryStore, vault: Vault) -> None:
+    with pytest.raises(SettingError, match="rounds: instances of the workflow 'toy' do not go round"):
+        await drive(toy(Ledger()), store, vault, Scenario(rounds=2))
+    assert await store.runs() == []
+
+
+async def test_arrivals_come_by_the_clock(store: MemoryStore, vault: Vault) -> None:
+    """With answers of 60 ms and 100 arrivals a second, about six are under way at once."""
+    ledger, most, now = Ledger(), 0, 0
+
+    async def slow(step: Any) -> None:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(0.06)
+        now -= 1
+
+    ledger.script = {"run one": [slow] * 30}
+    result = await drive(toy(ledger), store, vault, Scenario(rate=100.0, duration=0.3, concurrency=50))
+    assert result.counts == {Status.COMPLETED: 30}
+    assert 3 <= most <= 20
+    measured = await statistics(store, result.run_id)
+    assert measured.latency("start_lag").count == 30
+
+
+async def test_an_arrival_that_has_to_wait_is_late_and_counts_from_when_it_was_due(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    async def stall(step: Any) -> None:
+        await anyio.sleep(0.4)
+
+    ledger.script = {"run one": [stall]}
+    result = await drive(toy(ledger), store, vault, Scenario(rate=100.0, instances=10, concurrency=1))
+    assert result.counts == {Status.COMPLETED: 10}
+    measured = await statistics(store, result.run_id)
+    assert measured.total.counters["late"] == 9
+    assert measured.latency("instance").at(50) > 0.3
+
+
+async def test_arrivals_that_never_get_their_turn_are_missed_and_said_to_be(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    async def hang(step: Any) -> None:
+        await anyio.sleep(0.35)
+
+    ledger.script = {"run one": [hang]}
+    scenario = Scenario(rate=100.0, duration=0.2, overtime=0.05, concurrency=1)
+    result = await drive(toy(ledger), store, vault, scenario)
+    assert result.status is RunStatus.FINISHED
+    assert result.total == 20
+    assert result.counts[Status.PENDING] == 19
+    instance_events = await store.events(result.run_id, 0)
+    assert [event.code for event in instance_events if event.kind is EventKind.ROLLING_BACK] == ["cut_off"]
+    assert ledger.existing == []
+
+
+async def test_concurrency_follows_the_stages(store: MemoryStore, vault: Vault) -> None:
+    ledger, now, seen = Ledger(), 0, []
+
+    async def work(step: Any) -> None:
+        nonlocal now
+        now += 1
+        seen.append(now)
+        await anyio.sleep(0.02)
+        now -= 1
+
+    ledger.script = {"run one": [work] * 1000}
+    scenario = Scenario(stages=(Stage(0.3, 6), Stage(0.2, 0)))
+    result = await drive(toy(ledger), store, vault, scenario)
+    assert set(result.counts) == {Status.COMPLETED}
+    assert max(seen[:3]) <= 3
+    assert 4 <= max(seen) <= 7
+
+
+async def test_what_is_cut_off_is_kept_if_the_policy_says_so(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    async def hang(step: Any) -> None:
+        await anyio.sleep(0.2)
+
+    ledger.script = {"run one": [hang]}
+    scenario = Scenario(concurrency=1, duration=0.05, overtime=0.05)
+    result = await drive(toy(ledger), store, vault, scenario, on_failure="keep")
+    assert result.counts == {Status.FAILED: 1}
+    assert ledger.existing == ["one:0"]
+
+
+async def test_an_interrupted_soak_goes_on_for_the_time_that_is_left(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    workflow = rounds(ledger)
+    scenario = Scenario(concurrency=2, duration=1.2, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.02))
+    clock = SystemClock()
+    options = fast(vault)
+    options = type(options)(vault=vault, clock=clock)
+    async with start(workflow, store=store, scenario=scenario, options=options) as run:
+        await anyio.sleep(0.6)
+        run.stop()
+        result = await run.wait()
+    assert result.interrupted
+    assert result.counts == {Status.SUSPENDED: 2}
+    spent = (await statistics(store, result.run_id)).elapsed
+    assert 0.5 < spent < 1.1
+    began = clock.steady()
+    async with resume(workflow, result.run_id, store=store, options=options) as run:
+        result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    assert result.counts == {Status.COMPLETED: 2}
+    assert clock.steady() - began < 1.1
+    measured = await statistics(store, result.run_id)
+    assert measured.elapsed == pytest.approx(1.2, abs=0.3)
+    assert ledger.calls.count("run provide") == 2
+
+
+async def test_an_interrupted_scenario_admits_what_was_left_and_counts_add_up(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, options=fast(vault), scenario=Scenario(instances=40, concurrency=4)) as run:
+        ended = 0
+        async for event in run.events():
+            ended += event.kind is EventKind.ENDED
+            if ended == 10:
+                run.stop()
+        result = await run.wait()
+    assert result.interrupted
+    assert result.total == 40
+    async with resume(toy(ledger), result.run_id, store=store, options=fast(vault)) as run:
+        result = await run.wait()
+    assert result.counts == {Status.COMPLETED: 40}
+    assert sorted(ledger.existing) == sorted(f"{state}:{n}" for state in ("one", "two", "three") for n in range(40))
+    measured = await statistics(store, result.run_id)
+    assert measured.latency("three").count == 40
+    assert measured.total.counters["ended.completed"] == 40
+
+
+async def test_a_run_on_the_instances_of_another_makes_and_removes_nothing(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    kept = await drive(rounds(ledger), store, vault, Scenario(instances=3, concurrency=3))
+    existing = sorted(ledger.existing)
+    ledger.calls.clear()
+    scenario = Scenario(instances=5, concurrency=2, rounds=2, use=kept.run_id)
+    result = await drive(rounds(ledger), store, vault, scenario, on_success="teardown")
+    assert result.counts == {Status.COMPLETED: 5}
+    assert "run provide" not in ledger.calls
+    assert ledger.calls.count("run use") == 10
+    assert set(existing) <= set(ledger.existing)
+    assert ledger.opening is not None
+    assert ledger.opening.run_id == kept.run_id
+
+
+async def test_there_must_be_something_to_use(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    gone = await drive(rounds(ledger), store, vault, Scenario(instances=2), on_success="teardown")
+    with pytest.raises(ConfigurationError, match="has no completed instance that was kept"):
+        await drive(rounds(ledger), store, vault, Scenario(use=gone.run_id))
+
+
+async def test_a_broken_threshold_ends_the_scenario_if_that_is_wanted(
+    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.runner.ABORT_AFTER_S", 0.0)
+    ledger = Ledger(script={"run two": [PermanentError("no")] * 10_000})
+    scenario = Scenario(concurrency=2, duration=30.0)
+    workflow = toy(ledger)
+    async with start(
+        workflow, store=store, options=fast(vault), scenario=scenario, thresholds=["failed < 1%"], abort=True
+    ) as run:
+        result = await run.wait()
+        assert run.aborted is not None
+        assert "failed < 1%" in run.aborted
+    assert result.status is RunStatus.FINISHED
+    assert set(result.counts) == {Status.ROLLED_BACK}
+    assert ledger.existing == []
+
+
+async def test_a_threshold_that_is_not_understood_is_refused_before_anything(store: MemoryStore, vault: Vault) -> None:
+    with pytest.raises(SettingError, match=r"threshold: 'fuor\.p95 < 1s': nothing is measured as 'fuor'"):
+        await drive(toy(Ledger()), store, vault, Scenario(), thresholds=["fuor.p95 < 1s"])
+    assert await store.runs() == []
+
+
+async def test_a_clean_up_measures_nothing(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    result = await drive(toy(ledger), store, vault, Scenario(instances=3))
+    before = await store.statistics(result.run_id)
+    async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as run:
+        await run.wait()
+    assert await store.statistics(result.run_id) == before
+    assert ledger.existing == []
+
+
+async def test_a_429_slows_the_whole_group_and_no_other(store: MemoryStore, vault: Vault) -> None:
+    ledger, began = Ledger(), {}
+    clock = SystemClock()
+
+    def note(name: str) -> Any:
+        def noted(step: Any) -> None:
+            began.setdefault(name, []).append(clock.steady())
+
+        return noted
+
+    ledger.script = {
+        "run provide": [ThrottledError("slow down", retry_after=6.0), *[note("provide")] * 10],
+        "run use": [note("use")] * 10,
+    }
+    at = clock.steady()
+    result = await drive(rounds(ledger), store, vault, Scenario(instances=5, concurrency=5))
+    assert result.counts == {Status.COMPLETED: 5}
+    # Six seconds of the fast clock are 0.2 s.
+    assert sum(moment - at > 0.15 for moment in began["provide"]) >= 4
+    measured = await statistics(store, result.run_id)
+    assert measured.latency("wait.configuration").count >= 4
+    assert measured.latency("wait.sign_on") is None
+
+
+class ManualClock:
+    """Time that only sleeping moves."""
+
+    time = 100.0
+
+    def steady(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+async def test_a_pause_moves_the_turns_of_those_who_wait_in_their_order() -> None:
+    clock = ManualClock()
+    limits = RateLimits({"g": 2.0}, clock)  # type: ignore[arg-type]
+    assert await limits.admit("g") == 0
+    assert await limits.admit("g") == 0.5
+    limits.slow_down("g", 10)
+    limits.slow_down("g", 4)  # a shorter one changes nothing
+    assert await limits.admit("g") == pytest.approx(10.5, abs=0.51)
+    assert await limits.admit("g") == pytest.approx(0.5)
+    assert await limits.admit("other") == 0
+
+
+async def test_a_group_without_a_rate_comes_back_one_by_one() -> None:
+    clock = ManualClock()
+    limits = RateLimits({}, clock)  # type: ignore[arg-type]
+    assert not limits.limits("g")
+    limits.slow_down("g", 1000)
+    waited = [await limits.admit("g") for _ in range(3)]
+    assert waited[0] == pytest.approx(60)  # nobody is believed who asks for more than a minute
+    assert 0 < waited[1] < 0.1
+
+
+def test_an_estimate_names_the_group_that_holds_a_run_up_most() -> None:
+    workflow = rounds(Ledger())
+    found = estimate(workflow, Scenario(instances=100), {"configuration": 2.0}, OnSuccess.TEARDOWN)
+    assert found is not None
+    assert (found.seconds, found.calls) == (100, 2)
+    assert "100 instances with 2 configuration attempts each, at 2/s: at least 1m40s" in str(found)
+    assert estimate(workflow, Scenario(instances=100), {}, OnSuccess.KEEP) is None
+    assert estimate(workflow, Scenario(instances=100, use="261123-000000"), {"configuration": 2.0}, OnSuccess.KEEP) is None
+
+
+def test_what_cannot_be_set_up_in_its_time_is_refused() -> None:
+    scenario = Scenario(concurrency=50, duration=10.0, rounds=ENDLESS)
+    with pytest.raises(SettingError, match=r"duration: 10s is too short: 50 instances with 1 configuration attempts each"):
+        check_time(rounds(Ledger()), scenario, {"configuration": 2.0})
+    check_time(rounds(Ledger()), scenario, {"configuration": 20.0})
+
+
+async def test_what_the_other_side_has_no_room_for_is_refused(store: MemoryStore, vault: Vault) -> None:
+    async def room(services: Any) -> dict[str, Room]:
+        return {"application": Room(990, 1000)}
+
+    workflow = toy(Ledger(), room=room)
+    with pytest.raises(ConfigurationError, match="990 of at most 1000 applications exist, and the scenario needs up to 11 more"):
+        await drive(workflow, store, vault, Scenario(instances=11))
+    assert await store.runs() == []
+    result = await drive(workflow, store, vault, Scenario(instances=11, concurrency=5), on_success="teardown")
+    assert result.counts == {Status.COMPLETED: 11}
+    check_room({"application": Room(990, 1000)}, Scenario(instances=99, use="261123-000000"), OnSuccess.KEEP)
+
+
+def test_a_second_place_for_rounds_is_refused() -> None:
+    class Other(Two):
+        name = "use"
+        outcomes = frozenset({"done", "back"})
+        transitions = {"done": "check", "back": Again("provide")}
+
+    with pytest.raises(Exception, match=r"a round may begin anew in one place only, not from use\.back and check\.again"):
+        toy(Ledger(), Provide(), Other(), Check())
