@@ -32,6 +32,7 @@ from orchestrator.errors import (
 from orchestrator.events import Event, EventKind, EventStream, Observer
 from orchestrator.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.reading import RunResult
+from orchestrator.recording import Exchange, record
 from orchestrator.retry import RetryPolicy
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.runner import Options, Run, cleanup, resume, start
@@ -61,6 +62,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventStream",
+    "Exchange",
     "ExpiredError",
     "Failure",
     "Instance",
@@ -114,6 +116,7 @@ __all__ = [
     "find_key",
     "new_key",
     "open_store",
+    "record",
     "redact",
     "resume",
     "setting",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic
 
@@ -85,11 +85,12 @@ class Codec(Generic[C]):
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
 
-    def encode(self, instance: Instance[C], *, history: int) -> Checkpoint:
+    def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
         """The checkpoint of an instance.
 
         Args:
             history: Events recorded so far, this checkpoint's included.
+            evidence: The last exchanges before it failed.
 
         Raises:
             CheckpointError: Its context holds something that cannot be stored.
@@ -107,7 +108,12 @@ class Codec(Generic[C]):
             updated_at=instance.updated_at,
             not_before=instance.not_before,
             body=body,
+            evidence=self._vault.seal(orjson.dumps(evidence), _evidence_of(instance.id)) if evidence else None,
         )
+
+    def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
+        """The exchanges of an instance that were kept, oldest first. Raises ``EncryptionKeyError``."""
+        return [entry for body in bodies for entry in orjson.loads(self._vault.open(body, _evidence_of(instance_id)))]
 
     def decode(self, row: Checkpoint, stored: Mapping[str, Mapping[str, str]]) -> Instance[C]:
         """The instance behind a checkpoint, migrated if its definition asks for it.
@@ -164,6 +170,10 @@ class Codec(Generic[C]):
             # No migration leads here, or the definition was changed without giving it a new version.
             raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
         return data
+
+
+def _evidence_of(instance_id: str) -> bytes:
+    return f"{instance_id} evidence".encode()
 
 
 def stored_definition(row: Checkpoint) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from random import Random
 from typing import Any, Generic
@@ -44,6 +45,8 @@ from orchestrator.events import Event, EventKind, Observer
 from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
+from orchestrator.recording import Exchange, begin_recording
+from orchestrator.secret import secrets_in
 from orchestrator.state import C, Effect, Repeat, S, State, Step
 from orchestrator.stores.base import Shard, Store
 from orchestrator.workflow import Workflow
@@ -118,6 +121,7 @@ class Driver(Generic[C, S]):
         self._waited_s = 0.0
         """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
+        self._exchanges: deque[Exchange] = deque()
         self._more = False
         """Whether the attempt that is out was told that another round is wanted."""
         self._scope = anyio.CancelScope()
@@ -152,6 +156,7 @@ class Driver(Generic[C, S]):
             LeaseExpiredError: Our lease ran out.
         """
         pending: _Answer | None = None
+        self._exchanges = begin_recording()
         try:
             await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
             while True:
@@ -391,13 +396,22 @@ class Driver(Generic[C, S]):
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, then.position, outcome=then.status.value))
-        checkpoint = drive.codec.encode(then, history=self._history)
+        failed = any(event.failure and event.kind is not EventKind.RETRY for event in events)
+        evidence = self._evidence() if failed else None
+        checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
         try:
             await drive.store.save(drive.shard, checkpoint, events, alone=drive.workers <= 1)
         except anyio.get_cancelled_exc_class():
             self._stored(then, events)  # a save is finished before its cancellation is raised
             raise
         self._stored(then, events)
+
+    def _evidence(self) -> list[Mapping[str, Any]] | None:
+        """What was said lately, if that led to a failure for good."""
+        secrets = list(secrets_in(self.instance.context))
+        entries = [exchange.entry(secrets) for exchange in self._exchanges]
+        self._exchanges.clear()
+        return entries or None
 
     def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then

@@ -99,7 +99,8 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
     add("resume", driving.resume, EngineSettings, Renewable(own), leading=run | engine)
     add("list", looking.list_runs, EngineSettings, leading=engine)
     what = {"what": (argument("Id of a run, or of an instance."), None)}
-    add("show", looking.show, EngineSettings, leading=what | engine)
+    har = {"har": (flag(str | None, "--har", "Write the last requests of a failed instance here, as an HTTP archive."), None)}
+    add("show", looking.show, EngineSettings, leading=what | har | engine)
     add("cleanup", driving.cleanup, EngineSettings, Renewable(own), leading=run | engine)
     files = {
         "output": (flag(str | None, "--output", "Where the HTML goes; RUN.html here by default."), None),

@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 from rich.table import Table
 
-from orchestrator.checkpoint import make_converter
+from orchestrator.checkpoint import Codec, make_converter
 from orchestrator.cli.display import describe, stdout
+from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.parameters import Resolver
 from orchestrator.clock import SystemClock
 from orchestrator.encryption import Vault
@@ -29,10 +30,12 @@ from orchestrator.report.text import lines
 from orchestrator.run import RunRecord, RunStatus, parse_id
 from orchestrator.secret import Secret
 from orchestrator.stores import open_store
-from orchestrator.stores.base import Shard, Store
+from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
 from orchestrator.workflow import Workflow
 
 RUNS_LISTED = 100
+BODY_SHOWN = 500
+"""Characters of a body."""
 
 
 async def list_runs(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
@@ -62,7 +65,13 @@ async def list_runs(observers: Sequence[Observer], *, json: bool = False, config
 
 
 async def show(
-    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+    observers: Sequence[Observer],
+    *,
+    what: str | None = None,
+    har: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    **flags: Any,
 ) -> int:
     """Show a run, or one instance of it: history, where it stands, what it created, what would happen next and why.
 
@@ -71,11 +80,14 @@ async def show(
     Examples:
       orchestrator show 261123-k7m3qp
       orchestrator show 261123-k7m3qp-0    (the history of the first instance)
+      orchestrator show 261123-k7m3qp-17 --har 17.har    (what it said before it failed, secrets masked)
     """
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
     suffix = f" --store {flags['store']}" if flags.get("store") else ""
     named = _parsed(what) if what is not None else None
+    if har is not None:
+        check_writable("har", Path(har))
     async with open_store(engine.url, create=False) as store:
         run_id, number = named or await _newest(store)
         record = await store.run(run_id)
@@ -83,13 +95,18 @@ async def show(
         vault = resolver.vault()
         check_key(record, vault)
         if number is None:
+            if har is not None:
+                raise ConfigurationError("--har is of one instance: name it, e.g. by `orchestrator show RUN-NUMBER --har FILE`")
             return await _show_run(workflow, store, vault, record, json, suffix)
         instance = await load_instance(workflow, store, vault, run_id, number)
         if instance is None:
             raise UnknownRunError(f"instance {what}", store.where)
         shard = (await store.shards(run_id))[0]
         events = await store.events(run_id, number)
-    data = _instance_data(workflow, record, instance, shard, events)
+        exchanges = Codec(workflow, vault).evidence(instance.id, await store.evidence(run_id, number))
+    data = _instance_data(workflow, record, instance, shard, events) | {"exchanges": exchanges}
+    if har is not None:
+        write_files({Path(har): json_report.har(exchanges)})
     if json:
         stdout().print(json_report.dumps(data), markup=False)
     else:
@@ -268,6 +285,7 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         for line in (failure["trace"] or "").rstrip().splitlines():
             say(f"           {line}")
     _print_history(workflow, events, say)
+    _print_exchanges(data["exchanges"], say)
     say("\nWhat it created that exists, or may exist" if data["effects"] else "\nNothing of it exists in the environment.")
     for effect in data["effects"]:
         say(f"  {effect['kind']:<12} {effect['name']}  {effect['id'] or '(id never seen)'}")
@@ -284,11 +302,28 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
 
 def _print_history(workflow: Workflow[Any, Any], events: Sequence[Event], say: Callable[[str], None]) -> None:
     say("\nHistory")
+    seq = 0
     for event in events:
+        if event.seq is not None and event.seq > seq + 1:
+            say(f"  … {event.seq - seq - 1} events are not kept: of a long history the first and the last {HISTORY_TAIL} are")
+        seq = event.seq or seq
         line = describe(event, workflow)
         if line is not None:
             clock = f"{datetime.fromtimestamp(event.at, UTC).astimezone():%H:%M:%S.%f}"[:-3]
             say(f"  {clock} {line}")
+
+
+def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    if exchanges:
+        say("\nLast requests before it failed, secrets masked (--har writes them in full)")
+    for exchange in exchanges:
+        request, response = exchange["request"], exchange["response"]
+        ended = response.get("_error") or response["status"] or "no answer"
+        clock = f"{datetime.fromisoformat(exchange['startedDateTime']).astimezone():%H:%M:%S.%f}"[:-3]
+        say(f"  {clock} {request['method']} {request['url']} → {ended} in {exchange['time']:.0f} ms")
+        for mark, text in ((">", request.get("postData", {}).get("text")), ("<", response["content"]["text"])):
+            if text:
+                say(f"    {mark} {text if len(text) <= BODY_SHOWN else text[:BODY_SHOWN] + ' …'}")
 
 
 def _when(at: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,14 @@ def write_files(files: Mapping[Path, str]) -> list[Path]:
 
 
 def check_writable(name: str, path: Path) -> None:
-    """Refuse a file that could not be written later. Raises ``SettingError``."""
+    """Refuse a file that could not be written later, by trying: its folder is made, too. Raises ``SettingError``."""
     if path.is_dir():
         raise SettingError(name, f"{path} is a folder")
-    nearest = path if path.exists() else next(parent for parent in path.absolute().parents if parent.exists())
-    if not os.access(nearest, os.W_OK) or not (nearest.is_dir() or nearest.is_file()):
-        raise SettingError(name, f"{path} cannot be written: {nearest} is not writable")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise SettingError(name, f"{path} cannot be written: {error.strerror}") from error

@@ -65,6 +65,11 @@ def latency_data(latency: Latency) -> dict[str, Any]:
     return {"count": latency.count, "min": latency.min, **percentiles, "max": latency.max}
 
 
+def har(exchanges: list[dict[str, Any]]) -> str:
+    """Exchanges as an HTTP archive (HAR 1.2)."""
+    return dumps({"log": {"version": "1.2", "creator": {"name": "orchestrator", "version": "1"}, "entries": exchanges}})
+
+
 def dumps(data: Any) -> str:
     """Indented JSON text."""
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()

@@ -54,6 +54,8 @@ class Checkpoint:
     updated_at: float
     not_before: float | None
     body: bytes
+    evidence: bytes | None = None
+    """What was said before it failed just now, sealed; added to what is stored of that."""
 
 
 class Store(ABC):
@@ -152,6 +154,10 @@ class Store(ABC):
     @abstractmethod
     async def statistics(self, run_id: str) -> list[bytes]:
         """Everything that was stored of a run's statistics, in order of place."""
+
+    @abstractmethod
+    async def evidence(self, run_id: str, number: int) -> list[bytes]:
+        """The evidence that was saved with checkpoints of an instance, oldest first."""
 
     @abstractmethod
     async def events(self, run_id: str, number: int) -> list[Event]:

@@ -28,6 +28,7 @@ class MemoryStore(Store):
         self._shards: dict[tuple[str, int], Shard] = {}
         self._instances: dict[str, dict[int, Checkpoint]] = {}
         self._events: dict[tuple[str, int], list[Event]] = {}
+        self._evidence: dict[tuple[str, int], list[bytes]] = {}
         self._statistics: dict[str, dict[int, bytes]] = {}
 
     async def close(self) -> None:
@@ -80,6 +81,8 @@ class MemoryStore(Store):
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         self._current(shard)
         self._instances[shard.run_id][checkpoint.number] = checkpoint
+        if checkpoint.evidence is not None:
+            self._evidence.setdefault((shard.run_id, checkpoint.number), []).append(checkpoint.evidence)
         history = self._events.setdefault((shard.run_id, checkpoint.number), [])
         history.extend(events)
         del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
@@ -114,6 +117,9 @@ class MemoryStore(Store):
 
     async def statistics(self, run_id: str) -> list[bytes]:
         return [body for _, body in sorted(self._statistics.get(run_id, {}).items())]
+
+    async def evidence(self, run_id: str, number: int) -> list[bytes]:
+        return list(self._evidence.get((run_id, number), []))
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return list(self._events.get((run_id, number), []))

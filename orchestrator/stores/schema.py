@@ -59,6 +59,13 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE events ADD COLUMN failure TEXT;
     ALTER TABLE events ADD COLUMN code TEXT;
+    CREATE TABLE evidence (
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        body BLOB NOT NULL
+    );
+    CREATE INDEX evidence_by_instance ON evidence (run_id, number);
     CREATE TABLE statistics (
         run_id TEXT NOT NULL,
         place INTEGER NOT NULL,

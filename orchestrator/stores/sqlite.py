@@ -212,6 +212,10 @@ class SQLiteStore(Store):
     async def statistics(self, run_id: str) -> list[bytes]:
         return [row[0] for row in await self._read("SELECT body FROM statistics WHERE run_id = ? ORDER BY place", run_id)]
 
+    async def evidence(self, run_id: str, number: int) -> list[bytes]:
+        sql = "SELECT body FROM evidence WHERE run_id = ? AND number = ? ORDER BY rowid"
+        return [row[0] for row in await self._read(sql, run_id, number)]
+
     async def events(self, run_id: str, number: int) -> list[Event]:
         rows = await self._read(
             f"SELECT {_EVENT_COLUMNS} FROM events WHERE run_id = ? AND number = ? ORDER BY seq", run_id, number
@@ -288,7 +292,7 @@ class SQLiteStore(Store):
 def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
     epochs: dict[tuple[str, int], int | None] = {}
     errors: list[Exception | None] = []
-    instances, events, outdated = [], [], []
+    instances, events, outdated, written = [], [], [], []
     for save in saves:
         shard, row = save.shard, save.checkpoint
         key = (shard.run_id, shard.index)
@@ -299,6 +303,7 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Excepti
             errors.append(StaleEpochError(shard.run_id, shard.epoch))
             continue
         errors.append(None)
+        written.append(row)
         instances.append((row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, row.body))
         events += [
             (
@@ -323,6 +328,9 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Excepti
         outdated += [(e.run_id, e.number, (e.seq or 0) - HISTORY_TAIL) for e in late]
     db.executemany(_SAVE_INSTANCE, instances)
     db.executemany(_SAVE_EVENT, events)
+    evidence = [(c.run_id, c.number, c.updated_at, c.evidence) for c in written if c.evidence is not None]
+    if evidence:
+        db.executemany("INSERT INTO evidence (run_id, number, at, body) VALUES (?, ?, ?, ?)", evidence)
     if outdated:
         db.executemany(_CAP_HISTORY, outdated)
     return errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,8 +13,9 @@ import orjson
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
+from orchestrator import AmbiguousError, PermanentError, Secret, TransientError, record
 from states.pingone.answers import Reply, refusal
+from states.pingone.exchange import HttpExchange
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
@@ -58,6 +60,9 @@ class Session:
             sent["Content-Type"] = media_type
         if cookies:
             sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
+        began = time.time()
+        exchange = HttpExchange(at=began, took=0.0, method=method, url=url, sent=sent, sent_body=body)
+        record(exchange)
         try:
             async with self._client.request(
                 method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False
@@ -68,6 +73,8 @@ class Session:
                     cookies=_cookies(response.headers),
                     body=await response.read(),
                 )
+            exchange.took = time.time() - began
+            exchange.status, exchange.received, exchange.received_body = reply.status, reply.headers, reply.body
         except aiohttp.ClientConnectorCertificateError as error:
             raise PermanentError(
                 f"{what}: the certificate of {error.host} is not trusted; add its issuer to the trust store (SSL_CERT_FILE)",
@@ -83,6 +90,7 @@ class Session:
         except aiohttp.InvalidURL as error:
             raise PermanentError(f"{what}: the address is not valid", code="address") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            exchange.took, exchange.error = time.time() - began, f"the connection broke ({type(error).__name__})"
             # The request, or a part of it, was written: whether it was handled is not known.
             raise AmbiguousError(
                 f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection"

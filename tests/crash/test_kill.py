@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -161,6 +162,23 @@ async def test_many_instances_killed_again_and_again_complete_with_one_of_each(h
         assert_each_once(emulator, 20)
 
 
+async def test_a_load_run_killed_again_and_again_adds_up_and_leaves_nothing(home: Path) -> None:
+    async with sandbox("*:latency=0.01 *:503@2% *:reset_after@2%", seed=6) as emulator:
+        shell = Shell(home, emulator)
+        argv = ["load", "--instances", "30", "--concurrency", "10", "--rounds", "2"]
+        assert await shell.run(*argv, kill=KillAt(EventKind.ANSWER, "grant_access", "run", 6)) == KILLED
+        for state, handler in (("exchange_token", "run"), ("create_user", "rollback"), ("introspect_token", "run")):
+            assert await shell.run("resume", kill=KillAt(EventKind.ANSWER, state, handler, 8)) in (KILLED, 0)
+        assert await shell.run("resume", "--json") == 0, shell.said()
+        assert await shell.run("report", "--json") == 0
+        data = json.loads(shell.said()[shell.said().rindex('{\n  "run"') :])
+        assert data["counts"] == {"completed": 30}
+        assert data["admitted"] == 30
+        assert_nothing_left(emulator)
+        assert emulator.audit()["created"]["application"] == 30
+        assert data["statistics"]["spans"]["sign_on"]["count"] > 20
+
+
 async def test_the_embedded_sandbox_survives_its_process(home: Path) -> None:
     environ = {"XDG_DATA_HOME": str(home / "data")}
     output = home / "output.txt"
@@ -246,6 +264,10 @@ async def test_no_secret_is_in_a_file_or_in_the_output_after_crashes_and_failure
         assert await shell.run("run", "--on-failure", "keep") == 1
         await shell.run("list", "--json")
         await shell.run("show", "--json")
+        failed = re.findall(r"(\d{6}-\w{6}-0) in introspect_token", shell.said())[0]
+        assert await shell.run("show", failed, "--har", str(home / "failed.har")) == 0
+        assert await shell.run("report", "--output", str(home / "failed.html")) == 0
+        assert "as/introspect" in (home / "failed.har").read_text()
         environment = emulator.environment
         secrets = {environment.worker_secret, *emulator.worker_tokens(), *environment.codes.rows}
         secrets |= {application.secret for application in environment.applications.rows.values()}

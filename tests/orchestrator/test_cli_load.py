@@ -1,0 +1,179 @@
+"""The commands load, report and compare, as their user meets them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.orchestrator.test_cli import cli
+
+__all__ = ["cli"]
+
+
+def test_a_load_run_ends_with_its_verdicts_and_what_it_measured(cli: Any, home: Path) -> None:
+    code, out, err = cli(
+        "load", "--instances", "6", "--concurrency", "3", "--threshold", "failed < 1%", "--threshold", "sign_on.p95 < 60s"
+    )
+    assert (code, err) == (0, "")
+    assert "6 completed" in out
+    assert "holds   failed < 1%: it is 0%" in out
+    assert re.search(r"create_application +6 ", out)
+    assert re.search(r"sign_on +6 ", out)
+    assert "Nothing of it exists in the environment." in out
+
+
+def test_a_broken_threshold_is_shown_first_and_is_the_exit_code(cli: Any) -> None:
+    code, out, _ = cli("load", "--instances", "2", "--threshold", "failed < 1%", "--threshold", "exchange_token.p50 < 1us")
+    assert code == 4
+    lines = out.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("Run "))
+    assert lines[at + 1].startswith("  BROKEN  exchange_token.p50 < 1us: it is")
+    assert lines[at + 2].startswith("  holds   failed < 1%")
+
+
+def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
+    files = ["--report", "out/load.html", "--csv", "out/numbers", "--junit", "out/load.xml"]
+    code, out, _ = cli("load", "--instances", "4", "--concurrency", "2", "--rounds", "2", "--json", *files)
+    data = json.loads(out)
+    assert code == 0
+    assert data["counts"] == {"completed": 4}
+    assert data["admitted"] == 4
+    states = {state["state"]: state for state in data["statistics"]["states"]}
+    assert states["create_application"]["ok"] == 4
+    assert states["exchange_token"]["ok"] == 8
+    assert states["exchange_token"]["whole"]["p95"] >= states["exchange_token"]["attempt"]["min"] > 0
+    assert data["statistics"]["spans"]["sign_on"]["count"] == 8
+
+    page = Path("out/load.html").read_text()
+    embedded = json.loads(re.search(r"id='data'>(.*?)</script>", page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    assert sum(t * w for t, w in zip(embedded["started"], [1] * 99, strict=False)) > 0
+    assert set(embedded["latency"]) >= {"sign_on", "provisioning", "instance", "exchange_token"}
+    assert "http://" not in re.sub(r"http://www.w3.org\S+", "", page.split("<script>")[0])
+    assert not re.search(r"(src|href)=", page.split("<script>")[0]), "the page needs nothing else"
+    assert "again 4" in page
+
+    rows = list(csv.DictReader(Path("out/numbers/states.csv").read_text().splitlines()))
+    assert {row["state"] for row in rows if row["what"] == "whole"} == set(states)
+    timeline = list(csv.DictReader(Path("out/numbers/timeline.csv").read_text().splitlines()))
+    assert sum(int(row["started"]) for row in timeline if row["series"] == "instance") == 4
+
+    suite = ET.parse("out/load.xml").getroot()
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
+
+
+def test_a_broken_threshold_is_a_failed_case_of_junit(cli: Any, home: Path) -> None:
+    code, _, _ = cli("load", "--instances", "2", "--threshold", "introspect_token.max < 1us", "--junit", "x.xml")
+    assert code == 4
+    root = ET.parse("x.xml").getroot()
+    assert root.get("failures") == "1"
+    [failure] = root.iter("failure")
+    assert "it is" in str(failure.get("message"))
+
+
+def test_report_and_compare_of_stored_runs(cli: Any, home: Path) -> None:
+    runs = [json.loads(cli("load", "--instances", str(n), "--concurrency", "2", "--json")[1])["run"] for n in (2, 3)]
+    code, out, _ = cli("report", runs[0])
+    assert (code, out.strip()) == (0, f"written: {runs[0]}.html")
+    assert runs[0] in Path(f"{runs[0]}.html").read_text()
+    code, out, _ = cli("compare", "--output", "two.html")
+    assert code == 0
+    assert re.search(r"instances started +2 +3 +\+50%", out)
+    assert "exchange_token p95, ms" in out
+    page = Path("two.html").read_text()
+    assert all(run in page for run in runs)
+    data = json.loads(cli("compare", *runs, "--json")[1])
+    assert data["runs"] == runs
+    assert len(data["latencies"]["sign_on"]) == 3
+
+
+def test_a_scenario_from_a_file_is_overridden_by_flags(cli: Any, home: Path) -> None:
+    Path("soak.toml").write_text(
+        "[load]\ninstances = 9\nconcurrency = 3\nrounds = 2\nthink = '1ms-2ms'\nthreshold = ['failed < 1%']\n"
+        "[token-fulfillment]\nclaim = 'from_file'\n"
+    )
+    code, out, _ = cli("load", "soak.toml", "--instances", "3", "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert data["counts"] == {"completed": 3}
+    assert data["scenario"] == "3 instances, 3 at once, 2 rounds each, 0.001s-0.002s between rounds"
+    assert [verdict["text"] for verdict in data["thresholds"]] == ["failed < 1%"]
+    shown = json.loads(cli("show", data["run"], "--json")[1])
+    assert "claim=from_file" in shown["head"]["settings"]
+
+
+def test_sign_ons_on_the_instances_of_another_run(cli: Any, home: Path) -> None:
+    kept = json.loads(cli("load", "--instances", "2", "--concurrency", "2", "--on-success", "keep", "--json")[1])
+    assert kept["existing"]["application"] == 2
+    again = json.loads(cli("load", "--use", kept["run"], "--instances", "4", "--rounds", "3", "--json")[1])
+    assert again["counts"] == {"completed": 4}
+    states = {state["state"]: state["ok"] for state in again["statistics"]["states"]}
+    assert (states["create_application"], states["exchange_token"]) == (0, 12)
+    assert again["existing"] == {}
+    code, out, _ = cli("cleanup", kept["run"])
+    assert code == 0
+    assert "Nothing of it exists" in out
+
+
+USAGE = {
+    "an impossible stage": (["--stages", "30s:x"], "stages (from --stages): '30s:x' is no stage"),
+    "a stage of no time": (["--stages", "0s:5"], "stages: the stage 0s:5 lasts no time"),
+    "two shapes": (["--rate", "5", "--duration", "9s", "--stages", "9s:9"], "stages: ramp the concurrency"),
+    "a rate without an end": (["--rate", "5"], "rate: needs an end"),
+    "an odd duration": (["--duration", "5 parsecs"], "duration (from --duration): '5 parsecs' is no duration"),
+    "odd rounds": (["--rounds", "many"], "rounds (from --rounds): 'many' is neither a number"),
+    "endless rounds": (["--rounds", "endless"], "rounds: endless rounds need an end"),
+    "an unknown state": (
+        ["--threshold", "exchange.p95 < 1s"],
+        "threshold: 'exchange.p95 < 1s': nothing is measured as 'exchange'",
+    ),
+    "a threshold that is none": (["--threshold", "fast"], "threshold: 'fast' is no threshold"),
+    "a report in no place": (["--report", "/proc/nothing/x.html"], "report: /proc/nothing/x.html cannot be written"),
+    "a report that is a folder": (["--report", "."], "report: . is a folder"),
+    "no such scenario": (["nothing.toml"], "nothing.toml cannot be read"),
+    "no such run to use": (["--use", "261123-000000"], "run 261123-000000 is not in"),
+    "what is no run to use": (["--use", "x"], "'x' is not the id of a run"),
+    "no instances": (["--instances", "0"], "instances: 0 is less than 1"),
+    "odd rates": (["--rates", "configuration=fast"], "'configuration=fast' is not of the form"),
+    "too little time": (
+        ["--duration", "5s", "--concurrency", "9", "--rounds", "endless", "--rates", "configuration=1"],
+        "duration: 5s is too short: 9 instances with",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(USAGE))
+def test_what_cannot_be_done_is_one_clear_line_before_anything_starts(cli: Any, home: Path, case: str) -> None:
+    argv, message = USAGE[case]
+    code, _, err = cli("load", *argv)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+    assert json.loads(cli("list", "--json")[1]) == []
+
+
+def test_a_file_without_a_scenario_is_refused(cli: Any, home: Path) -> None:
+    Path("x.toml").write_text("[run]\ninstances = 3\n")
+    code, _, err = cli("load", "x.toml")
+    assert code == 2
+    assert "load (from x.toml): there is no such table in the scenario" in err
+
+
+def test_compare_needs_two_runs(cli: Any, home: Path) -> None:
+    cli("load", "--json")
+    code, _, err = cli("compare")
+    assert code == 2
+    assert "there is only one run" in err
+
+
+def test_an_archive_is_of_one_instance(cli: Any, home: Path) -> None:
+    run = json.loads(cli("run", "--json")[1])["run"]
+    code, _, err = cli("show", run, "--har", "x.har")
+    assert code == 2
+    assert "--har is of one instance" in err

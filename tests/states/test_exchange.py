@@ -1,0 +1,79 @@
+"""What is kept of requests and answers for the case of a failure, with every secret masked."""
+
+from __future__ import annotations
+
+import json
+
+from orchestrator import Secret, Status, Vault, open_store
+from orchestrator.checkpoint import Codec
+from states.pingone.exchange import MASK, HttpExchange
+from states.token_fulfillment import WORKFLOW
+from tests.support.tenant import run_once, sandbox
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+
+
+def exchange(**more) -> HttpExchange:
+    given = {"at": 0.0, "took": 0.01, "method": "POST", "url": "https://x/as/token", "sent": {}, "sent_body": None}
+    return HttpExchange(**{**given, **more})
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    entry = exchange(
+        url="https://x/as/resume?flowId=f1&code=the-code",
+        sent={"Authorization": "Bearer abcdef", "Cookie": "ST=cookie-value", "Content-Type": "application/x-www-form-urlencoded"},
+        sent_body=f"grant_type=authorization_code&code=the-code&client_assertion={JWT}&code_verifier=the-verifier".encode(),
+        status=302,
+        received={
+            "Set-Cookie": "ST=another-cookie",
+            "Location": "https://www.example.com?code=second-code&state=s",
+            "Content-Type": "application/json",
+        },
+        received_body=json.dumps(
+            {"access_token": JWT, "nested": [{"password": "pass-word"}], "note": f"see {JWT}", "id": "kept"}
+        ).encode(),
+    ).entry([])
+    text = json.dumps(entry)
+    for secret in ("abcdef", "cookie-value", "the-code", "the-verifier", "another-cookie", "second-code", "pass-word", JWT):
+        assert secret not in text
+    assert "grant_type=authorization_code" in entry["request"]["postData"]["text"]
+    assert "flowId=f1" in entry["request"]["url"]
+    assert '"id":"kept"' in entry["response"]["content"]["text"]
+
+
+def test_a_secret_of_the_instance_is_masked_under_any_name() -> None:
+    entry = exchange(
+        sent={"Content-Type": "application/json"},
+        sent_body=b'{"forChange": "very-secret-thing"}',
+        received_body=b"<html>very-secret-thing</html>",
+        error="connection broke while sending very-secret-thing",
+    ).entry([Secret("very-secret-thing")])
+    assert "very-secret-thing" not in json.dumps(entry)
+    assert MASK in entry["request"]["postData"]["text"]
+
+
+def test_what_went_wrong_can_be_read() -> None:
+    body = b'{"code": "INVALID_DATA", "details": [{"code": "INVALID_VALUE", "target": "name"}]}'
+    entry = exchange(status=400, received={"Correlation-Id": "c-1"}, received_body=body).entry([])
+    assert "INVALID_VALUE" in entry["response"]["content"]["text"]
+    assert {"name": "Correlation-Id", "value": "c-1"} in entry["response"]["headers"]
+
+
+async def test_a_failed_instance_keeps_its_last_exchanges_sealed(vault: Vault) -> None:
+    async with sandbox("token:400") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+        assert instance.status is Status.ROLLED_BACK
+        bodies = await store.evidence(instance.run_id, 0)
+        assert bodies
+        assert b"POST" not in bodies[0]
+        entries = Codec(WORKFLOW, vault).evidence(instance.id, bodies)
+        assert entries[-1]["request"]["url"].endswith("/as/token")
+        assert entries[-1]["response"]["status"] == 400
+        assert 1 < len(entries) <= 8
+
+
+async def test_an_instance_that_completes_keeps_none(vault: Vault) -> None:
+    async with sandbox("create_user:503*1") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+        assert instance.status is Status.COMPLETED
+        assert await store.evidence(instance.run_id, 0) == []
