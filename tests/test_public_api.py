@@ -11,7 +11,7 @@ import pytest
 
 import orchestrator
 from orchestrator import OrchestratorError, Status
-from orchestrator.cli.parameters import EngineSettings, RunSettings
+from orchestrator.cli.parameters import EngineSettings, LoadSettings, RunSettings
 from orchestrator.exit_codes import ExitCode
 from orchestrator.settings import settings_of
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
@@ -34,7 +34,7 @@ def test_states_import_nothing_deeper_than_the_public_api() -> None:
         assert not deeper, path
 
 
-@pytest.mark.parametrize("cls", [EngineSettings, RunSettings, TokenFulfillmentSettings])
+@pytest.mark.parametrize("cls", [EngineSettings, RunSettings, LoadSettings, TokenFulfillmentSettings])
 def test_every_setting_is_in_the_readme(cls: type[Any]) -> None:
     for s in settings_of(cls):
         assert f"`{s.flag}`" in README, s.flag
@@ -47,7 +47,7 @@ def test_every_status_exit_code_and_command_is_in_the_readme() -> None:
         assert f"`{status.value}`" in README, status
     for code in ExitCode:
         assert f"| {code.value} |" in README, code
-    for command in ("run", "resume", "list", "show", "cleanup", "graph", "sandbox", "doctor"):
+    for command in ("run", "load", "resume", "list", "show", "report", "compare", "cleanup", "graph", "sandbox", "doctor"):
         assert f"`orchestrator {command}" in README, command
 
 

@@ -23,6 +23,8 @@ from orchestrator.stores.base import Store
 from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse
 from orchestrator.workflow import Workflow
 
+FAILED = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED, Status.ROLLING_BACK})
+"""Statuses of instances whose failure is told; what one that goes on has met is in its history."""
 SHOWN = 20
 """Entries of a list that are kept for showing; counts are always of all."""
 
@@ -108,7 +110,7 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
                 standing.append(Standing(instance=instance.id, state=state, effect=effect))
         if len(leftovers) < SHOWN:
             leftovers += [(instance.id, leftover) for leftover in instance.leftovers]
-        if instance.failure is not None and instance.status is not Status.COMPLETED and len(failures) < SHOWN:
+        if instance.failure is not None and instance.status in FAILED and len(failures) < SHOWN:
             failures.append((instance.id, instance.failure))
         if instance.status is Status.COMPLETED and workflow.prove is not None and len(proofs) < SHOWN:
             proofs[instance.id] = workflow.prove(instance.context).facts
