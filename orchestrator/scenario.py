@@ -166,18 +166,18 @@ class Scenario:
     def __attrs_post_init__(self) -> None:
         _check(self)
 
-    @property
+    @cached_property
     def is_open(self) -> bool:
         """Whether arrivals come by the clock and not by the answers."""
         return self.rate is not None or bool(self.rate_stages)
 
-    @property
+    @cached_property
     def length(self) -> float | None:
         """When admission ends, if time decides that."""
         staged = [sum(stage.seconds for stage in stages) for stages in (self.stages, self.rate_stages) if stages]
         return min([*staged, *([self.duration] if self.duration is not None else [])], default=None)
 
-    @property
+    @cached_property
     def ends_at(self) -> float | None:
         """When whatever is still under way is cut off, if time decides that."""
         return None if self.length is None else self.length + self.overtime

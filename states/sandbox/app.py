@@ -22,6 +22,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, OAuthError, access_failed, not_found
 from states.sandbox.faults import Fault, FaultKind, Faults
+from states.sandbox.limits import ConfigurationLimit
 from states.sandbox.settings import SandboxSettings
 
 Handler = Callable[[Environment, Call], Answer]
@@ -119,6 +120,7 @@ class Sandbox:
         self.url = ""
         self._is_new = not entries
         self._workers = tokens.WorkerTokens()
+        self._limit = ConfigurationLimit(settings.configuration_per_minute)
 
     def audit(self) -> dict[str, Any]:
         """What exists, what was created twice, how often each operation was called."""
@@ -185,7 +187,7 @@ class Sandbox:
             self._saw(operation, request, call, None, fault)
             answer = await self._play(operation, call, fault)
         else:
-            answer = self._answer(handler, call)
+            answer = self._answer(operation, handler, call)
             self._keep_changes()
             self._saw(operation, request, call, answer, fault)
             if fault is not None:
@@ -196,8 +198,9 @@ class Sandbox:
             return web.Response(status=500)  # goes nowhere: the connection is gone
         return _response(answer, call, self.environment)
 
-    def _answer(self, handler: Handler, call: Call) -> Answer:
+    def _answer(self, operation: str, handler: Handler, call: Call) -> Answer:
         try:
+            self._limit.check(operation, self.environment.now())
             if call.ids["environment"] != self.environment.id:
                 # The vendor does not say 404 for an environment that does not exist.
                 raise access_failed(self.environment.settings.unknown_environment_status, "INSUFFICIENT_PERMISSIONS")

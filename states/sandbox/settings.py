@@ -44,6 +44,8 @@ class SandboxSettings:
     user_count_delay_s: float = 0
     """How long a deleted user still counts in its population."""
 
+    configuration_per_minute: int = 0
+    """Configuration calls that are let through in any minute; the vendor lets one address make 210. 0: no limit."""
     page_size: int = 100
     max_applications: int = 1000
     unique_application_names: bool = False

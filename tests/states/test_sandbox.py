@@ -560,3 +560,16 @@ def test_expressions_are_evaluated() -> None:
 def test_a_filter_that_cannot_be_used_says_why(text: str) -> None:
     with pytest.raises(FilterError):
         parse(text, ("name",))
+
+
+async def test_configuration_calls_above_the_limit_are_refused_and_no_others() -> None:
+    async with calling(configuration_per_minute=3) as call:
+        now = [1000.0]
+        call.emulator.environment.now = lambda: now[0]
+        assert [(await call("GET", "applications")).status for _ in range(3)] == [200] * 3
+        now[0] += 20
+        refused = await call("GET", "resources")
+        assert (refused.status, refused.headers["Retry-After"], refused.detail) == (429, "40", "LIMIT_EXCEEDED")
+        assert (await call("GET", "users")).status == 200
+        now[0] += 41
+        assert (await call("GET", "applications")).status == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from orchestrator import EventKind, Scenario, SettingError, Status, Vault, cleanup, open_store, start
+from orchestrator import EventKind, Options, Scenario, SettingError, Status, Vault, cleanup, open_store, start
 from states.pingone.assertion import ClientAuthentication, HmacAlgorithm
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from states.token_fulfillment.settings import Expression, Pkce, ResponseMode
@@ -250,3 +250,18 @@ async def test_a_fault_while_rolling_back_leaves_nothing(vault: Vault, operation
         _, instance = await run_once(emulator, store, vault)
     assert instance.status is Status.ROLLED_BACK
     assert_nothing_left(emulator)
+
+
+async def test_a_tenant_at_its_limit_is_waited_for_and_nothing_fails(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 configuration calls a second: four instances, which make and remove their things with some 52, are slowed down."""
+    monkeypatch.setattr("states.sandbox.limits.WINDOW_S", 1.0)
+    async with sandbox(configuration_per_minute=20) as emulator, open_store("memory:") as store:
+        scenario, options = Scenario(instances=4, concurrency=4), Options(vault=vault)
+        async with start(
+            WORKFLOW, settings_for(emulator), store=store, scenario=scenario, on_success="teardown", options=options
+        ) as run:
+            result = await run.wait()
+        assert result.counts == {Status.COMPLETED: 4}
+        assert_nothing_left(emulator)
+        refused = [seen for seen in emulator.environment.audit.calls if seen.status == 429]
+        assert 0 < len(refused) < 20
