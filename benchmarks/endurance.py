@@ -1,0 +1,153 @@
+"""What is promised of long runs, measured: arrivals on time, a stall that shows, memory and disk that do not grow.
+
+python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op states for 60 s: how late they start
+python -m benchmarks.endurance stall        a system that stops for 2 s: an open run and a closed one beside it
+python -m benchmarks.endurance soak         30,000 rounds: memory at 3,000 and after, size of the store
+python -m benchmarks.endurance instances    10,000 instances at 200 at once: memory along the way
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from benchmarks.engine import WORKFLOW as NO_OP
+from benchmarks.engine import Context, _no_services
+from orchestrator import Again, Options, Outcome, Repeat, Run, Scenario, State, Step, Vault, Workflow, done, open_store, start
+from orchestrator.collector import resident_bytes
+from orchestrator.statistics import Statistics
+
+ANSWER_S = 0.02
+STALL_AT_S, STALL_S = 6.0, 2.0
+
+
+class SetUp(State[Context, Any]):
+    repeat = Repeat.FREELY
+    transitions = {"done": "work"}
+
+    async def run(self, step: Step[Context, Any]) -> Outcome[Context]:
+        return done(step.context)
+
+
+class Work(SetUp):
+    transitions = {"done": "check"}
+
+
+class SlowWork(SetUp):
+    """Answers after 20 ms, but for two seconds of the run."""
+
+    name = "work"
+    transitions = {"done": "check"}
+    stalled_until = 0.0
+
+    async def run(self, step: Step[Context, Any]) -> Outcome[Context]:
+        await anyio.sleep(ANSWER_S)
+        left = self.stalled_until - time.monotonic()
+        if 0 < left < STALL_S:
+            await anyio.sleep(left)
+        return done(step.context)
+
+
+class Check(SetUp):
+    outcomes = frozenset({"done", "again"})
+    transitions = {"done": "completed", "again": Again("work")}
+
+    async def run(self, step: Step[Context, Any]) -> Outcome[Context]:
+        return Outcome("again" if step.more else "done", attrs.evolve(step.context, counter=step.context.counter + 1))
+
+
+def workflow(work: State[Context, Any]) -> Workflow[Context, Any]:
+    """Three states, with rounds."""
+    return Workflow(
+        name="endurance",
+        context=Context,
+        states=(SetUp(), work, Check()),
+        begin=lambda run_id, number, settings: Context(),
+        open_services=_no_services,
+    )
+
+
+Watch = Callable[[Run[Any]], Awaitable[None]]
+
+
+async def drive(flow: Workflow[Any, Any], scenario: Scenario, watch: Watch | None = None) -> tuple[Statistics, int]:
+    """Its statistics, and the size of the store in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(vault=Vault(bytes(32), "the benchmark"))
+        async with open_store(f"sqlite:{Path(folder) / 'runs.db'}") as store:
+            async with start(flow, store=store, scenario=scenario, options=options) as run:
+                if watch is not None:
+                    await watch(run)
+                result = await run.wait()
+            print(f"{scenario.describe()}: {', '.join(f'{n} {status}' for status, n in result.counts.items())}")
+            statistics = Statistics.of(await store.statistics(run.id))
+        return statistics, sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+async def arrivals() -> None:
+    """How late arrivals start."""
+    statistics, _ = await drive(NO_OP, Scenario(rate=100.0, duration=60.0, concurrency=200))
+    lag = statistics.latency("start_lag")
+    assert lag is not None
+    print(f"{lag.count} starts; late by p50 {lag.at(50) * 1e3:.1f}, p99 {lag.at(99) * 1e3:.1f}, at most {lag.max * 1e3:.1f} ms")
+
+
+async def stall() -> None:
+    """The same stall in an open and in a closed run."""
+    for scenario in (Scenario(rate=100.0, duration=20.0, concurrency=500), Scenario(concurrency=5, duration=20.0)):
+        work = SlowWork()
+        SlowWork.stalled_until = time.monotonic() + STALL_AT_S + STALL_S
+        statistics, _ = await drive(workflow(work), scenario)
+        latency = statistics.latency("instance")
+        assert latency is not None
+        shown = (f"p{p:g} {latency.at(p) * 1e3:.0f}" for p in (50, 95, 99))
+        print(f"    {latency.count} instances: {', '.join(shown)}, max {latency.max * 1e3:.0f} ms")
+
+
+async def soak() -> None:
+    """Memory over 40,000 rounds of 40 instances."""
+    at: dict[int, float] = {}
+
+    async def watch(run: Run[Any]) -> None:
+        wanted = [3_000, 10_000, 20_000, 30_000]
+        while wanted:
+            await anyio.sleep(0.1)
+            if run.collector.tallies["check"].so_far("moved.again") >= wanted[0]:
+                at[wanted.pop(0)] = resident_bytes() / 1e6
+
+    statistics, size = await drive(workflow(Work()), Scenario(instances=40, concurrency=40, rounds=1000), watch)
+    shown = ", ".join(f"{memory:.1f} MB at {rounds:,}" for rounds, memory in at.items())
+    print(f"{shown} rounds ({at[30_000] / at[3_000]:.2f} times); the store has {size / 1e6:.1f} MB")
+    assert statistics.total.counters["check.moved.again"] == 40 * 999
+
+
+async def instances() -> None:
+    """Memory over 10,000 instances."""
+    at: list[float] = []
+
+    async def watch(run: Run[Any]) -> None:
+        while sum(count for name, count in run.collector.counters.items() if name.startswith("ended.")) < 10_000:
+            await anyio.sleep(0.25)
+            at.append(resident_bytes() / 1e6)
+
+    await drive(workflow(Work()), Scenario(instances=10_000, concurrency=200), watch)
+    print(f"{at[0]:.0f} MB in the beginning, {max(at):.0f} MB at most")
+
+
+def main() -> None:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    works = {"arrivals": arrivals, "stall": stall, "soak": soak, "instances": instances}
+    parser.add_argument("what", choices=works)
+    anyio.run(works[parser.parse_args().what])
+
+
+if __name__ == "__main__":
+    main()
