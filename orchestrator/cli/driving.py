@@ -242,7 +242,7 @@ def _options(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Ob
 def _display(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
     if as_json:
         return Silent()
-    if many or scenario.total != 1:
+    if many or scenario.total != 1 or scenario.rounds != 1:
         return LoadView(workflow, title) if sys.stdout.isatty() else LoadLines(workflow)
     return LiveTable(workflow, title) if sys.stdout.isatty() else Plain(workflow)
 
