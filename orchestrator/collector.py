@@ -28,6 +28,8 @@ TICK_S = 2.0
 """How often measurements are stored, and how wide the first windows are: what a kill can lose."""
 WINDOWS = 240
 """Windows of one process before they are made wider."""
+ABORTED = "aborted"
+"""Counter of scenarios that a broken threshold has ended."""
 LATE_S = 0.1
 """An arrival that starts later than this is reported as late."""
 
@@ -54,13 +56,13 @@ class _Tally:
     handlers: Mapping[str, list[float]] = attrs.field(factory=lambda: {"run": [], "recover": [], "rollback": []})
     counters: dict[str, int] = attrs.field(factory=dict)
     all: Counter[str] = attrs.field(factory=Counter)
-    """The counters of this process, up to the last tick."""
+    """The counters up to the last tick."""
 
     def count(self, name: str) -> None:
         self.counters[name] = self.counters.get(name, 0) + 1
 
     def so_far(self, name: str) -> int:
-        """A counter, in this process."""
+        """A counter, over all processes."""
         return self.all[name] + self.counters.get(name, 0)
 
     def pour(self, window: Window) -> None:
@@ -129,8 +131,12 @@ class Collector:
             )
             for state in workflow.states
         }
-        self.counters: Counter[str] = Counter()
-        """``started``, ``late``, ``errors`` and ``ended.STATUS``, in this process."""
+        before = self.statistics.total.counters
+        own = ("started", "late", "errors", ABORTED, "ended.")
+        self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
+        """``started``, ``late``, ``errors``, ``aborted`` and ``ended.STATUS``, over all processes."""
+        for name, tally in self.tallies.items():
+            tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
         self.latest_errors: deque[str] = deque(maxlen=LATEST_ERRORS)
         self._ends = frozenset(workflow.ends)
         self._complete = {DONE, workflow.again}
@@ -138,7 +144,7 @@ class Collector:
         self._begun: dict[int, dict[str, float]] = {}
         """Instance → spans that it is in → when they began (steady time)."""
         self._series: dict[str, list[float]] = {}
-        self._told: Counter[str] = Counter()
+        self._told = self.counters.copy()
         """Those counters as of the last tick."""
         self._errors: list[tuple[ErrorKey, str]] = []
         self._next_place = epoch * _EPOCH
@@ -157,6 +163,7 @@ class Collector:
                 self._started(event)
             case EventKind.RESUMED:
                 self._enter(event.number, event.state)
+                self._begun[event.number][INSTANCE] = self._clock.steady() - (event.waited_s or 0.0)
             case EventKind.RETRY | EventKind.FAILED | EventKind.LEFT_OVER:
                 self._called(event)
                 self._failed(event)
@@ -317,10 +324,12 @@ class Collector:
     def _failed(self, event: Event) -> None:
         tally = self.tallies.get(event.state)
         if tally is not None:
-            tally.count("retried" if event.kind is EventKind.RETRY else "failed")
+            what = "retried" if event.kind is EventKind.RETRY else "failed"
+            tally.count(what if event.handler != "rollback" else f"rollback.{what}")
         self.counters["errors"] += 1
-        self.latest_errors.append(f"{event.state}: {event.error}")
-        key = ErrorKey(event.state, event.failure or "unknown", event.code or "")
+        place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
+        self.latest_errors.append(f"{place}: {event.error}")
+        key = ErrorKey(place, event.failure or "unknown", event.code or "")
         self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
 
     def _enter(self, number: int, state: str) -> None:

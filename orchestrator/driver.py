@@ -140,8 +140,9 @@ class Driver(Generic[C, S]):
 
     async def _take_up(self) -> None:
         """Take over an instance that another driver left, or died with."""
+        spent = max(0.0, self._drive.admission.elapsed - self.instance.due)
         resumed = moves.resume(self.instance, self._drive.clock.now())
-        await self._save(resumed, self._event(EventKind.RESUMED, self.instance.position))
+        await self._save(resumed, self._event(EventKind.RESUMED, self.instance.position, waited_s=spent))
 
     async def _roll_back(self) -> None:
         """Put the instance on its way back, whatever its status: what the user's ``cleanup`` does first."""

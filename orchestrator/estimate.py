@@ -47,6 +47,14 @@ def estimate(
     return max(found, key=lambda one: one.seconds, default=None)
 
 
+def check_groups(workflow: Workflow[Any, Any], rates: Mapping[str, float]) -> None:
+    """Refuse a rate for a group that no state is in: a slip of the pen would leave the limit off. Raises ``SettingError``."""
+    known = sorted({state.rate_group for state in workflow.states if state.rate_group})
+    for group in rates:
+        if group not in known:
+            raise SettingError("rates", f"{group!r} is no rate group of {workflow.name!r}; known: {', '.join(known) or 'none'}")
+
+
 def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float]) -> None:
     """Refuse a scenario whose time is over before its rates have let it set up what it asks for.
 

@@ -57,7 +57,8 @@ class Event:
     code: str | None = None
     """Its code."""
     waited_s: float | None = None
-    """How long the attempt waited for its rate group; of a start, how late it was. Observed, not stored."""
+    """How long the attempt waited for its rate group; of a start, how late it was; of a resumption, how long it had been under
+    way, interruptions left out. Observed, not stored."""
     total_s: float | None = None
     """Since the state was due, retries and waits included. Observed, not stored."""
     seq: int | None = None

@@ -87,8 +87,8 @@ class Instance(Generic[C]):
     """When the next attempt is due, if not at once."""
     entered_at: float
     """When the state was entered, or resumed in."""
-    due_at: float
-    """When it was to start: earlier than it could, if it had to wait for a place."""
+    due: float = 0.0
+    """When it was to start, in seconds of the scenario: earlier than it could, if it had to wait for a place."""
     rounds: int = 0
     """Rounds finished."""
     backward: Mapping[str, int] = attrs.field(factory=dict)
@@ -98,6 +98,9 @@ class Instance(Generic[C]):
     ends_at: str | None = None
     """While tearing down: the end that it had reached."""
     failure: Failure | None = None
+    """Why it could not go on, or what the state that it stands in has met."""
+    setback: Failure | None = None
+    """What the latest attempt at rolling back has met."""
     leftovers: tuple[Leftover, ...] = ()
     history: int = 0
     """Events recorded when it was loaded; its driver counts on."""
@@ -117,7 +120,7 @@ def admit(
     context: C,
     now: float,
     *,
-    due_at: float | None = None,
+    due: float = 0.0,
     again: bool = False,
 ) -> Instance[C]:
     """A new instance at the start of its workflow, to be stored before its first request.
@@ -135,7 +138,7 @@ def admit(
         position=start or workflow.initial,
         context=context,
         entered_at=now,
-        due_at=now if due_at is None else due_at,
+        due=due,
         created_at=now,
         updated_at=now,
     )
@@ -161,6 +164,7 @@ def advance(
         trail=_with(instance.trail, here),
         failures=0,
         doubt=False,
+        failure=None,
         not_before=now + pause if pause else None,
         entered_at=now + pause,
         rounds=instance.rounds + (again or ended),
@@ -173,8 +177,10 @@ def retry(
     workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, *, doubt: bool, at: float, now: float
 ) -> Instance[C]:
     """The instance waiting for another attempt at what it was doing (forward, or while rolling back)."""
-    if instance.status is Status.RUNNING:
-        workflow.machine.fire(instance.position, m.RETRY)
+    if instance.status is Status.ROLLING_BACK:
+        # Why it rolls back stays the failure that is told.
+        return _evolve(instance, failures=instance.failures + 1, not_before=at, setback=failure, updated_at=now)
+    workflow.machine.fire(instance.position, m.RETRY)
     return _evolve(
         instance,
         failures=instance.failures + 1,
@@ -252,6 +258,7 @@ def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, lef
         trail=instance.trail[:-1],
         failures=0,
         not_before=None,
+        setback=None,
         entered_at=now,
         leftovers=(*instance.leftovers, leftover) if leftover else instance.leftovers,
         updated_at=now,

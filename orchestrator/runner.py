@@ -27,7 +27,7 @@ import orjson
 from orchestrator.admission import Admission
 from orchestrator.checkpoint import dumps, make_converter
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.collector import Collector
+from orchestrator.collector import ABORTED, Collector
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault, find_key
@@ -42,7 +42,7 @@ from orchestrator.errors import (
     StoreError,
     WorkflowChangedError,
 )
-from orchestrator.estimate import check_room, check_time
+from orchestrator.estimate import check_groups, check_room, check_time
 from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
@@ -58,7 +58,7 @@ from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
 """Statuses of instances that may have left something."""
-ABORT_AFTER_S = 10.0
+ABORT_AFTER_S = 4.0
 """Measured time before a threshold may end the scenario: the first samples say little."""
 SAMPLES = 4
 """How often, between two ticks of the statistics, the instances under way are counted."""
@@ -198,6 +198,7 @@ async def start(
     _check_rounds(workflow, scenario)
     parse_thresholds(thresholds, workflow)
     limits = dict(workflow.rates(settings) if rates is None else rates)
+    check_groups(workflow, limits)
     check_time(workflow, scenario, limits)
     vault = _vault(options)
     now = options.clock.now()
@@ -588,6 +589,7 @@ class _Runner(Generic[C, S]):
         broken = [verdict for verdict in self.verdicts() if not verdict.holds and verdict.value is not None]
         if broken:
             self.aborted = f"{broken[0].text} (it is {broken[0].value})"
+            self.collector.counters[ABORTED] += 1
             self._admission.abort()
 
     def verdicts(self) -> list[Verdict]:
@@ -677,7 +679,7 @@ class _Runner(Generic[C, S]):
         now = self._clock.now()
         context = await self._first_context(number)
         again = self.record.scenario.use is not None
-        instance = admit(self._workflow, self.record.id, number, context, now, due_at=now - late_s, again=again)
+        instance = admit(self._workflow, self.record.id, number, context, now, due=self._admission.elapsed - late_s, again=again)
         return Driver(drive, instance, late_s=late_s)
 
     async def _first_context(self, number: int) -> C:

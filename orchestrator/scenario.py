@@ -264,7 +264,11 @@ class Scenario:
             parts.append(f"{self.rate:g} arrivals/s" if self.rate else f"arrivals/s by stages {_shown(self.rate_stages)}")
         if self.instances is not None or (self.total == 1 and not self.is_open):
             parts.append(f"{self.total} instance{'s' if self.total != 1 else ''}")
-        parts.append(f"concurrency by stages {_shown(self.stages)}" if self.stages else f"{self.cap} at once")
+        if self.stages:
+            parts.append(f"concurrency by stages {_shown(self.stages)}")
+            parts += [f"at most {self.concurrency}"] if self.concurrency else []
+        else:
+            parts.append(f"{self.cap} at once")
         if self.duration is not None:
             parts.append(f"for {show_duration(self.duration)}")
         if self.rounds != 1:

@@ -181,17 +181,26 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
         if s.many:
             return tuple(str(item) for item in (raw if isinstance(raw, list | tuple) else [raw]))
         if s.parse is not None:
-            return s.parse(str(raw))
+            return s.parse(",".join(map(str, raw)) if isinstance(raw, list) else str(raw))
         if s.type is bool:
             return _boolean(raw)
         if isinstance(s.type, type) and issubclass(s.type, Enum):
             return _choice(s.type, raw)
+        if s.type in (int, float):
+            return _number(s.type, raw)
         return s.type(raw)
     except OSError as error:
         raise SettingError(name, f"{raw} cannot be read: {error.strerror}", source) from error
     except (ValueError, TypeError) as error:
         what = str(error) if not s.secret else "is not usable"
         raise SettingError(name, what, source) from error
+
+
+def _number(kind: Any, raw: Any) -> Any:
+    try:
+        return kind(raw)
+    except (ValueError, TypeError):
+        raise ValueError(f"{raw!r} is no {'whole ' if kind is int else ''}number") from None
 
 
 def _boolean(raw: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,7 +77,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone: nothing can be told any more.
         sys.stderr.close()
-        return ExitCode.FAILED
+        return 128 + signal.SIGPIPE
 
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:

@@ -19,7 +19,7 @@ from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, SettingError, StoreError
-from orchestrator.estimate import estimate
+from orchestrator.estimate import check_groups, check_time, estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.interrupt import watch_signals
@@ -31,6 +31,7 @@ from orchestrator.report.summary import summarise
 from orchestrator.run import RunRecord, RunStatus, parse_id
 from orchestrator.runner import Options, Run
 from orchestrator.scenario import Scenario
+from orchestrator.settings import settings_of
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow
@@ -121,8 +122,11 @@ async def load(
         if asked.use is None:
             settings = resolver.workflow(found).value
         else:
-            settings = await _settings_of_used(found, store, vault, resolver, asked.use)
+            settings = await _settings_of_used(found, store, vault, resolver, asked.use, flags)
+            display.say(f"on the instances of run {asked.use}, with its settings")
         rates = found.rates(settings) if wanted.rates is None else wanted.rates
+        check_groups(found, rates)
+        check_time(found, asked, rates)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
         options = _options(resolver, engine, vault, (display, *observers))
@@ -141,8 +145,13 @@ async def load(
         return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags), outputs=outputs)
 
 
-async def _settings_of_used(found: Workflow[Any, Any], store: Store, vault: Vault, resolver: Resolver, use: str) -> Any:
+async def _settings_of_used(
+    found: Workflow[Any, Any], store: Store, vault: Vault, resolver: Resolver, use: str, flags: Mapping[str, Any]
+) -> Any:
     """The settings of the run whose instances are used again: they live where it made them."""
+    for s in settings_of(found.settings):
+        if flags.get(s.name) is not None and not s.renewable:
+            raise SettingError("use", f"takes the settings of run {use}: {s.flag} cannot change them")
     record = await store.run(parse_run(use))
     if record.workflow != found.name:
         raise ConfigurationError(f"run {record.id} is one of the workflow {record.workflow!r}, not of {found.name!r}")

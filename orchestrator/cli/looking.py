@@ -106,6 +106,8 @@ async def show(
         exchanges = Codec(workflow, vault).evidence(instance.id, await store.evidence(run_id, number))
     data = _instance_data(workflow, record, instance, shard, events) | {"exchanges": exchanges}
     if har is not None:
+        if not exchanges:
+            raise ConfigurationError(f"nothing is kept of what {instance.id} has sent: only of an instance that failed")
         write_files({Path(har): json_report.har(exchanges)})
     if json:
         stdout().print(json_report.dumps(data), markup=False)
@@ -260,7 +262,8 @@ def _next(workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[An
     attempt = instance.failures + 1
     if instance.status is Status.ROLLING_BACK:
         left = [name for name in reversed(instance.trail) if workflow.state_named[name].can_roll_back]
-        return f"roll back {left[0]} (attempt {attempt}){wait}, then {len(left) - 1} more" if left else "end the rollback"
+        why = f", because {instance.setback.message}" if instance.setback else ""
+        return f"roll back {left[0]} (attempt {attempt}){wait}{why}, then {len(left) - 1} more" if left else "end the rollback"
     state = workflow.state_named[instance.position]
     doubt = instance.doubt or instance.status is Status.RUNNING
     if doubt and state.can_recover:
@@ -315,7 +318,7 @@ def _print_history(workflow: Workflow[Any, Any], events: Sequence[Event], say: C
 
 def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
     if exchanges:
-        say("\nLast requests before it failed, secrets masked (--har writes them in full)")
+        say("\nLast requests before it failed, secrets masked (--har FILE exports them)")
     for exchange in exchanges:
         request, response = exchange["request"], exchange["response"]
         ended = response.get("_error") or response["status"] or "no answer"

@@ -21,9 +21,12 @@ def tables(picture: Picture) -> Mapping[str, str]:
 def _states(picture: Picture) -> str:
     rows: list[list[Any]] = []
     for row in picture.summary.states:
-        numbers = [row.ok, row.retried, row.recovered, row.failed]
-        series = (("whole", row.whole), ("attempt", row.attempt), ("recover", row.recover), ("rollback", row.rollback))
-        rows += [[row.state, what, *numbers, *_latency(latency)] for what, latency in series if latency]
+        if row.whole:
+            rows.append([row.state, "whole", row.ok, row.retried, row.recovered, row.failed, *_latency(row.whole)])
+        series = (("attempt", row.attempt), ("recover", row.recover))
+        rows += [[row.state, what, "", "", "", "", *_latency(latency)] for what, latency in series if latency]
+        if row.rollback:
+            rows.append([row.state, "rollback", "", row.rollback_retried, "", row.rollback_failed, *_latency(row.rollback)])
     rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in picture.summary.spans]
     return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
 

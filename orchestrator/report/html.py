@@ -188,7 +188,9 @@ def _states(rows: Sequence[StateRow]) -> str:
         for what, latency in (("one call", row.attempt), ("recover", row.recover), ("rollback", row.rollback)):
             # One call says the same as the whole where nothing was retried; only what differs is shown.
             if latency is not None and (what != "one call" or row.retried or row.recovered):
-                cells = f"<td>{latency.count}</td><td></td><td></td><td></td>{_cells(latency)}"
+                undo = what == "rollback"
+                retried, failed = (row.rollback_retried or "", row.rollback_failed or "") if undo else ("", "")
+                cells = f"<td>{latency.count}</td><td>{retried}</td><td></td><td>{failed}</td>{_cells(latency)}"
                 shown.append(f"<tr class='faint'><td>&nbsp;&nbsp;{what}</td>{cells}</tr>")
     head = "<th></th><th>ok</th><th>retried</th><th>recovered</th><th>failed</th>" + _LATENCY_HEAD
     return f"<div class='scroll'><table><tr>{head}</tr>{''.join(shown)}</table></div>"

@@ -31,6 +31,8 @@ def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, An
         "effects": [attrs.asdict(item.effect) | {"instance": item.instance, "state": item.state} for item in summary.standing],
         "leftovers": [attrs.asdict(left) | {"instance": instance} for instance, left in summary.leftovers],
         "failures": [attrs.asdict(failure) | {"instance": instance} for instance, failure in summary.failures],
+        "failures_total": summary.failed,
+        "aborted": summary.aborted,
         "next": [command for command, _ in next_commands(summary, suffix)],
     }
 
@@ -54,7 +56,14 @@ def statistics(summary: Summary) -> dict[str, Any]:
 
 
 def _state(row: StateRow) -> dict[str, Any]:
-    data = {"state": row.state, "ok": row.ok, "retried": row.retried, "recovered": row.recovered, "failed": row.failed}
+    data: dict[str, Any] = {
+        "state": row.state,
+        "ok": row.ok,
+        "retried": row.retried,
+        "recovered": row.recovered,
+        "failed": row.failed,
+    }
+    data |= {"rollback_retried": row.rollback_retried, "rollback_failed": row.rollback_failed}
     series = {"whole": row.whole, "attempt": row.attempt, "recover": row.recover, "rollback": row.rollback}
     return data | {name: latency_data(latency) for name, latency in series.items() if latency}
 

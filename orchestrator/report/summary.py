@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from orchestrator.clock import SystemClock
+from orchestrator.collector import ABORTED
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
@@ -71,7 +72,18 @@ class Summary:
     @property
     def missed(self) -> int:
         """Arrivals of an open scenario that never started."""
-        return self.counts.get(Status.PENDING, 0) if self.scenario.is_open and not self.unfinished else 0
+        waited = self.scenario.is_open and not self.unfinished and not self.aborted
+        return self.counts.get(Status.PENDING, 0) if waited else 0
+
+    @property
+    def failed(self) -> int:
+        """Instances that did not complete, and those that are on their way back."""
+        return sum(self.counts.get(status, 0) for status in FAILED)
+
+    @property
+    def aborted(self) -> bool:
+        """Whether a broken threshold has ended the scenario."""
+        return bool(self.statistics.total.counters[ABORTED])
 
     @property
     def broken(self) -> list[Verdict]:
@@ -117,7 +129,8 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
     statistics = Statistics.of(await store.statistics(record.id))
     seconds = measured_seconds(record.scenario, statistics)
     pending = result.counts.get(Status.PENDING, 0)
-    missed = pending if record.scenario.is_open and not result.interrupted else 0
+    aborted = statistics.total.counters[ABORTED]
+    missed = pending if record.scenario.is_open and not result.interrupted and not aborted else 0
     measured = Measured(statistics=statistics, counts=result.counts, missed=missed, seconds=seconds)
     thresholds = [parse(text, workflow) for text in record.thresholds]
     return Summary(

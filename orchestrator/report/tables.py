@@ -21,7 +21,10 @@ class StateRow:
     recovered: int
     """How often its effect was found and adopted."""
     failed: int
-    """How often it could not go on, or could not be rolled back."""
+    """How often it could not go on."""
+    rollback_retried: int
+    rollback_failed: int
+    """How often it could not be rolled back."""
     whole: Latency | None
     """From when it was due to its outcome, retries and waits included."""
     attempt: Latency | None
@@ -51,6 +54,8 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
                 retried=counters[f"{name}.retried"],
                 recovered=counters[f"{name}.recovered"],
                 failed=counters[f"{name}.failed"],
+                rollback_retried=counters[f"{name}.rollback.retried"],
+                rollback_failed=counters[f"{name}.rollback.failed"],
                 whole=statistics.latency(name),
                 attempt=statistics.latency(f"{name}.attempt"),
                 recover=statistics.latency(f"{name}.recover"),

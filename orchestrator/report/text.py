@@ -19,8 +19,11 @@ def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
         suffix: Flags that the commands which come next need, e.g. `` --store x.db``.
     """
     yield f"Run {summary.run_id}: {counted(summary)}"
+    if summary.aborted:
+        yield "  ended early, by a broken threshold"
     yield from _verdicts(summary)
     yield from _failures(summary)
+    yield from _more_failures(summary)
     yield from _measured(summary)
     yield from _proof(summary)
     yield from _existing(summary)
@@ -119,6 +122,11 @@ def _failures(summary: Summary) -> Iterator[str]:
         yield f"  {instance} in {failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}"
         if failure.trace:
             yield from (f"    {line}" for line in failure.trace.rstrip().splitlines())
+
+
+def _more_failures(summary: Summary) -> Iterator[str]:
+    if (more := summary.failed - len(summary.failures)) > 0 and summary.failures:
+        yield f"  … and {more} more (orchestrator report {summary.run_id} --junit FILE lists them)"
 
 
 def _proof(summary: Summary) -> Iterator[str]:

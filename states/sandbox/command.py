@@ -38,7 +38,9 @@ def sandbox(
     It prints its address and the worker's credentials as variables to export. It is a stand-in, not PingOne: it
     keeps nothing, and its clients are on this machine. Faults are written
     OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
-    hang_after, a status (503) and a status after acting (500_after).
+    hang_after, a status (503) and a status after acting (500_after). Operations are create_, read_ and delete_ of
+    application, grant, resource, scope, attribute, population and user; read_application_secret, set_password,
+    authorize, read_flow, check_credentials, resume, token, introspect, jwks, worker_token; * is any of them.
 
     Examples:
       orchestrator sandbox --port 8080
@@ -90,6 +92,6 @@ def _introduce(running: Sandbox, as_json: bool) -> None:
     print(f"# sandbox at {running.url} (Ctrl-C ends it). In another terminal:")
     for name, value in variables.items():
         print(f"export {name}={value}")
-    print("orchestrator run")
+    print("# then, for example: orchestrator run")
     print(f"# discovery: {running.url}/{environment.id}/as/.well-known/openid-configuration")
     print(f"# audit:     {running.url}/sandbox/audit", flush=True)

@@ -177,3 +177,21 @@ def test_an_archive_is_of_one_instance(cli: Any, home: Path) -> None:
     code, _, err = cli("show", run, "--har", "x.har")
     assert code == 2
     assert "--har is of one instance" in err
+
+
+def test_settings_of_a_used_run_cannot_be_changed(cli: Any, home: Path) -> None:
+    kept = json.loads(cli("load", "--on-success", "keep", "--json")[1])["run"]
+    code, _, err = cli("load", "--use", kept, "--claim", "other")
+    assert code == 2
+    assert f"use: takes the settings of run {kept}: --claim cannot change them" in err
+    assert cli("cleanup", kept)[0] == 0
+
+
+def test_a_scenario_that_a_threshold_has_ended_says_so(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.runner.ABORT_AFTER_S", 0.1)
+    argv = ["--concurrency", "2", "--duration", "60s", "--threshold", "sign_on.p50 < 1us", "--abort"]
+    code, out, _ = cli("load", *argv)
+    assert code == 4
+    assert "ended early, by a broken threshold" in out
+    assert "missed" not in out
+    assert json.loads(cli("report", "--json")[1])["aborted"] is True

@@ -14,6 +14,7 @@ from orchestrator import (
     ConfigurationError,
     EventKind,
     OnSuccess,
+    Options,
     Outcome,
     PermanentError,
     Room,
@@ -25,6 +26,7 @@ from orchestrator import (
     Think,
     ThinkKind,
     ThrottledError,
+    TransientError,
     Vault,
     cleanup,
     resume,
@@ -395,3 +397,50 @@ def test_a_second_place_for_rounds_is_refused() -> None:
 
     with pytest.raises(Exception, match=r"a round may begin anew in one place only, not from use\.back and check\.again"):
         toy(Ledger(), Provide(), Other(), Check())
+
+
+async def test_an_interrupted_instance_is_timed_without_the_interruption(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+
+    async def work(step: Any) -> None:
+        await anyio.sleep(0.2)
+
+    ledger.script = {"run one": [work], "run two": [work]}
+    options = Options(vault=vault)
+    async with start(toy(ledger), store=store, scenario=Scenario(), options=options) as run:
+        await anyio.sleep(0.05)
+        run.stop()
+        result = await run.wait()
+    await anyio.sleep(0.5)
+    async with resume(toy(ledger), result.run_id, store=store, options=options) as run:
+        await run.wait()
+    whole = (await statistics(store, result.run_id)).latency("instance")
+    assert whole is not None
+    assert 0.3 < whole.max < 0.6
+
+
+async def test_what_a_rollback_meets_is_counted_apart_and_is_not_why_it_failed(store: MemoryStore, vault: Vault) -> None:
+    script = {"run two": [TransientError("busy"), PermanentError("refused")], "rollback one": [TransientError("later")]}
+    ledger = Ledger(script=script)
+    async with start(toy(ledger), store=store, options=fast(vault), scenario=Scenario()) as run:
+        result = await run.wait()
+        instance = await run.instance(0)
+    assert instance.status is Status.ROLLED_BACK
+    assert instance.failure is not None
+    assert instance.failure.message == "refused"
+    total = (await statistics(store, result.run_id)).total
+    assert (total.counters["two.retried"], total.counters["two.failed"]) == (1, 1)
+    assert (total.counters["one.retried"], total.counters["one.rollback.retried"]) == (0, 1)
+    assert {key.state for key in total.errors} == {"two", "one.rollback"}
+
+
+async def test_what_was_retried_with_success_is_no_failure(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [TransientError("busy")]})
+    async with start(toy(ledger), store=store, options=fast(vault)) as run:
+        await run.wait()
+        assert (await run.instance(0)).failure is None
+
+
+async def test_a_rate_for_a_group_that_nobody_is_in_is_refused(store: MemoryStore, vault: Vault) -> None:
+    with pytest.raises(SettingError, match="'configuraton' is no rate group of 'toy'; known: configuration, sign_on"):
+        await drive(rounds(Ledger()), store, vault, Scenario(), rates={"configuraton": 3.0})
