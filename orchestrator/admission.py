@@ -23,7 +23,8 @@ class Admission:
         self._before = elapsed
         self._began: float | None = None
         self._closed = anyio.Event()
-        self._complete = False
+        self._no_more = anyio.Event()
+        """Set: nobody need wait for a place any more; whoever has a number may wait for its turn."""
         self._aborted = False
 
     def begin(self) -> None:
@@ -37,10 +38,10 @@ class Admission:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything that the scenario asks for has been started: nothing is left to a resume but what is
-        under way."""
+        """Whether the scenario has ended, by its time or by a broken threshold: nothing is left to a resume but what is
+        under way. (One that ends by number is over when the store holds that many.)"""
         end = self.scenario.ends_at if self.scenario.is_open else self.scenario.length
-        return self._complete or self._aborted or (end is not None and self.elapsed >= end)
+        return self._aborted or (end is not None and self.elapsed >= end)
 
     @property
     def is_cut(self) -> bool:
@@ -51,33 +52,33 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more; whoever waits is told."""
         self._closed.set()
+        self._no_more.set()
 
     def abort(self) -> None:
-        """End the scenario here: nothing more is admitted, no further round begins, also after a resume of this
-        process's run status."""
+        """End the scenario here: nothing more is admitted, no further round begins."""
         self._aborted = True
         self.close()
 
     def complete(self) -> None:
-        """The last instance has been admitted."""
-        self._complete = True
+        """The last number has been taken."""
+        self._no_more.set()
 
     async def slot(self, index: int) -> bool:
         """Wait until more than ``index`` instances may be under way; ``False``: never again, or not by us."""
-        while not self._closed.is_set() and not self.is_over:
+        while not self._no_more.is_set() and not self.is_over:
             opens = self.scenario.slot_opens(index, self.elapsed)
             if opens is None:
                 return False
             if opens <= self.elapsed:
                 return True
-            await self._until(opens)
+            await self._until(opens, self._no_more)
         return False
 
     async def turn(self, number: int) -> float | None:
         """Wait until an instance is due; how late it is, in seconds, or ``None``: it will not start."""
         due = self.scenario.due(number)
         while due > self.elapsed and not self._closed.is_set():
-            await self._until(due)
+            await self._until(due, self._closed)
         if self._closed.is_set() or self.is_cut:
             return None
         return max(0.0, self.elapsed - due) if self.scenario.is_open else 0.0
@@ -97,6 +98,6 @@ class Admission:
         end = self.scenario.ends_at
         return None if end is None else max(0.0, end - self.elapsed)
 
-    async def _until(self, moment: float) -> None:
+    async def _until(self, moment: float, told: anyio.Event) -> None:
         with anyio.CancelScope(deadline=self._clock.deadline(moment - self.elapsed)):
-            await self._closed.wait()
+            await told.wait()

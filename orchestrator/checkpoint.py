@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic
@@ -56,13 +57,15 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
             raise TypeError(f"{kind.__name__} cannot be stored")
         return unstructured
 
-    return orjson.dumps(data, default=plain, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(data, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 @lru_cache
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Of an attrs class; ``None`` for anything else."""
-    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else None
+    """Of an attrs class, or a dataclass; ``None`` for anything else."""
+    if attrs.has(kind):
+        return tuple(field.name for field in attrs.fields(kind))
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def opened(data: Any, vault: Vault, place: bytes) -> Any:
@@ -84,6 +87,7 @@ class Codec(Generic[C]):
         self._vault = vault
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
+        self._unstructure = self._converter.get_unstructure_hook(self._type)
 
     def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
         """The checkpoint of an instance.
@@ -95,9 +99,13 @@ class Codec(Generic[C]):
         Raises:
             CheckpointError: Its context holds something that cannot be stored.
         """
-        data = {**instance.__dict__, "format": FORMAT, "history": history}
+        more, place = {"format": FORMAT, "history": history}, instance.id.encode()
         try:
-            body = dumps(data, self._vault, instance.id.encode())
+            try:
+                body = dumps({**instance.__dict__, **more}, self._vault, place)
+            except TypeError:
+                # A dictionary has keys that orjson does not know; cattrs may.
+                body = dumps({**self._unstructure(instance), **more}, self._vault, place)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
         return Checkpoint(
@@ -108,7 +116,7 @@ class Codec(Generic[C]):
             updated_at=instance.updated_at,
             not_before=instance.not_before,
             body=body,
-            evidence=self._vault.seal(orjson.dumps(evidence), _evidence_of(instance.id)) if evidence else None,
+            evidence=self._vault.seal(_evidence_json(evidence), _evidence_of(instance.id)) if evidence else None,
         )
 
     def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -170,6 +178,14 @@ class Codec(Generic[C]):
             # No migration leads here, or the definition was changed without giving it a new version.
             raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
         return data
+
+
+def _evidence_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
+    """What cannot be written is left out: evidence is never worth an instance."""
+    try:
+        return orjson.dumps(entries)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps([{"comment": "exchanges that cannot be shown"}])
 
 
 def _evidence_of(instance_id: str) -> bytes:

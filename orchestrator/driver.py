@@ -118,6 +118,8 @@ class Driver(Generic[C, S]):
         self._late_s = late_s
         self._due_at = drive.clock.steady() - late_s
         """When the state that it stands in was due (steady time)."""
+        if instance.not_before is not None and not instance.failures:
+            self._due_at += max(0.0, instance.not_before - drive.clock.now())  # taken up in a pause between rounds
         self._waited_s = 0.0
         """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
@@ -226,7 +228,11 @@ class Driver(Generic[C, S]):
             with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
                 await stopping.wait()
         if (group := self._rate_group()) is not None and self._drive.limits.limits(group) and not stopping.is_set():
-            self._waited_s = await self._drive.limits.admit(group)
+            cut_in = self._drive.admission.cut_in() if self.instance.status is Status.RUNNING else None
+            self._waited_s = await self._drive.limits.admit(group, leave=stopping, within=cut_in)
+            # Waiting for its turn is no part of the time that a state has for its retries.
+            entered_at = self.instance.entered_at + self._waited_s
+            self.instance = attrs.evolve(self.instance, entered_at=entered_at)
         return not stopping.is_set()
 
     async def _cut_off(self) -> None:
@@ -278,6 +284,8 @@ class Driver(Generic[C, S]):
                     events.append(self._event(EventKind.ROLLING_BACK, then.position))
                     then = moves.roll_back(drive.workflow, then, now)
                 self._due_at = drive.clock.steady() + pause
+                if again:
+                    self._exchanges.clear()
                 await self._save(then, *events)
             case RunNow():
                 then = attrs.evolve(here, doubt=False, updated_at=now)
@@ -410,7 +418,12 @@ class Driver(Generic[C, S]):
     def _evidence(self) -> list[Mapping[str, Any]] | None:
         """What was said lately, if that led to a failure for good."""
         secrets = list(secrets_in(self.instance.context))
-        entries = [exchange.entry(secrets) for exchange in self._exchanges]
+        entries = []
+        for exchange in self._exchanges:
+            try:
+                entries.append(exchange.entry(secrets))
+            except Exception as error:  # noqa: BLE001  # evidence is never worth an instance
+                entries.append({"comment": f"an exchange that cannot be shown ({type(error).__name__})"})
         self._exchanges.clear()
         return entries or None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import anyio
 import attrs
 
 from orchestrator.clock import Clock
@@ -39,8 +40,13 @@ class RateLimits:
         """Whether this group has anything to wait for."""
         return group in self._groups
 
-    async def admit(self, group: str) -> float:
-        """Wait for this attempt's turn; answers with the seconds that it took."""
+    async def admit(self, group: str, *, leave: anyio.Event | None = None, within: float | None = None) -> float:
+        """Wait for this attempt's turn; answers with the seconds that it took.
+
+        Args:
+            leave: Set: do not wait any longer, and give the turn back.
+            within: Nor longer than this, in seconds.
+        """
         limit = self._groups.get(group)
         if limit is None:
             return 0.0
@@ -53,8 +59,19 @@ class RateLimits:
             return 0.0
         # A pause that is asked for meanwhile moves the turns of all who wait, in their order.
         while (left := turn + limit.shift - shift - self._clock.steady()) > 0:
-            await self._clock.sleep(left)
+            over = within is not None and self._clock.steady() - asked >= within
+            if over or (leave is not None and leave.is_set()):
+                limit.free_at = max(self._clock.steady(), limit.free_at - limit.interval_s)
+                break
+            await self._sleep(left if within is None else min(left, within), leave)
         return self._clock.steady() - asked
+
+    async def _sleep(self, seconds: float, leave: anyio.Event | None) -> None:
+        if leave is None:
+            await self._clock.sleep(seconds)
+            return
+        with anyio.CancelScope(deadline=self._clock.deadline(seconds)):
+            await leave.wait()
 
     def slow_down(self, group: str, seconds: float) -> None:
         """The other side refuses attempts of this group for ``seconds``: nobody of it starts before."""

@@ -97,6 +97,8 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
     record = await store.run(run_id)
     if record.workflow != workflow.name:
         raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    if record.scenario.use is not None:
+        raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.use}: name that one")
     check_key(record, vault)
     kept = stored_instances(workflow, store, vault, run_id, [Status.COMPLETED])
     found = [instance.number async for instance in kept if instance.trail]

@@ -432,6 +432,7 @@ class _Runner(Generic[C, S]):
         services = await stack.enter_async_context(self._services())
         if self._mode is _Mode.START:
             await self._check_room(services)
+            await self._find_used()
             await self._create()
         await self._driving(services)
 
@@ -450,6 +451,11 @@ class _Runner(Generic[C, S]):
                 clock=self._clock,
             ),
         )
+
+    async def _find_used(self) -> None:
+        use = self.record.scenario.use
+        if use is not None and not self._used:
+            self._used = await usable_instances(self._workflow, self._store, self._vault, use)
 
     async def _check_room(self, services: S) -> None:
         if self._workflow.room is None:
@@ -503,7 +509,7 @@ class _Runner(Generic[C, S]):
                 self._fail(error)
 
     async def _sum_up(self) -> RunResult:
-        everything = self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED or self._admission.is_over
+        everything = self._admits_nothing or self._admission.is_over
         return await result_of(self._store, self.record, everything_admitted=everything)
 
     async def _driving(self, services: S) -> None:
@@ -540,8 +546,6 @@ class _Runner(Generic[C, S]):
     async def _prepare(self) -> None:
         """What driving needs to know of the past: the instances to use again, what was measured, the time spent."""
         scenario = self.record.scenario
-        if scenario.use is not None:
-            self._used = await usable_instances(self._workflow, self._store, self._vault, scenario.use)
         earlier = await self._store.statistics(self.record.id) if self._mode is _Mode.RESUME else []
         self.collector = Collector(
             self._workflow,
@@ -554,6 +558,8 @@ class _Runner(Generic[C, S]):
             epoch=self._shard.epoch,
         )
         self._admission = Admission(scenario, self._clock, self.collector.statistics.elapsed)
+        if self.collector.counters[ABORTED]:
+            self._admission.abort()
         self._observers.insert(0, self.collector)
         self._prepared = True
 
@@ -586,7 +592,8 @@ class _Runner(Generic[C, S]):
         """End the scenario at a broken threshold, if that is wanted and there is something to judge."""
         if not self.record.abort or self.aborted or self.collector.statistics.total.width < ABORT_AFTER_S:
             return
-        broken = [verdict for verdict in self.verdicts() if not verdict.holds and verdict.value is not None]
+        judged = zip(self._thresholds, self.verdicts(), strict=True)
+        broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
         if broken:
             self.aborted = f"{broken[0].text} (it is {broken[0].value})"
             self.collector.counters[ABORTED] += 1
@@ -635,7 +642,7 @@ class _Runner(Generic[C, S]):
         try:
             while not self._stopping.is_set() and (begin := await left.next()) is not None:
                 await self._drive_one(*begin())
-            while await self._admission.slot(index):
+            while not self._admits_nothing and await self._admission.slot(index):
                 number = next(numbers, None)
                 if number is None:
                     self._admission.complete()
@@ -665,10 +672,15 @@ class _Runner(Generic[C, S]):
             async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)
 
+    @property
+    def _admits_nothing(self) -> bool:
+        """What a clean-up found not admitted stays so."""
+        return self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED
+
     async def _numbers(self) -> Iterable[int]:
         """The instances that were not admitted yet."""
-        if self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED:
-            return ()  # what a clean-up found not admitted stays so
+        if self._admits_nothing:
+            return ()
         every = range(self._shard.first, self._shard.first + self._shard.count)
         if self._mode is _Mode.START:
             return every
@@ -683,11 +695,12 @@ class _Runner(Generic[C, S]):
         return Driver(drive, instance, late_s=late_s)
 
     async def _first_context(self, number: int) -> C:
-        if not self._used:
+        use = self.record.scenario.use
+        if use is None:
             return self._workflow.begin(self.record.id, number, self._settings)
+        await self._find_used()
         used = self._used[number % len(self._used)]
-        assert self.record.scenario.use is not None
-        found = await load_instance(self._workflow, self._store, self._vault, self.record.scenario.use, used)
+        found = await load_instance(self._workflow, self._store, self._vault, use, used)
         assert found is not None
         return found.context
 

@@ -90,6 +90,12 @@ class Threshold:
     limit: float
     unit: str
 
+    @property
+    def may_still_hold(self) -> bool:
+        """Whether time alone can make it hold: a number that only grows, and is to be exceeded."""
+        counted = self.stat == "count" or (self.subject in _COUNTS and self.unit == "")
+        return counted and self.op in (">", ">=")
+
     def judge(self, measured: Measured) -> Verdict:
         """Whether it holds. What was never measured does not hold."""
         value = self._value(measured)

@@ -115,6 +115,8 @@ async def load(
     outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
     outputs.check()
     asked = wanted.scenario()
+    if asked.use is not None:
+        asked = attrs.evolve(asked, use=parse_run(asked.use))
     runner.parse_thresholds(wanted.threshold, found)
     vault = resolver.vault()
     display = _display(found, asked, json, found.name, many=True)
@@ -152,7 +154,7 @@ async def _settings_of_used(
     for s in settings_of(found.settings):
         if flags.get(s.name) is not None and not s.renewable:
             raise SettingError("use", f"takes the settings of run {use}: {s.flag} cannot change them")
-    record = await store.run(parse_run(use))
+    record = await store.run(use)
     if record.workflow != found.name:
         raise ConfigurationError(f"run {record.id} is one of the workflow {record.workflow!r}, not of {found.name!r}")
     stored = stored_settings(found, record, vault)

@@ -320,6 +320,9 @@ def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], say: Callable[[str]
     if exchanges:
         say("\nLast requests before it failed, secrets masked (--har FILE exports them)")
     for exchange in exchanges:
+        if "request" not in exchange:
+            say(f"  {exchange['comment']}")
+            continue
         request, response = exchange["request"], exchange["response"]
         ended = response.get("_error") or response["status"] or "no answer"
         clock = f"{datetime.fromisoformat(exchange['startedDateTime']).astimezone():%H:%M:%S.%f}"[:-3]

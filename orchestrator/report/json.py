@@ -76,7 +76,15 @@ def latency_data(latency: Latency) -> dict[str, Any]:
 
 def har(exchanges: list[dict[str, Any]]) -> str:
     """Exchanges as an HTTP archive (HAR 1.2)."""
-    return dumps({"log": {"version": "1.2", "creator": {"name": "orchestrator", "version": "1"}, "entries": exchanges}})
+    return dumps(
+        {
+            "log": {
+                "version": "1.2",
+                "creator": {"name": "orchestrator", "version": "1"},
+                "entries": [one for one in exchanges if "request" in one],
+            }
+        }
+    )
 
 
 def dumps(data: Any) -> str:

@@ -253,7 +253,10 @@ class SQLiteStore(Store):
         return True
 
     async def _write(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        return await self._thread.run(partial(self._transaction, work))
+        # Whoever asks learns what became of it: a claim that nobody knows of would be held until its lease runs out.
+        with anyio.CancelScope(shield=True):
+            result = await self._thread.run(partial(self._transaction, work))
+        return result  # noqa: RET504  # for a type checker, the scope may swallow an exception
 
     def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
         with _explained(self._path, self._holder):

@@ -20,26 +20,32 @@ MASK = "********"
 SECRET_HEADERS = frozenset(("authorization", "cookie", "set-cookie"))
 SECRET_NAMES = frozenset(
     (
-        "access_token",
-        "client_assertion",
-        "client_secret",
+        "accesstoken",
+        "clientassertion",
+        "clientsecret",
         "code",
-        "code_verifier",
-        "id_token",
+        "codeverifier",
+        "d",
+        "idtoken",
         "k",
         "password",
         "previous",
-        "refresh_token",
+        "privatekey",
+        "refreshtoken",
         "secret",
         "sessiontoken",
         "token",
         "value",
     )
 )
-"""Names of members and fields whose text is never shown."""
-SHOWN_BYTES = 20_000
-"""Of a body."""
+"""Names of members and fields of which nothing is shown, in lower case and without punctuation."""
+SHOWN = 20_000
+"""Characters of a body that are shown, and bytes that are kept for that."""
+FORM = "application/x-www-form-urlencoded"
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+_PARAMETER = re.compile(
+    r"(?i)\b(access_token|client_assertion|client_secret|code|code_verifier|id_token|refresh_token|token)=[^&\"'<>\s*]+"
+)
 
 
 @attrs.define(kw_only=True)
@@ -73,10 +79,13 @@ class HttpExchange:
         }
         if self.sent_body is not None:
             media_type = self.sent.get("Content-Type", "")
-            request["postData"] = {"mimeType": media_type, "text": _clean(_masked_body(self.sent_body, media_type), known)}
+            request["postData"] = {
+                "mimeType": media_type,
+                "text": _clean(_masked_body(self.sent_body, media_type, refused=False), known),
+            }
         media_type = self.received.get("Content-Type", "")
         content = {"size": len(self.received_body), "mimeType": media_type}
-        content["text"] = _clean(_masked_body(self.received_body, media_type), known)
+        content["text"] = _clean(_masked_body(self.received_body, media_type, refused=self.status >= 400), known)
         response: dict[str, Any] = {
             "status": self.status,
             "statusText": "",
@@ -109,38 +118,49 @@ def _headers(headers: Mapping[str, str], secrets: Iterable[Secret]) -> list[dict
     return shown
 
 
+def _is_secret(name: str) -> bool:
+    return name.lower().replace("_", "").replace("-", "") in SECRET_NAMES
+
+
 def _masked_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that is none)"
     return urlunsplit(parts._replace(query=_masked_form(parts.query), fragment=""))
 
 
 def _masked_form(text: str) -> str:
-    fields = [(name, MASK if name.lower() in SECRET_NAMES else value) for name, value in parse_qsl(text, keep_blank_values=True)]
+    fields = [(name, MASK if _is_secret(name) else value) for name, value in parse_qsl(text, keep_blank_values=True)]
     return urlencode(fields, safe="*:/")
 
 
-def _masked_body(body: bytes, media_type: str) -> str:
+def _masked_body(body: bytes, media_type: str, *, refused: bool) -> str:
+    """A form, or JSON; of anything else nothing is shown, for there is no telling what in it is secret."""
     if not body:
         return ""
-    if "form" in media_type:
+    if media_type.partition(";")[0].strip().lower() == FORM:
         return _masked_form(body.decode(errors="replace"))
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body[:SHOWN_BYTES].decode(errors="replace")
-    return orjson.dumps(_masked(data)).decode()[:SHOWN_BYTES]
+        return orjson.dumps(_masked(orjson.loads(body), refused=refused)).decode()
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
+        return f"({len(body)} bytes that are no JSON)"
 
 
-def _masked(data: Any) -> Any:
+def _masked(data: Any, *, refused: bool) -> Any:
     if isinstance(data, dict):
-        return {name: MASK if _hidden(name, value) else _masked(value) for name, value in data.items()}
-    return [_masked(item) for item in data] if isinstance(data, list) else data
+        return {
+            name: MASK if _is_secret(name) and not _is_error_code(name, value, refused) else _masked(value, refused=refused)
+            for name, value in data.items()
+        }
+    return [_masked(item, refused=refused) for item in data] if isinstance(data, list) else data
 
 
-def _hidden(name: str, value: object) -> bool:
-    """A text under a secret name. An error's ``code`` is in capitals and tells what went wrong."""
-    return name.lower() in SECRET_NAMES and isinstance(value, str) and not (name == "code" and value.replace("_", "").isupper())
+def _is_error_code(name: str, value: object, refused: bool) -> bool:
+    """The ``code`` of an error body tells what went wrong."""
+    return refused and name == "code" and isinstance(value, str) and value.replace("_", "").isupper()
 
 
 def _clean(text: str, secrets: Iterable[Secret]) -> str:
-    return _JWT.sub(MASK, redact(text, secrets))
+    text = text.encode("utf-8", "replace").decode()
+    return _PARAMETER.sub(rf"\1={MASK}", _JWT.sub(MASK, redact(text, secrets)))[:SHOWN]

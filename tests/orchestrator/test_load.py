@@ -29,6 +29,7 @@ from orchestrator import (
     TransientError,
     Vault,
     cleanup,
+    record,
     resume,
     start,
 )
@@ -444,3 +445,123 @@ async def test_what_was_retried_with_success_is_no_failure(store: MemoryStore, v
 async def test_a_rate_for_a_group_that_nobody_is_in_is_refused(store: MemoryStore, vault: Vault) -> None:
     with pytest.raises(SettingError, match="'configuraton' is no rate group of 'toy'; known: configuration, sign_on"):
         await drive(rounds(Ledger()), store, vault, Scenario(), rates={"configuraton": 3.0})
+
+
+async def test_arrivals_that_wait_for_their_turn_when_it_is_stopped_are_left_to_the_resume(
+    store: MemoryStore, vault: Vault
+) -> None:
+    ledger, options = Ledger(), Options(vault=vault)
+    scenario = Scenario(rate=20.0, instances=10, concurrency=50)
+    async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+        await anyio.sleep(0.2)
+        run.stop()
+        result = await run.wait()
+    assert result.interrupted
+    assert 0 < result.counts[Status.PENDING] < 10
+    async with resume(toy(ledger), result.run_id, store=store, options=options) as run:
+        result = await run.wait()
+    assert result.counts == {Status.COMPLETED: 10}
+
+
+async def test_a_ramp_that_has_nothing_left_to_start_is_over(store: MemoryStore, vault: Vault) -> None:
+    ledger, options = Ledger(), Options(vault=vault)
+    scenario = Scenario(instances=3, stages=(Stage(3600, 10),))
+    with anyio.fail_after(5):
+        async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+            result = await run.wait()
+        assert result.counts == {Status.COMPLETED: 3}
+        async with cleanup(toy(ledger), result.run_id, store=store, options=options) as run:
+            await run.wait()
+    assert ledger.existing == []
+
+
+async def test_a_scenario_that_was_ended_early_stays_so_when_it_is_resumed(
+    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.runner.ABORT_AFTER_S", 0.0)
+    ledger, options = Ledger(), Options(vault=vault)
+
+    async def slow(step: Any) -> None:
+        await anyio.sleep(0.05 if step.number else 4)
+
+    ledger.script = {"run one": [slow] * 1000}
+    more = {"scenario": Scenario(instances=500, concurrency=2), "thresholds": ["one.p50 < 1us"], "abort": True}
+    async with start(toy(ledger), store=store, options=options, **more) as run:
+        while not run.aborted:
+            await anyio.sleep(0.02)
+        run.cancel()
+        result = await run.wait()
+    assert result.interrupted
+    admitted = result.total - result.counts[Status.PENDING]
+    ledger.script = {}
+    async with resume(toy(ledger), result.run_id, store=store, options=options) as run:
+        result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    assert result.counts == {Status.COMPLETED: admitted, Status.PENDING: 500 - admitted}
+
+
+async def test_a_number_that_only_grows_does_not_end_a_scenario(
+    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.runner.ABORT_AFTER_S", 0.0)
+    async with start(
+        toy(Ledger()),
+        store=store,
+        options=fast(vault),
+        scenario=Scenario(concurrency=2, duration=0.4),
+        thresholds=["completed > 1000000", "one.count > 1000000"],
+        abort=True,
+    ) as run:
+        await run.wait()
+        assert run.aborted is None
+
+
+async def test_whoever_waits_for_a_rate_is_cut_off_too(store: MemoryStore, vault: Vault) -> None:
+    ledger, options = Ledger(), Options(vault=vault)
+    scenario = Scenario(concurrency=20, duration=0.3, overtime=0.2, rounds=ENDLESS)
+    with anyio.fail_after(10):
+        async with start(
+            rounds(ledger), store=store, scenario=scenario, options=options, rates={"sign_on": 4.0}, on_success="teardown"
+        ) as run:
+            result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    assert result.counts[Status.ROLLED_BACK] > 10
+    assert not [name for name in ledger.existing if name.startswith("provide")]
+
+
+async def test_what_there_is_nothing_to_use_of_is_not_stored(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    gone = await drive(rounds(ledger), store, vault, Scenario(), on_success="teardown")
+    with pytest.raises(ConfigurationError, match="has no completed instance that was kept"):
+        await drive(rounds(ledger), store, vault, Scenario(use=gone.run_id))
+    assert [run.id for run in await store.runs()] == [gone.run_id]
+    kept = await drive(rounds(ledger), store, vault, Scenario())
+    user = await drive(rounds(ledger), store, vault, Scenario(use=kept.run_id))
+    with pytest.raises(ConfigurationError, match=f"has itself used the instances of {kept.run_id}: name that one"):
+        await drive(rounds(ledger), store, vault, Scenario(use=user.run_id))
+    async with cleanup(rounds(ledger), kept.run_id, store=store, options=fast(vault)) as run:
+        await run.wait()
+    async with cleanup(rounds(ledger), user.run_id, store=store, options=fast(vault)) as run:
+        assert (await run.wait()).status is RunStatus.FINISHED
+
+
+async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: MemoryStore, vault: Vault) -> None:
+    class Odd:
+        def entry(self, secrets: Any) -> Any:
+            raise ValueError("an address that is none")
+
+    class Odder:
+        def entry(self, secrets: Any) -> Any:
+            return {"text": "\ud800"}
+
+    def fail(exchange: Any) -> Any:
+        def act(step: Any) -> None:
+            record(exchange)
+            raise PermanentError("refused")
+
+        return act
+
+    ledger = Ledger(script={"run two": [fail(Odd()), fail(Odder())]})
+    result = await drive(toy(ledger), store, vault, Scenario(instances=2))
+    assert result.counts == {Status.ROLLED_BACK: 2}
+    assert [len(await store.evidence(result.run_id, number)) for number in (0, 1)] == [1, 1]

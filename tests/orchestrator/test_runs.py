@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any, ClassVar
 
 import anyio
@@ -36,7 +37,9 @@ from orchestrator import (
     resume,
     start,
 )
+from orchestrator.checkpoint import Codec
 from orchestrator.encryption import find_key, new_key
+from orchestrator.instance import admit
 from orchestrator.lease import Owner
 from orchestrator.stores.memory import MemoryStore
 from tests.support.clock import SPEED
@@ -704,3 +707,23 @@ async def test_sqlite_keeps_the_same_promises(vault: Vault, tmp_path: Any) -> No
 
 async def test_a_done_outcome_is_what_the_shorthand_says() -> None:
     assert done(ToyContext()) == Outcome("done", ToyContext())
+
+
+@dataclasses.dataclass
+class Plain:
+    shown: int
+    _hidden: int = 3
+
+
+@attrs.frozen
+class Odd:
+    plain: Plain
+    by_bytes: dict[bytes, int]
+
+
+async def test_a_context_of_dataclasses_and_odd_keys_comes_back_as_it_was(store: MemoryStore, vault: Vault) -> None:
+    context = Odd(Plain(1, 2), {b"a": 1})
+    workflow = toy(Ledger(), context=Odd, begin=lambda run_id, number, settings: context)
+    codec: Codec[Any] = Codec(workflow, vault)
+    instance = admit(workflow, "261123-000000", 0, context, 1.0)
+    assert codec.decode(codec.encode(instance, history=1), {}).context == context

@@ -77,3 +77,34 @@ async def test_an_instance_that_completes_keeps_none(vault: Vault) -> None:
         _, instance = await run_once(emulator, store, vault)
         assert instance.status is Status.COMPLETED
         assert await store.evidence(instance.run_id, 0) == []
+
+
+def test_nothing_is_shown_of_a_body_that_is_not_understood() -> None:
+    html = b"<a href='https://x/?code=abcd-1234&state=1'>here</a>"
+    cut = b'\xef\xbb\xbf{"access_token": "opaque-token"'
+    for body in (html, cut):
+        text = json.dumps(exchange(status=302, received_body=body).entry([]))
+        assert "abcd-1234" not in text
+        assert "opaque-token" not in text
+        assert f"({len(body)} bytes that are no JSON)" in text
+
+
+def test_secrets_are_masked_in_any_spelling_shape_and_address() -> None:
+    body = {
+        "clientSecret": "s-1",
+        "accessToken": {"deep": "s-2"},
+        "token": ["s-3"],
+        "code": "ABCDEF_12345X",
+        "resumeUrl": "https://x/?flowId=f1&code=s-4",
+    }
+    entry = exchange(
+        status=200,
+        sent={"Content-Type": "application/vnd.pingidentity.form.submit+json"},
+        sent_body=b'{"password": "s-5"}',
+        received={"Location": "http://[bad"},
+        received_body=json.dumps(body).encode(),
+    ).entry([])
+    text = json.dumps(entry)
+    for secret in ("s-1", "s-2", "s-3", "s-4", "s-5", "ABCDEF_12345X"):
+        assert secret not in text
+    assert "flowId=f1" in text
