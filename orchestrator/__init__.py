@@ -5,6 +5,7 @@ What is exported here is the public API: a workflow is written with, and driven 
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.embedding import Run, cleanup, resume, start
 from orchestrator.encryption import Vault, find_key, new_key
 from orchestrator.errors import (
     AmbiguousError,
@@ -35,7 +36,7 @@ from orchestrator.reading import RunResult
 from orchestrator.recording import Exchange, record
 from orchestrator.retry import RetryPolicy
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.runner import Options, Run, cleanup, resume, start
+from orchestrator.runner import Options
 from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
 from orchestrator.secret import Secret, redact
 from orchestrator.settings import setting

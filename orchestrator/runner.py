@@ -1,4 +1,4 @@
-"""The runner: claims a run, admits its instances, drives them, drains, suspends; and the embedding API around it.
+"""The runner: claims a run, admits its instances, drives them, drains, suspends.
 
 Rules of this file:
 
@@ -11,10 +11,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -22,38 +21,32 @@ from typing import Any, Generic
 
 import anyio
 import attrs
-import orjson
 
 from orchestrator.admission import Admission
-from orchestrator.checkpoint import dumps, make_converter
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.collector import ABORTED, Collector
-from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.driver import Begin, Drive, Driver
-from orchestrator.encryption import Vault, find_key
+from orchestrator.encryption import Vault
 from orchestrator.errors import (
     CheckpointError,
-    ConfigurationError,
     LeaseExpiredError,
     ServicesError,
-    SettingError,
     StaleEpochError,
     StepError,
     StoreError,
     WorkflowChangedError,
 )
-from orchestrator.estimate import check_groups, check_room, check_time
+from orchestrator.estimate import check_room
 from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
-from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, stored_settings, usable_instances
-from orchestrator.run import RunRecord, RunStatus, new_run_id
-from orchestrator.scenario import UNBOUNDED, Scenario
-from orchestrator.settings import default_key_file
+from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.scenario import UNBOUNDED
 from orchestrator.state import C, S
 from orchestrator.stores.base import Shard, Store
-from orchestrator.thresholds import Measured, Threshold, Verdict, measured_seconds, parse
+from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
 from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
@@ -88,240 +81,17 @@ _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
 """Makes the driver of an instance."""
 
 
-class _Mode(Enum):
+class Mode(Enum):
+    """What a runner is to do with its run."""
+
     START = "start"
     RESUME = "resume"
     CLEAN_UP = "clean up"
 
 
-class Run(Generic[C]):
-    """A run that is being driven by this process."""
+class Runner(Generic[C, S]):
+    """Does one thing with one run: starts, resumes or cleans it up; :mod:`orchestrator.embedding` is what users see of it."""
 
-    def __init__(self, runner: _Runner[C, Any]) -> None:
-        self._runner = runner
-
-    @property
-    def id(self) -> str:
-        """What ``resume`` and the command line take."""
-        return self._runner.record.id
-
-    async def wait(self) -> RunResult:
-        """Wait until every instance has ended, or the run was stopped.
-
-        Raises:
-            StoreError: The store failed, or another process took the run over; the run is resumable.
-            LeaseExpiredError: Our lease ran out.
-        """
-        await self._runner.ended.wait()
-        if self._runner.error is not None:
-            self._runner.told = True
-            raise self._runner.error
-        assert self._runner.result is not None
-        return self._runner.result
-
-    def events(self) -> EventStream:
-        """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
-        return self._runner.stream()
-
-    def stop(self) -> None:
-        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
-        self._runner.stop()
-
-    def cancel(self) -> None:
-        """Suspend everything at once."""
-        self._runner.cancel()
-
-    @property
-    def collector(self) -> Collector:
-        """What is being measured; ``collector.statistics`` holds the numbers so far."""
-        return self._runner.collector
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the scenario that were spent."""
-        return self._runner.elapsed
-
-    @property
-    def verdicts(self) -> list[Verdict]:
-        """How the thresholds stand, as of the last few seconds."""
-        return self._runner.verdicts()
-
-    @property
-    def aborted(self) -> str | None:
-        """The broken threshold that ended the scenario, if one did."""
-        return self._runner.aborted
-
-    @property
-    def scenario(self) -> Scenario:
-        """How instances are admitted."""
-        return self._runner.record.scenario
-
-    async def instance(self, number: int) -> Instance[C]:
-        """An instance as the store has it."""
-        return await self._runner.instance(number)
-
-
-@asynccontextmanager
-async def start(
-    workflow: Workflow[C, S],
-    settings: Any = None,
-    *,
-    store: Store,
-    scenario: Scenario | None = None,
-    instances: int = 1,
-    concurrency: int = 1,
-    on_failure: OnFailure = OnFailure.ROLLBACK,
-    on_success: OnSuccess = OnSuccess.KEEP,
-    rates: Mapping[str, float] | None = None,
-    thresholds: Sequence[str] = (),
-    abort: bool = False,
-    options: Options | None = None,
-) -> AsyncIterator[Run[C]]:
-    """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
-
-    Args:
-        settings: An instance of ``workflow.settings``.
-        scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
-        rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
-        thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
-        abort: Whether a broken threshold ends the scenario.
-
-    Raises:
-        ServicesError: The workflow's services could not be opened; nothing was stored.
-        SettingError, EncryptionKeyError, StoreError: as they say.
-    """
-    for group, rate in (rates or {}).items():
-        if not rate > 0:
-            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
-    options = options or Options()
-    scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
-    _check_rounds(workflow, scenario)
-    parse_thresholds(thresholds, workflow)
-    limits = dict(workflow.rates(settings) if rates is None else rates)
-    check_groups(workflow, limits)
-    check_time(workflow, scenario, limits)
-    vault = _vault(options)
-    now = options.clock.now()
-    run_id = new_run_id(now)
-    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
-    record = RunRecord(
-        id=run_id,
-        workflow=workflow.name,
-        version=workflow.version,
-        definition=workflow.definition,
-        status=RunStatus.RUNNING,
-        scenario=scenario,
-        settings={"workflow": sealed},
-        on_failure=OnFailure(on_failure),
-        on_success=OnSuccess(on_success),
-        rates=limits,
-        thresholds=tuple(thresholds),
-        abort=abort,
-        key_id=vault.key_id,
-        created_at=now,
-        updated_at=now,
-    )
-    runner = _Runner(workflow, record, settings, store, vault, options, _Mode.START)
-    async with _running(runner) as run:
-        yield run
-
-
-@asynccontextmanager
-async def resume(
-    workflow: Workflow[C, S],
-    run_id: str,
-    *,
-    store: Store,
-    changes: Mapping[str, Any] | None = None,
-    options: Options | None = None,
-) -> AsyncIterator[Run[C]]:
-    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`.
-
-    Args:
-        changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
-
-    Raises:
-        LeaseHeldError: Another process is driving it.
-        WorkflowChangedError: Its unfinished instances do not fit the definition any more.
-        EncryptionKeyError: It was sealed with another key.
-        UnknownRunError, StoreError, ServicesError: as they say.
-    """
-    async with _again(workflow, run_id, store, changes, options, _Mode.RESUME) as run:
-        yield run
-
-
-@asynccontextmanager
-async def cleanup(
-    workflow: Workflow[C, S],
-    run_id: str,
-    *,
-    store: Store,
-    changes: Mapping[str, Any] | None = None,
-    options: Options | None = None,
-) -> AsyncIterator[Run[C]]:
-    """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
-
-    Instances that were not admitted stay so, and the run is finished afterwards.
-    """
-    async with _again(workflow, run_id, store, changes, options, _Mode.CLEAN_UP) as run:
-        yield run
-
-
-@asynccontextmanager
-async def _again(
-    workflow: Workflow[C, S], run_id: str, store: Store, changes: Mapping[str, Any] | None, options: Options | None, mode: _Mode
-) -> AsyncIterator[Run[C]]:
-    options = options or Options()
-    vault = _vault(options)
-    record = await store.run(run_id)
-    if record.workflow != workflow.name:
-        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
-    settings = stored_settings(workflow, record, vault)
-    if changes:
-        settings = attrs.evolve(settings, **changes)
-    runner = _Runner(workflow, record, settings, store, vault, options, mode)
-    async with _running(runner) as run:
-        yield run
-
-
-def parse_thresholds(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Threshold]:
-    """Thresholds of this workflow. Raises ``SettingError``."""
-    try:
-        return [parse(text, workflow) for text in texts]
-    except ValueError as error:
-        raise SettingError("threshold", str(error)) from error
-
-
-def _check_rounds(workflow: Workflow[Any, Any], scenario: Scenario) -> None:
-    if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
-        name = "rounds" if scenario.rounds != 1 else "use"
-        raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
-
-
-def _vault(options: Options) -> Vault:
-    return options.vault or find_key(os.environ, default_key_file())
-
-
-@asynccontextmanager
-async def _running(runner: _Runner[C, Any]) -> AsyncIterator[Run[C]]:
-    body_error: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
-        await runner.ready.wait()
-        if runner.error is None:
-            try:
-                yield Run(runner)
-                await runner.ended.wait()
-            except Exception as error:  # noqa: BLE001  # ours to pass on bare, not in the group that the task group would make of it
-                body_error = error
-                runner.cancel()
-    if body_error is not None:
-        raise body_error
-    if runner.error is not None and not runner.told:
-        raise runner.error
-
-
-class _Runner(Generic[C, S]):
     def __init__(
         self,
         workflow: Workflow[C, S],
@@ -330,7 +100,7 @@ class _Runner(Generic[C, S]):
         store: Store,
         vault: Vault,
         options: Options,
-        mode: _Mode,
+        mode: Mode,
     ) -> None:
         self.record = record
         self.ready = anyio.Event()
@@ -370,7 +140,7 @@ class _Runner(Generic[C, S]):
         """There once ``ready`` is set without an error."""
         self.aborted: str | None = None
         """The broken threshold that ended the scenario."""
-        self._thresholds = parse_thresholds(record.thresholds, workflow)
+        self._thresholds = parse_all(record.thresholds, workflow)
         self._unsaved: dict[int, bytes] = {}
         self._outdated: set[int] = set()
 
@@ -421,16 +191,16 @@ class _Runner(Generic[C, S]):
     async def _open(self, stack: AsyncExitStack) -> None:
         # Left in reverse: the services close while the lease is still renewed, then the run is released.
         stack.push_async_callback(self._release)
-        if self._mode is not _Mode.START:
+        if self._mode is not Mode.START:
             await self._claim()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
         stack.callback(tasks.cancel_scope.cancel)
-        if self._mode is not _Mode.START:
+        if self._mode is not Mode.START:
             await self._note_resumption()
             await self._check_definition()
         services = await stack.enter_async_context(self._services())
-        if self._mode is _Mode.START:
+        if self._mode is Mode.START:
             await self._check_room(services)
             await self._find_used()
             await self._create()
@@ -546,7 +316,7 @@ class _Runner(Generic[C, S]):
     async def _prepare(self) -> None:
         """What driving needs to know of the past: the instances to use again, what was measured, the time spent."""
         scenario = self.record.scenario
-        earlier = await self._store.statistics(self.record.id) if self._mode is _Mode.RESUME else []
+        earlier = await self._store.statistics(self.record.id) if self._mode is Mode.RESUME else []
         self.collector = Collector(
             self._workflow,
             self._clock,
@@ -581,7 +351,7 @@ class _Runner(Generic[C, S]):
     async def _store_statistics(self) -> None:
         """A clean-up is no part of the scenario: what it takes is not counted."""
         rows, gone = self.collector.tick()
-        if self._mode is _Mode.CLEAN_UP:
+        if self._mode is Mode.CLEAN_UP:
             return
         self._unsaved |= rows
         self._outdated |= set(gone)
@@ -664,25 +434,25 @@ class _Runner(Generic[C, S]):
 
     async def _left(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do before anything new is admitted, in order."""
-        if self._mode is _Mode.CLEAN_UP:
+        if self._mode is Mode.CLEAN_UP:
             async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
-        elif self._mode is _Mode.RESUME and self.record.status is not RunStatus.FINISHED:
+        elif self._mode is Mode.RESUME and self.record.status is not RunStatus.FINISHED:
             async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)
 
     @property
     def _admits_nothing(self) -> bool:
         """What a clean-up found not admitted stays so."""
-        return self._mode is _Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED
+        return self._mode is Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED
 
     async def _numbers(self) -> Iterable[int]:
         """The instances that were not admitted yet."""
         if self._admits_nothing:
             return ()
         every = range(self._shard.first, self._shard.first + self._shard.count)
-        if self._mode is _Mode.START:
+        if self._mode is Mode.START:
             return every
         admitted = await self._store.numbers(self.record.id)
         return (number for number in every if number not in admitted)
@@ -715,7 +485,7 @@ class _Runner(Generic[C, S]):
         """Refuse before anything is sent, naming every instance that cannot go on."""
         touched: list[str] = []
         changes: tuple[str, ...] = ()
-        wanted = RESUMABLE if self._mode is _Mode.RESUME else UNDOABLE
+        wanted = RESUMABLE if self._mode is Mode.RESUME else UNDOABLE
         last = -1
         while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
             for row in rows:

@@ -19,11 +19,12 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from orchestrator.errors import SettingError
 from orchestrator.instance import Status
 from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, PERCENTILES, START_LAG, WAIT, Latency, Statistics, Window
@@ -182,6 +183,14 @@ def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
         raise ValueError(f"{text!r}: the unit must be {' or '.join(u or 'none' for u in units)}, not {unit or 'missing'}")
     limit = float(match["number"]) * units[unit]
     return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
+
+
+def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Threshold]:
+    """Thresholds of this workflow. Raises ``SettingError``."""
+    try:
+        return [parse(text, workflow) for text in texts]
+    except ValueError as error:
+        raise SettingError("threshold", str(error)) from error
 
 
 def series_of(workflow: Workflow[Any, Any]) -> list[str]:

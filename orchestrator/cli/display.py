@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.embedding import Run
 from orchestrator.events import Event, EventKind
 from orchestrator.machine import ROLLING_BACK
-from orchestrator.runner import Run
 from orchestrator.workflow import Workflow
 
 

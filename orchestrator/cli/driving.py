@@ -12,11 +12,12 @@ from typing import Any
 import anyio
 import attrs
 
-from orchestrator import runner
+from orchestrator import embedding
 from orchestrator.cli.display import Display, LiveTable, Plain, Silent, stdout
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver
+from orchestrator.embedding import Run
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, SettingError, StoreError
 from orchestrator.estimate import check_groups, check_time, estimate
@@ -29,11 +30,12 @@ from orchestrator.report import json as json_report
 from orchestrator.report import text
 from orchestrator.report.summary import summarise
 from orchestrator.run import RunRecord, RunStatus, parse_id
-from orchestrator.runner import Options, Run
+from orchestrator.runner import Options
 from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Store
+from orchestrator.thresholds import parse_all
 from orchestrator.workflow import Workflow
 
 
@@ -71,7 +73,7 @@ async def run(
     display = _display(found, scenario, json, found.name)
     async with open_store(engine.url) as store:
         options = _options(resolver, engine, vault, (display, *observers))
-        opened = runner.start(
+        opened = embedding.start(
             found,
             settings,
             store=store,
@@ -117,7 +119,7 @@ async def load(
     asked = wanted.scenario()
     if asked.use is not None:
         asked = attrs.evolve(asked, use=parse_run(asked.use))
-    runner.parse_thresholds(wanted.threshold, found)
+    parse_all(wanted.threshold, found)
     vault = resolver.vault()
     display = _display(found, asked, json, found.name, many=True)
     async with open_store(engine.url) as store:
@@ -132,7 +134,7 @@ async def load(
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
         options = _options(resolver, engine, vault, (display, *observers))
-        opened = runner.start(
+        opened = embedding.start(
             found,
             settings,
             store=store,
@@ -175,7 +177,7 @@ async def resume(
       orchestrator resume 261123-k7m3qp
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
-    return await _again(runner.resume, observers, run, json, config, flags, cleaning=False)
+    return await _again(embedding.resume, observers, run, json, config, flags, cleaning=False)
 
 
 async def cleanup(
@@ -190,7 +192,7 @@ async def cleanup(
       orchestrator cleanup
       orchestrator cleanup 261123-k7m3qp
     """
-    return await _again(runner.cleanup, observers, run, json, config, flags, cleaning=True)
+    return await _again(embedding.cleanup, observers, run, json, config, flags, cleaning=True)
 
 
 async def _again(

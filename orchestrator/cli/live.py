@@ -15,10 +15,10 @@ from rich.text import Text
 
 from orchestrator.cli.display import stdout
 from orchestrator.collector import LATEST_ERRORS, Collector
+from orchestrator.embedding import Run
 from orchestrator.events import Event
 from orchestrator.machine import ROLLING_BACK
 from orchestrator.report.text import milliseconds
-from orchestrator.runner import Run
 from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, Latency
 from orchestrator.workflow import Workflow

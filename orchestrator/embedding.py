@@ -1,0 +1,252 @@
+"""The embedding API: a run inside somebody else's asyncio program, as an ``async with`` block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic
+
+import anyio
+import attrs
+import orjson
+
+from orchestrator.checkpoint import dumps, make_converter
+from orchestrator.collector import Collector
+from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.encryption import Vault, find_key
+from orchestrator.errors import (
+    ConfigurationError,
+    SettingError,
+)
+from orchestrator.estimate import check_groups, check_time
+from orchestrator.events import EventStream
+from orchestrator.instance import Instance
+from orchestrator.reading import RunResult, stored_settings
+from orchestrator.run import RunRecord, RunStatus, new_run_id
+from orchestrator.runner import Mode, Options, Runner
+from orchestrator.scenario import Scenario
+from orchestrator.settings import default_key_file
+from orchestrator.state import C, S
+from orchestrator.stores.base import Store
+from orchestrator.thresholds import Verdict, parse_all
+from orchestrator.workflow import Workflow
+
+
+class Run(Generic[C]):
+    """A run that is being driven by this process."""
+
+    def __init__(self, runner: Runner[C, Any]) -> None:
+        self._runner = runner
+
+    @property
+    def id(self) -> str:
+        """What ``resume`` and the command line take."""
+        return self._runner.record.id
+
+    async def wait(self) -> RunResult:
+        """Wait until every instance has ended, or the run was stopped.
+
+        Raises:
+            StoreError: The store failed, or another process took the run over; the run is resumable.
+            LeaseExpiredError: Our lease ran out.
+        """
+        await self._runner.ended.wait()
+        if self._runner.error is not None:
+            self._runner.told = True
+            raise self._runner.error
+        assert self._runner.result is not None
+        return self._runner.result
+
+    def events(self) -> EventStream:
+        """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
+        return self._runner.stream()
+
+    def stop(self) -> None:
+        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
+        self._runner.stop()
+
+    def cancel(self) -> None:
+        """Suspend everything at once."""
+        self._runner.cancel()
+
+    @property
+    def collector(self) -> Collector:
+        """What is being measured; ``collector.statistics`` holds the numbers so far."""
+        return self._runner.collector
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent."""
+        return self._runner.elapsed
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand, as of the last few seconds."""
+        return self._runner.verdicts()
+
+    @property
+    def aborted(self) -> str | None:
+        """The broken threshold that ended the scenario, if one did."""
+        return self._runner.aborted
+
+    @property
+    def scenario(self) -> Scenario:
+        """How instances are admitted."""
+        return self._runner.record.scenario
+
+    async def instance(self, number: int) -> Instance[C]:
+        """An instance as the store has it."""
+        return await self._runner.instance(number)
+
+
+@asynccontextmanager
+async def start(
+    workflow: Workflow[C, S],
+    settings: Any = None,
+    *,
+    store: Store,
+    scenario: Scenario | None = None,
+    instances: int = 1,
+    concurrency: int = 1,
+    on_failure: OnFailure = OnFailure.ROLLBACK,
+    on_success: OnSuccess = OnSuccess.KEEP,
+    rates: Mapping[str, float] | None = None,
+    thresholds: Sequence[str] = (),
+    abort: bool = False,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
+
+    Args:
+        settings: An instance of ``workflow.settings``.
+        scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
+        rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
+        thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
+        abort: Whether a broken threshold ends the scenario.
+
+    Raises:
+        ServicesError: The workflow's services could not be opened; nothing was stored.
+        SettingError, EncryptionKeyError, StoreError: as they say.
+    """
+    for group, rate in (rates or {}).items():
+        if not rate > 0:
+            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
+    options = options or Options()
+    scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
+    _check_rounds(workflow, scenario)
+    parse_all(thresholds, workflow)
+    limits = dict(workflow.rates(settings) if rates is None else rates)
+    check_groups(workflow, limits)
+    check_time(workflow, scenario, limits)
+    vault = _vault(options)
+    now = options.clock.now()
+    run_id = new_run_id(now)
+    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
+    record = RunRecord(
+        id=run_id,
+        workflow=workflow.name,
+        version=workflow.version,
+        definition=workflow.definition,
+        status=RunStatus.RUNNING,
+        scenario=scenario,
+        settings={"workflow": sealed},
+        on_failure=OnFailure(on_failure),
+        on_success=OnSuccess(on_success),
+        rates=limits,
+        thresholds=tuple(thresholds),
+        abort=abort,
+        key_id=vault.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+    runner = Runner(workflow, record, settings, store, vault, options, Mode.START)
+    async with _running(runner) as run:
+        yield run
+
+
+@asynccontextmanager
+async def resume(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`.
+
+    Args:
+        changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
+
+    Raises:
+        LeaseHeldError: Another process is driving it.
+        WorkflowChangedError: Its unfinished instances do not fit the definition any more.
+        EncryptionKeyError: It was sealed with another key.
+        UnknownRunError, StoreError, ServicesError: as they say.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.RESUME) as run:
+        yield run
+
+
+@asynccontextmanager
+async def cleanup(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
+
+    Instances that were not admitted stay so, and the run is finished afterwards.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.CLEAN_UP) as run:
+        yield run
+
+
+@asynccontextmanager
+async def _again(
+    workflow: Workflow[C, S], run_id: str, store: Store, changes: Mapping[str, Any] | None, options: Options | None, mode: Mode
+) -> AsyncIterator[Run[C]]:
+    options = options or Options()
+    vault = _vault(options)
+    record = await store.run(run_id)
+    if record.workflow != workflow.name:
+        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    settings = stored_settings(workflow, record, vault)
+    if changes:
+        settings = attrs.evolve(settings, **changes)
+    runner = Runner(workflow, record, settings, store, vault, options, mode)
+    async with _running(runner) as run:
+        yield run
+
+
+def _check_rounds(workflow: Workflow[Any, Any], scenario: Scenario) -> None:
+    if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
+        name = "rounds" if scenario.rounds != 1 else "use"
+        raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
+
+
+def _vault(options: Options) -> Vault:
+    return options.vault or find_key(os.environ, default_key_file())
+
+
+@asynccontextmanager
+async def _running(runner: Runner[C, Any]) -> AsyncIterator[Run[C]]:
+    body_error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
+        await runner.ready.wait()
+        if runner.error is None:
+            try:
+                yield Run(runner)
+                await runner.ended.wait()
+            except Exception as error:  # noqa: BLE001  # ours to pass on bare, not in the group that the task group would make of it
+                body_error = error
+                runner.cancel()
+    if body_error is not None:
+        raise body_error
+    if runner.error is not None and not runner.told:
+        raise runner.error
