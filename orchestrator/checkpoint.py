@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic
 
 import attrs
@@ -49,9 +50,10 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         kind = type(value)
         if kind is Secret:
             return {_SEALED: vault.seal_secret(value, place)}  # type: ignore[arg-type]  # it is one
-        names = _field_names(kind)  # type: ignore[arg-type]  # a class is hashable
-        if names is not None:
-            return {name: getattr(value, name) for name in names}
+        fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+        if fields is not None:
+            names, values_of = fields
+            return dict(zip(names, values_of(value), strict=True))
         unstructured: object = _plain.unstructure(value)
         if type(unstructured) is kind:
             raise TypeError(f"{kind.__name__} cannot be stored")
@@ -61,11 +63,17 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
 
 
 @lru_cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Of an attrs class, or a dataclass; ``None`` for anything else."""
+def _fields(kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None:
+    """Names of the fields of an attrs class, or a dataclass, and what reads them all; ``None`` for anything else."""
     if attrs.has(kind):
-        return tuple(field.name for field in attrs.fields(kind))
-    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+        names = tuple(field.name for field in attrs.fields(kind))
+    elif dataclasses.is_dataclass(kind):
+        names = tuple(field.name for field in dataclasses.fields(kind))
+    else:
+        return None
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda value: tuple(getattr(value, name) for name in names)  # an attrgetter of one gives no tuple
 
 
 def opened(data: Any, vault: Vault, place: bytes) -> Any:

@@ -91,7 +91,7 @@ class Begin(Enum):
     """Whatever its status: the user's ``cleanup``."""
 
 
-@attrs.frozen
+@attrs.define
 class _Call:
     """A handler that was called, and when."""
 
@@ -100,7 +100,7 @@ class _Call:
     started: float
 
 
-@attrs.frozen
+@attrs.define
 class _Answer:
     """What a handler ended with, still to be acted on."""
 
@@ -405,7 +405,7 @@ class Driver(Generic[C, S]):
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, then.position, outcome=then.status.value))
-        failed = any(event.failure and event.kind is not EventKind.RETRY for event in events)
+        failed = [event for event in events if event.failure is not None and event.kind is not EventKind.RETRY]
         evidence = self._evidence() if failed else None
         checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
         try:

@@ -87,7 +87,7 @@ class Again(Back):
     at_most: int | None = attrs.field(init=False, default=None)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Step(Generic[C, S]):
     """What a handler is given: one attempt at one state of one instance."""
 

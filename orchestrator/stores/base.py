@@ -43,7 +43,7 @@ class Shard:
     lease_until: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Checkpoint:
     """The stored form of an instance: what lists need in the clear, and the whole in ``body``."""
 

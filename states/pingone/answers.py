@@ -52,7 +52,7 @@ class RefusedGrantError(PermanentError):
     """``invalid_grant``: the code was used before, has expired, or is not ours."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Reply:
     """An answer, read to its end."""
 

@@ -64,15 +64,11 @@ class Session:
         exchange = HttpExchange(at=began, took=0.0, method=method, url=url, sent=sent, sent_body=body)
         record(exchange)
         try:
-            async with self._client.request(
-                method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False
-            ) as response:
-                reply = Reply(
-                    status=response.status,
-                    headers=response.headers,
-                    cookies=_cookies(response.headers),
-                    body=await response.read(),
-                )
+            # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
+            response = await self._client.request(method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False)
+            received = await response.read()
+            headers = response.headers
+            reply = Reply(status=response.status, headers=headers, cookies=_cookies(headers), body=received)
             exchange.took = time.time() - began
             exchange.status, exchange.received, exchange.received_body = reply.status, reply.headers, reply.body
         except aiohttp.ClientConnectorCertificateError as error:
