@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from states.sandbox import applications, journal, resources, sign_on, tokens, us
 from states.sandbox.audit import Seen
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import INVALID_DATA, ApiError, OAuthError, access_failed, not_found
+from states.sandbox.errors import ACCESS_FAILED, INVALID_DATA, ApiError, OAuthError, access_failed, not_found
 from states.sandbox.faults import Fault, FaultKind, Faults
 from states.sandbox.limits import ConfigurationLimit
 from states.sandbox.settings import SandboxSettings
@@ -292,29 +294,45 @@ async def _parse(request: web.Request) -> Call:
     )
 
 
+def _retry_after(status: int, seconds: float) -> str:
+    """Source: "Retries: Best practice for managing transient API errors": seconds on 429, an HTTP date on 503."""
+    if status != 503:
+        return f"{seconds:g}"
+    # A date has whole seconds: rounded up, or a client might come too early.
+    return formatdate(math.ceil(time.time() + seconds), usegmt=True)
+
+
 def _refusal(error: ApiError, call: Call) -> Answer:
     headers: dict[str, str] = {}
     if error.retry_after is not None:
-        headers["Retry-After"] = f"{error.retry_after:g}"
+        headers["Retry-After"] = _retry_after(error.status, error.retry_after)
     return Answer(status=error.status, body=error.body(call.correlation_id), headers=headers)
 
 
+_CODES = {415: "INVALID_REQUEST", 429: "REQUEST_LIMITED", 500: "UNEXPECTED_ERROR"}
+_DETAILS = {
+    401: ("INVALID_TOKEN", ACCESS_FAILED),
+    403: ("INSUFFICIENT_PERMISSIONS", ACCESS_FAILED),
+    409: ("UNIQUENESS_VIOLATION", "taken"),
+    429: ("LIMIT_EXCEEDED", "Too many requests"),
+}
+
+
 def _status_error(fault: Fault) -> ApiError:
+    """A status as the vendor words it, with the code that the rule wants in its details."""
     status = fault.status
+    usual, said = _DETAILS.get(status, (None, "There was an issue processing the request."))
+    detail = fault.code or usual
     if status in (401, 403):
-        return access_failed(status, "INVALID_TOKEN" if status == 401 else "INSUFFICIENT_PERMISSIONS")
-    if status == 404:
+        return access_failed(status, str(detail))
+    if status == 404 and detail is None:
         return not_found()
-    if status == 409:
-        return ApiError(
-            409, "INVALID_DATA", INVALID_DATA, [{"code": "UNIQUENESS_VIOLATION", "target": "name", "message": "taken"}]
-        )
-    code = {415: "INVALID_REQUEST", 429: "REQUEST_LIMITED", 500: "UNEXPECTED_ERROR"}.get(status)
-    code = code or ("SERVICE_UNAVAILABLE" if status > 500 else "REQUEST_FAILED")
     retry_after = fault.value if fault.value is not None or status != 429 else 1.0
-    details = [{"code": "LIMIT_EXCEEDED", "message": "Too many requests"}] if status == 429 else None
-    message = "The request could not be completed. There was an issue processing the request."
-    return ApiError(status, code, message, details, retry_after)
+    code, message = _CODES.get(status), "The request could not be completed. There was an issue processing the request."
+    if status in (400, 409) and detail is not None:
+        code, message = "INVALID_DATA", INVALID_DATA
+    code = code or ("NOT_FOUND" if status == 404 else "SERVICE_UNAVAILABLE" if status > 500 else "REQUEST_FAILED")
+    return ApiError(status, code, message, [{"code": detail, "message": said}] if detail else None, retry_after)
 
 
 def _response(answer: Answer, call: Call, environment: Environment) -> web.Response:

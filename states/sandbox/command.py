@@ -37,8 +37,9 @@ def sandbox(
 
     It prints its address and the worker's credentials as variables to export. It is a stand-in, not PingOne: it
     keeps nothing, and its clients are on this machine. Faults are written
-    OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
-    hang_after, a status (503) and a status after acting (500_after). Operations are create_, read_ and delete_ of
+    OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
+    hang_after, a status (503) and a status after acting (500_after), with the code of its details if you like
+    (429.QUOTA_EXCEEDED). Operations are create_, read_ and delete_ of
     application, grant, resource, scope, attribute, population and user; read_application_secret, set_password,
     authorize, read_flow, check_credentials, resume, token, introspect, jwks, worker_token; * is any of them.
 

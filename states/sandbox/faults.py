@@ -1,12 +1,13 @@
 """Faults on demand: which operation, what happens, how often. Seeded, so that a run of them can be repeated.
 
-Written ``OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]``, several separated by commas or spaces::
+Written ``OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]``, several separated by commas or spaces::
 
     create_scope:reset_after*1         the effect happens, the answer is lost, once
     exchange_token:503*2               twice 503 (nothing happens)
     create_user:500_after              500, though it has happened
     *:latency=0.02                     20 ms for every call
     *:429=2@5%                         one call in twenty gets 429 with Retry-After: 2
+    create_application:403.LICENSE_EXCEEDED   403, with this code in its details
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from random import Random
 import attrs
 
 _FAULT = re.compile(
-    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
+    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(\.(?P<code>[A-Z_]+))?(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
 )
 
 
@@ -35,7 +36,7 @@ class FaultKind(StrEnum):
     HANG_AFTER = "hang_after"
     """No answer for ``value`` seconds (default 3600)."""
     STATUS = "status"
-    """Refused with a status: written as the number."""
+    """Refused with a status: written as the number. ``value``: its Retry-After, in seconds on 429, as a date on 503."""
     STATUS_AFTER = "status_after"
     """Done, but answered with a status: written ``500_after``."""
 
@@ -47,12 +48,17 @@ class Fault:
     operation: str
     kind: FaultKind
     status: int = 0
+    code: str | None = None
+    """Of the error's details; ``None``: the usual one of the status."""
     value: float | None = None
     times: int | None = None
     share: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.status}{'_after' if self.kind is FaultKind.STATUS_AFTER else ''}" if self.status else self.kind.value
+        if not self.status:
+            return self.kind.value
+        after, code = "_after" if self.kind is FaultKind.STATUS_AFTER else "", f".{self.code}" if self.code else ""
+        return f"{self.status}{after}{code}"
 
 
 @attrs.define
@@ -108,7 +114,7 @@ def parse_faults(text: str, operations: Collection[str]) -> list[Fault]:
 def _parse(word: str, operations: Collection[str]) -> Fault:
     match = _FAULT.fullmatch(word)
     if match is None:
-        raise ValueError(f"fault {word!r} is not of the form OPERATION:KIND[=VALUE][*TIMES][@PERCENT%]")
+        raise ValueError(f"fault {word!r} is not of the form OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]")
     if match["operation"] != "*" and match["operation"] not in operations:
         raise ValueError(
             f"fault {word!r}: no operation is called {match['operation']!r}; there are {', '.join(sorted(operations))}"
@@ -122,10 +128,13 @@ def _parse(word: str, operations: Collection[str]) -> Fault:
             f"fault {word!r}: there is no kind {kind!r}; there are latency, reset_before, reset_after, hang_before, "
             "hang_after, a status like 503, and a status like 500_after"
         )
+    if match["code"] and not status:
+        raise ValueError(f"fault {word!r}: only a status has a code in its details, as in 429.QUOTA_EXCEEDED")
     return Fault(
         operation=match["operation"],
         kind=FaultKind(kind),
         status=status,
+        code=match["code"],
         value=float(match["value"]) if match["value"] else None,
         times=int(match["times"]) if match["times"] else None,
         share=float(match["percent"]) / 100 if match["percent"] else 1.0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -525,7 +527,7 @@ async def test_a_restored_sandbox_goes_on_where_it_was(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(whole)
 
 
-FAULTS_REFUSED = ["create_user", "create_user:explode", "nothing:503", "create_user:503*", "create_user:99"]
+FAULTS_REFUSED = ["create_user", "create_user:explode", "nothing:503", "create_user:503*", "create_user:99", "token:latency.SLOW"]
 
 
 @pytest.mark.parametrize("text", FAULTS_REFUSED)
@@ -535,12 +537,25 @@ def test_a_fault_that_cannot_be_understood_is_named(text: str) -> None:
 
 
 def test_faults_are_read() -> None:
-    faults = parse_faults("create_user:500_after*2, *:latency=0.5 token:429=3@5%", OPERATIONS)
+    faults = parse_faults("create_user:500_after*2, *:latency=0.5 token:429=3@5% *:429.QUOTA_EXCEEDED=1*1", OPERATIONS)
     assert [(f.operation, str(f), f.value, f.times, f.share) for f in faults] == [
         ("create_user", "500_after", None, 2, 1.0),
         ("*", "latency", 0.5, None, 1.0),
         ("token", "429", 3.0, None, 0.05),
+        ("*", "429.QUOTA_EXCEEDED", 1.0, 1, 1.0),
     ]
+
+
+async def test_when_to_come_again_is_told_as_the_vendor_tells_it() -> None:
+    rules = "read_users:429.QUOTA_EXCEEDED=7*1 read_populations:503=7*1 read_resources:400.INVALID_FILTER*1"
+    async with calling(rules) as call:
+        limited, away = await call("GET", "users"), await call("GET", "populations")
+        assert (limited.status, limited.headers["Retry-After"], limited.detail) == (429, "7", "QUOTA_EXCEEDED")
+        assert away.status == 503
+        ahead = parsedate_to_datetime(away.headers["Retry-After"]) - datetime.now(UTC)
+        assert 5 < ahead.total_seconds() <= 8
+        refused = await call("GET", "resources")
+        assert (refused.status, refused.body["code"], refused.detail) == (400, "INVALID_DATA", "INVALID_FILTER")
 
 
 def test_expressions_are_evaluated() -> None:

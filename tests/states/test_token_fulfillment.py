@@ -215,6 +215,7 @@ FAULTS = {
     "time-out after": "{op}:hang_after*1",
     "503 twice": "{op}:503*2",
     "429": "{op}:429=1*1",
+    "429 of a quota": "{op}:429.QUOTA_EXCEEDED=1*1",
     "500 after acting": "{op}:500_after*1",
 }
 
@@ -238,6 +239,16 @@ async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left
     assert instance.failure is not None
     assert instance.failure.state == state
     assert "Correlation-Id" in instance.failure.message or "correlation" in instance.failure.message.lower()
+    assert_nothing_left(emulator)
+
+
+async def test_a_licence_that_is_used_up_is_no_matter_of_trying_again(vault: Vault) -> None:
+    async with sandbox("create_user:403.LICENSE_EXCEEDED") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert instance.failure is not None
+    assert (instance.failure.kind, instance.failure.code) == ("permanent", "LICENSE_EXCEEDED")
+    assert [call.operation for call in emulator.environment.audit.calls].count("create_user") == 1
     assert_nothing_left(emulator)
 
 
