@@ -207,10 +207,8 @@ class Sandbox:
                 # The vendor does not say 404 for an environment that does not exist.
                 raise access_failed(self.environment.settings.unknown_environment_status, "INSUFFICIENT_PERMISSIONS")
             return handler(self.environment, call)
-        except ApiError as error:
+        except (ApiError, OAuthError) as error:
             return _refusal(error, call)
-        except OAuthError as error:
-            return Answer(status=error.status, body=error.body(call.correlation_id))
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             # A body that this emulator does not understand; the vendor would refuse it, or fail, in its own form.
             return _refusal(ApiError(500, "UNEXPECTED_ERROR", f"The sandbox failed: {type(error).__name__}"), call)
@@ -229,8 +227,8 @@ class Sandbox:
         if not fault.status:
             return None
         if operation in OAUTH_OPERATIONS and fault.status != 429:
-            error = "invalid_client" if fault.status == 401 else "invalid_request" if fault.status < 500 else "server_error"
-            return Answer(status=fault.status, body=OAuthError(fault.status, error, "Request denied").body(call.correlation_id))
+            usual = "invalid_client" if fault.status == 401 else "invalid_request" if fault.status < 500 else "server_error"
+            return _refusal(OAuthError(fault.status, fault.code or usual, "Request denied", fault.value), call)
         return _refusal(_status_error(fault), call)
 
     def _keep_changes(self) -> None:
@@ -302,8 +300,12 @@ def _retry_after(status: int, seconds: float) -> str:
     return formatdate(math.ceil(time.time() + seconds), usegmt=True)
 
 
-def _refusal(error: ApiError, call: Call) -> Answer:
+def _refusal(error: ApiError | OAuthError, call: Call) -> Answer:
     headers: dict[str, str] = {}
+    if error.status == 401:
+        # As RFC 6749 section 5.2 (for a client) and RFC 6750 section 3 (for a token) want it.
+        of_client = isinstance(error, OAuthError) and error.error == "invalid_client"
+        headers["WWW-Authenticate"] = f'{"Basic" if of_client else "Bearer"} realm="sandbox"'
     if error.retry_after is not None:
         headers["Retry-After"] = _retry_after(error.status, error.retry_after)
     return Answer(status=error.status, body=error.body(call.correlation_id), headers=headers)

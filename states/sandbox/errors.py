@@ -40,6 +40,7 @@ class OAuthError(Exception):
     status: int
     error: str
     description: str
+    retry_after: float | None = None
 
     def body(self, correlation_id: str) -> dict[str, Any]:
         """As it is sent."""

@@ -3,11 +3,12 @@
 Written ``OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]``, several separated by commas or spaces::
 
     create_scope:reset_after*1         the effect happens, the answer is lost, once
-    exchange_token:503*2               twice 503 (nothing happens)
+    token:503*2                        twice 503 (nothing happens)
     create_user:500_after              500, though it has happened
     *:latency=0.02                     20 ms for every call
     *:429=2@5%                         one call in twenty gets 429 with Retry-After: 2
     create_application:403.LICENSE_EXCEEDED   403, with this code in its details
+    token:400.invalid_grant            OAuth's error of that name
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from random import Random
 import attrs
 
 _FAULT = re.compile(
-    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(\.(?P<code>[A-Z_]+))?(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
+    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(\.(?P<code>[A-Za-z_]+))?(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
 )
 
 
@@ -49,7 +50,7 @@ class Fault:
     kind: FaultKind
     status: int = 0
     code: str | None = None
-    """Of the error's details; ``None``: the usual one of the status."""
+    """Of the error's details, or OAuth's ``error``; ``None``: the usual one of the status."""
     value: float | None = None
     times: int | None = None
     share: float = 1.0

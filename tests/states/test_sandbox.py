@@ -482,7 +482,7 @@ async def test_a_plain_oidc_client_that_knows_nothing_of_us_can_sign_on(method: 
         )
         assert user.body == {"sub": tenant.user, "email": "u@example.com"}
         nobody = await call("GET", "", at=metadata["userinfo_endpoint"], headers={"Authorization": "Bearer x"})
-        assert nobody.status == 401
+        assert (nobody.status, nobody.headers["WWW-Authenticate"]) == (401, 'Bearer realm="sandbox"')
 
 
 async def test_a_wrong_worker_is_an_invalid_client() -> None:
@@ -490,6 +490,13 @@ async def test_a_wrong_worker_is_an_invalid_client() -> None:
         basic = {"Authorization": aiohttp.encode_basic_auth(call.emulator.environment.worker_id, "wrong")}
         answer = await call("POST", "", at=call.auth("as/token"), data={"grant_type": "client_credentials"}, headers=basic)
     assert (answer.status, answer.body["error"]) == (401, "invalid_client")
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="sandbox"'
+
+
+async def test_a_fault_of_the_token_endpoint_is_worded_as_oauth_does() -> None:
+    async with calling("token:400.invalid_grant*1") as call:
+        answer = await call("POST", "", at=call.auth("as/token"), data={"grant_type": "authorization_code"})
+    assert (answer.status, answer.body["error"]) == (400, "invalid_grant")
 
 
 async def test_an_environment_holds_only_so_many_applications() -> None:
@@ -555,6 +562,7 @@ async def test_when_to_come_again_is_told_as_the_vendor_tells_it() -> None:
         ahead = parsedate_to_datetime(away.headers["Retry-After"]) - datetime.now(UTC)
         assert 5 < ahead.total_seconds() <= 8
         refused = await call("GET", "resources")
+        assert "WWW-Authenticate" not in refused.headers
         assert (refused.status, refused.body["code"], refused.detail) == (400, "INVALID_DATA", "INVALID_FILTER")
 
 
