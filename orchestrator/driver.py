@@ -4,7 +4,8 @@ Rules of this file:
 
 * The next attempt starts only when the checkpoint that leads to it is durable.
 * The instance in memory changes only when the store has it: a save is finished even when it is cancelled, and one
-  that fails stops the driver.
+  that fails stops the driver. (What a resumption finds out again needs no checkpoint of its own: how long a turn was waited
+  for, and that a state leaves nothing to roll back.)
 * The lease is checked before every attempt (and, by the services, before every request).
 """
 
@@ -230,9 +231,7 @@ class Driver(Generic[C, S]):
         if (group := self._rate_group()) is not None and self._drive.limits.limits(group) and not stopping.is_set():
             cut_in = self._drive.admission.cut_in() if self.instance.status is Status.RUNNING else None
             self._waited_s = await self._drive.limits.admit(group, leave=stopping, within=cut_in)
-            # Waiting for its turn is no part of the time that a state has for its retries.
-            entered_at = self.instance.entered_at + self._waited_s
-            self.instance = attrs.evolve(self.instance, entered_at=entered_at)
+            self.instance = moves.waited(self.instance, self._waited_s)
         return not stopping.is_set()
 
     async def _cut_off(self) -> None:
@@ -288,8 +287,7 @@ class Driver(Generic[C, S]):
                     self._exchanges.clear()
                 await self._save(then, *events)
             case RunNow():
-                then = attrs.evolve(here, doubt=False, updated_at=now)
-                await self._save(then, self._event(EventKind.ABSENT, here.position, **told))
+                await self._save(moves.found_absent(here, now), self._event(EventKind.ABSENT, here.position, **told))
             case Retry(failure, doubt, at):
                 then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
                 await self._save(then, self._event(EventKind.RETRY, here.position, **_why(failure), **told))

@@ -15,14 +15,11 @@ from orchestrator.checkpoint import dumps, make_converter
 from orchestrator.collector import Collector
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.encryption import Vault, find_key
-from orchestrator.errors import (
-    ConfigurationError,
-    SettingError,
-)
+from orchestrator.errors import SettingError
 from orchestrator.estimate import check_groups, check_time
 from orchestrator.events import EventStream
 from orchestrator.instance import Instance
-from orchestrator.reading import RunResult, stored_settings
+from orchestrator.reading import RunResult, run_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
 from orchestrator.scenario import Scenario
@@ -212,9 +209,7 @@ async def _again(
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
     vault = _vault(options)
-    record = await store.run(run_id)
-    if record.workflow != workflow.name:
-        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    record = await run_of(workflow, store, run_id)
     settings = stored_settings(workflow, record, vault)
     if changes:
         settings = attrs.evolve(settings, **changes)

@@ -192,6 +192,16 @@ def retry(
     )
 
 
+def found_absent(instance: Instance[C], now: float) -> Instance[C]:
+    """The instance after a look found nothing: its state may be run."""
+    return _evolve(instance, doubt=False, updated_at=now)
+
+
+def waited(instance: Instance[C], seconds: float) -> Instance[C]:
+    """The instance after it waited for its rate group, which is no part of the time that a state has for its retries."""
+    return _evolve(instance, entered_at=instance.entered_at + seconds)
+
+
 def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
     """The instance as it is left when its driver stops; one that is rolling back stays so."""
     status = Status.SUSPENDED if instance.status is Status.RUNNING else instance.status

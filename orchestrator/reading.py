@@ -71,6 +71,14 @@ def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -
         raise ConfigurationError(f"the settings of run {record.id} do not fit this version: {problems}") from error
 
 
+async def run_of(workflow: Workflow[Any, Any], store: Store, run_id: str) -> RunRecord:
+    """A run of this workflow. Raises ``UnknownRunError``, or ``ConfigurationError`` for one of another workflow."""
+    record = await store.run(run_id)
+    if record.workflow != workflow.name:
+        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    return record
+
+
 async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
     """An instance as the store has it; ``None`` if it was not admitted."""
     rows = await store.load(run_id, after=number - 1, limit=1)
@@ -94,9 +102,7 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
     Raises:
         ConfigurationError: There are none, or the run is one of another workflow.
     """
-    record = await store.run(run_id)
-    if record.workflow != workflow.name:
-        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    record = await run_of(workflow, store, run_id)
     if record.scenario.use is not None:
         raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.use}: name that one")
     check_key(record, vault)

@@ -24,7 +24,7 @@ from orchestrator.estimate import check_groups, check_time, estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.interrupt import watch_signals
-from orchestrator.reading import result_of, stored_settings
+from orchestrator.reading import result_of, run_of, stored_settings
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
@@ -156,10 +156,7 @@ async def _settings_of_used(
     for s in settings_of(found.settings):
         if flags.get(s.name) is not None and not s.renewable:
             raise SettingError("use", f"takes the settings of run {use}: {s.flag} cannot change them")
-    record = await store.run(use)
-    if record.workflow != found.name:
-        raise ConfigurationError(f"run {record.id} is one of the workflow {record.workflow!r}, not of {found.name!r}")
-    stored = stored_settings(found, record, vault)
+    stored = stored_settings(found, await run_of(found, store, use), vault)
     changes = resolver.renewed(found)
     return attrs.evolve(stored, **changes) if changes else stored
 

@@ -21,7 +21,7 @@ from orchestrator.scenario import Scenario
 from orchestrator.state import Effect, Step
 from orchestrator.statistics import Latency, Statistics
 from orchestrator.stores.base import Store
-from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse
+from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
 from orchestrator.workflow import Workflow
 
 FAILED = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED, Status.ROLLING_BACK})
@@ -57,6 +57,10 @@ class Summary:
     statistics: Statistics
     seconds: float
     """Measured, that count: what rates are divided by."""
+    missed: int
+    """Arrivals of an open scenario that never started."""
+    aborted: bool
+    """Whether a broken threshold has ended the scenario."""
     verdicts: tuple[Verdict, ...]
     judged: bool
     """Whether a threshold says how many instances may fail."""
@@ -70,20 +74,9 @@ class Summary:
         return sum(number for status, number in self.counts.items() if status is not Status.PENDING)
 
     @property
-    def missed(self) -> int:
-        """Arrivals of an open scenario that never started."""
-        waited = self.scenario.is_open and not self.unfinished and not self.aborted
-        return self.counts.get(Status.PENDING, 0) if waited else 0
-
-    @property
     def failed(self) -> int:
         """Instances that did not complete, and those that are on their way back."""
         return sum(self.counts.get(status, 0) for status in FAILED)
-
-    @property
-    def aborted(self) -> bool:
-        """Whether a broken threshold has ended the scenario."""
-        return bool(self.statistics.total.counters[ABORTED])
 
     @property
     def broken(self) -> list[Verdict]:
@@ -128,15 +121,17 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
             proofs[instance.id] = workflow.prove(instance.context).facts
     statistics = Statistics.of(await store.statistics(record.id))
     seconds = measured_seconds(record.scenario, statistics)
-    pending = result.counts.get(Status.PENDING, 0)
-    aborted = statistics.total.counters[ABORTED]
-    missed = pending if record.scenario.is_open and not result.interrupted and not aborted else 0
+    aborted = bool(statistics.total.counters[ABORTED])
+    due = record.scenario.is_open and not result.interrupted and not aborted
+    missed = result.counts.get(Status.PENDING, 0) if due else 0
     measured = Measured(statistics=statistics, counts=result.counts, missed=missed, seconds=seconds)
-    thresholds = [parse(text, workflow) for text in record.thresholds]
+    thresholds = parse_all(record.thresholds, workflow)
     return Summary(
         scenario=record.scenario,
         statistics=statistics,
         seconds=seconds,
+        missed=missed,
+        aborted=aborted,
         verdicts=tuple(threshold.judge(measured) for threshold in thresholds),
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
         states=tuple(state_rows(workflow, statistics)),
