@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Generic
 
 import attrs
@@ -44,36 +43,40 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
 
     Attrs classes are taken apart here as orjson meets them, in the form that cattrs reads; what neither knows, cattrs
     unstructures. (Having cattrs take all of it apart first took as long as the rest of a checkpoint.)
+
+    Raises:
+        TypeError: Something in it cannot be stored.
     """
 
     def plain(value: object) -> object:
         kind = type(value)
         if kind is Secret:
             return {_SEALED: vault.seal_secret(value, place)}  # type: ignore[arg-type]  # it is one
-        fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
-        if fields is not None:
-            names, values_of = fields
-            return dict(zip(names, values_of(value), strict=True))
+        names = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+        if names is not None:
+            held: dict[str, object] = getattr(value, "__dict__", {})
+            # Most keep their fields, and nothing else, in a dictionary.
+            return held if len(held) == len(names) else {name: getattr(value, name) for name in names}
         unstructured: object = _plain.unstructure(value)
         if type(unstructured) is kind:
             raise TypeError(f"{kind.__name__} cannot be stored")
         return unstructured
 
-    return orjson.dumps(data, default=plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+    try:
+        return orjson.dumps(data, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:
+        # Keys that are no strings are rare, and looking out for them takes as long as the rest.
+        return orjson.dumps(data, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
 
 
 @lru_cache
-def _fields(kind: type) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None:
-    """Names of the fields of an attrs class, or a dataclass, and what reads them all; ``None`` for anything else."""
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """Names of the fields of an attrs class, or a dataclass; ``None`` for anything else."""
     if attrs.has(kind):
-        names = tuple(field.name for field in attrs.fields(kind))
-    elif dataclasses.is_dataclass(kind):
-        names = tuple(field.name for field in dataclasses.fields(kind))
-    else:
-        return None
-    if len(names) > 1:
-        return names, attrgetter(*names)
-    return names, lambda value: tuple(getattr(value, name) for name in names)  # an attrgetter of one gives no tuple
+        return tuple(field.name for field in attrs.fields(kind))
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return None
 
 
 def opened(data: Any, vault: Vault, place: bytes) -> Any:

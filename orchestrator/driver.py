@@ -93,21 +93,15 @@ class Begin(Enum):
 
 
 @attrs.define
-class _Call:
-    """A handler that was called, and when."""
+class _Attempt:
+    """A call of a handler, and what it ended with, which is still to be acted on."""
 
     state: State[Any, Any]
     handler: str
-    started: float
-
-
-@attrs.define
-class _Answer:
-    """What a handler ended with, still to be acted on."""
-
-    call: _Call
-    result: Any
-    took: float
+    call: Callable[[Step[Any, Any]], Awaitable[Any]]
+    started: float = 0.0
+    result: Any = None
+    took: float = 0.0
 
 
 class Driver(Generic[C, S]):
@@ -133,8 +127,8 @@ class Driver(Generic[C, S]):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._begun = False
-        self._out: _Call | None = None
-        """The handler that is out, from its call until what it led to is stored: a driver that stops in between is in
+        self._out: _Attempt | None = None
+        """The attempt that is out, from its call until what it led to is stored: a driver that stops in between is in
         doubt."""
 
     async def _start(self) -> None:
@@ -159,7 +153,7 @@ class Driver(Generic[C, S]):
             StoreError: A checkpoint could not be written, or the run was taken over.
             LeaseExpiredError: Our lease ran out.
         """
-        pending: _Answer | None = None
+        pending: _Attempt | None = None
         self._exchanges = begin_recording()
         try:
             await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
@@ -185,38 +179,33 @@ class Driver(Generic[C, S]):
             if self._alarm is not None:
                 self._alarm.cancel()
 
-    async def _go_on(self, pending: _Answer | None) -> _Answer | None:
-        """Act on ``pending``, then drive until there is no more to do; an answer that came in the very moment in
+    async def _go_on(self, pending: _Attempt | None) -> _Attempt | None:
+        """Act on ``pending``, then drive until there is no more to do; an attempt that ended in the very moment in
         which its time ran out is returned, to be acted on in a fresh scope."""
         if pending is not None:
-            await self._act_on(pending)
+            await self._save(*self._follow(pending))
         while self.instance.status not in TERMINAL:
-            if self.instance.status is Status.ROLLING_BACK:
+            rolling_back = self.instance.status is Status.ROLLING_BACK
+            if rolling_back:
                 self._skip_states_without_rollback()
             if not await self._due():
                 await self._suspend()
                 return None
-            if self.instance.status is Status.RUNNING and self._drive.admission.is_cut:
-                await self._cut_off()
+            if rolling_back and not self.instance.trail:
+                await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
+                return None
+            if not rolling_back and self._drive.admission.is_cut:
+                await self._save(*self._cut_off())
                 continue
-            if self.instance.status is Status.ROLLING_BACK:
-                if not self.instance.trail:
-                    await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
-                    return None
-                state = self._drive.workflow.state_named[self.instance.trail[-1]]
-                answer = await self._attempt(state, "rollback", state.rollback)
-            else:
-                answer = await self._call(self._drive.workflow.state_named[self.instance.position])
-            if self._scope.cancel_called:
-                return answer
-            await self._act_on(answer)
+            out = self._next()
+            if out.result is None:
+                self._begin(out)
+                result = await attempt(out.call, self._make_step(out.state))
+                self._end(out, result)
+                if self._scope.cancel_called:
+                    return out
+            await self._save(*self._follow(out))
         return None
-
-    async def _act_on(self, answer: _Answer) -> None:
-        if answer.call.handler == "rollback":
-            await self._step_back(answer)
-        else:
-            await self._step(answer)
 
     async def _due(self) -> bool:
         """Wait until the next attempt is due; ``False``: the run is stopping."""
@@ -234,7 +223,7 @@ class Driver(Generic[C, S]):
             self.instance = moves.waited(self.instance, self._waited_s)
         return not stopping.is_set()
 
-    async def _cut_off(self) -> None:
+    def _cut_off(self) -> tuple[Instance[C], Event]:
         """The scenario's time is over, and so is the overtime: what is still under way goes back, or is kept."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         failure = Failure(
@@ -248,7 +237,7 @@ class Driver(Generic[C, S]):
             then, kind = moves.roll_back(drive.workflow, here, now, failure=failure), EventKind.ROLLING_BACK
         else:
             then, kind = moves.keep(drive.workflow, here, failure, now), EventKind.FAILED
-        await self._save(then, self._event(kind, here.position, **_why(failure)))
+        return then, self._event(kind, here.position, **_why(failure))
 
     def _rate_group(self) -> str | None:
         """Of the state whose handler comes next."""
@@ -261,51 +250,61 @@ class Driver(Generic[C, S]):
         suspended = moves.suspend(self.instance, doubt=self._out is not None, now=self._drive.clock.now())
         await self._save(suspended, self._event(EventKind.SUSPENDED, self.instance.position))
 
-    async def _step(self, answer: _Answer) -> None:
-        """What follows from an attempt at the state that the instance stands in."""
-        drive, here, now = self._drive, self.instance, self._drive.clock.now()
+    def _next(self) -> _Attempt:
+        """What is to be called next; one that may not be called has its result."""
+        here, states = self.instance, self._drive.workflow.state_named
+        if here.status is Status.ROLLING_BACK:
+            state = states[here.trail[-1]]
+            return _Attempt(state, "rollback", state.rollback)
+        state = states[here.position]
+        if here.doubt and state.repeat is Repeat.AFTER_A_LOOK:
+            return _Attempt(state, "recover", state.recover)
+        if here.doubt and state.repeat is Repeat.NEVER:
+            error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
+            return _Attempt(state, "run", state.run, result=Failed(error))
+        return _Attempt(state, "run", state.run)
+
+    def _follow(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
+        """What follows from an attempt: the instance as it is to be stored, and the events."""
         told = {
-            "handler": answer.call.handler,
-            "attempt": here.failures + 1,
-            "duration_s": answer.took,
+            "handler": out.handler,
+            "attempt": self.instance.failures + 1,
+            "duration_s": out.took,
             "waited_s": self._waited_s,
-            "total_s": drive.clock.steady() - self._due_at,
         }
         self._waited_s = 0.0
-        more = self._more
-        match decide(drive.workflow, here, answer.result, on_failure=drive.on_failure, more=more, now=now, rng=drive.rng):
+        if out.handler == "rollback":
+            return self._step_back(out, told)
+        told["total_s"] = self._drive.clock.steady() - self._due_at
+        return self._step(out, told)
+
+    def _step(self, out: _Attempt, told: dict[str, Any]) -> tuple[Instance[C], *tuple[Event, ...]]:
+        """After an attempt at the state that the instance stands in."""
+        drive, here, now = self._drive, self.instance, self._drive.clock.now()
+        workflow, position = drive.workflow, here.position
+        match decide(workflow, here, out.result, on_failure=drive.on_failure, more=self._more, now=now, rng=drive.rng):
             case Advance(outcome, context):
-                again = drive.workflow.begins_round(here.position, outcome)
+                again = workflow.begins_round(position, outcome)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
-                then = moves.advance(drive.workflow, here, outcome, context, now, pause=pause)
-                events = [self._event(EventKind.MOVED, here.position, outcome=outcome, target=then.position, **told)]
-                if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
-                    events.append(self._event(EventKind.ROLLING_BACK, then.position))
-                    then = moves.roll_back(drive.workflow, then, now)
-                self._due_at = drive.clock.steady() + pause
                 if again:
                     self._exchanges.clear()
-                await self._save(then, *events)
+                self._due_at = drive.clock.steady() + pause
+                then = moves.advance(workflow, here, outcome, context, now, pause=pause)
+                moved = self._event(EventKind.MOVED, position, outcome=outcome, target=then.position, **told)
+                if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
+                    return moves.roll_back(workflow, then, now), moved, self._event(EventKind.ROLLING_BACK, then.position)
+                return then, moved
             case RunNow():
-                await self._save(moves.found_absent(here, now), self._event(EventKind.ABSENT, here.position, **told))
+                return moves.found_absent(here, now), self._event(EventKind.ABSENT, position, **told)
             case Retry(failure, doubt, at):
-                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
-                await self._save(then, self._event(EventKind.RETRY, here.position, **_why(failure), **told))
+                then = moves.retry(workflow, here, failure, doubt=doubt, at=at, now=now)
+                return then, self._event(EventKind.RETRY, position, **_why(failure), **told)
             case RollBack(failure):
-                then = moves.roll_back(drive.workflow, here, now, failure=failure)
-                await self._save(then, self._event(EventKind.ROLLING_BACK, here.position, **_why(failure), **told))
+                then = moves.roll_back(workflow, here, now, failure=failure)
+                return then, self._event(EventKind.ROLLING_BACK, position, **_why(failure), **told)
             case Keep(failure):
-                then = moves.keep(drive.workflow, here, failure, now)
-                await self._save(then, self._event(EventKind.FAILED, here.position, **_why(failure), **told))
-
-    async def _call(self, state: State[C, S]) -> _Answer:
-        """Call the handler that the state of doubt asks for."""
-        if self.instance.doubt and state.repeat is Repeat.AFTER_A_LOOK:
-            return await self._attempt(state, "recover", state.recover)
-        if self.instance.doubt and state.repeat is Repeat.NEVER:
-            error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
-            return _Answer(_Call(state, "run", 0.0), Failed(error), 0.0)
-        return await self._attempt(state, "run", state.run)
+                then = moves.keep(workflow, here, failure, now)
+                return then, self._event(EventKind.FAILED, position, **_why(failure), **told)
 
     def _skip_states_without_rollback(self) -> None:
         """They leave nothing behind by themselves: no attempt, and no checkpoint of their own."""
@@ -314,21 +313,19 @@ class Driver(Generic[C, S]):
             here = moves.undone(self._drive.workflow, here, self._drive.clock.now())
         self.instance = here
 
-    async def _step_back(self, answer: _Answer) -> None:
-        """What follows from an attempt to roll back the newest state of the trail."""
-        drive, here, state, now = self._drive, self.instance, answer.call.state, self._drive.clock.now()
-        failed = answer.result if isinstance(answer.result, Failed) else None
-        told = {"handler": "rollback", "attempt": here.failures + 1, "duration_s": answer.took, "waited_s": self._waited_s}
-        self._waited_s = 0.0
+    def _step_back(self, out: _Attempt, told: dict[str, Any]) -> tuple[Instance[C], Event]:
+        """After an attempt to roll back the newest state of the trail."""
+        drive, here, state, now = self._drive, self.instance, out.state, self._drive.clock.now()
+        failed = out.result if isinstance(out.result, Failed) else None
         match decide_rollback(state, here, failed, now=now, rng=drive.rng):
             case Undone():
-                await self._save(moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, state.name, **told))
+                return moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, state.name, **told)
             case Retry(failure, doubt, at):
                 then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
-                await self._save(then, self._event(EventKind.RETRY, state.name, **_why(failure), **told))
+                return then, self._event(EventKind.RETRY, state.name, **_why(failure), **told)
             case Leave(failure):
                 then = moves.undone(drive.workflow, here, now, leftover=self._leftover(state, failure))
-                await self._save(then, self._event(EventKind.LEFT_OVER, state.name, **_why(failure), **told))
+                return then, self._event(EventKind.LEFT_OVER, state.name, **_why(failure), **told)
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
         try:
@@ -338,18 +335,25 @@ class Driver(Generic[C, S]):
         effect = effect or Effect(kind=state.name, name=self.instance.id)
         return Leftover(state=state.name, effect=effect, error=failure.message)
 
-    async def _attempt(self, state: State[C, S], handler: str, call: Callable[[Step[C, S]], Awaitable[Any]]) -> _Answer:
-        drive = self._drive
+    def _begin(self, out: _Attempt) -> None:
+        drive, state = self._drive, out.state
         drive.lease.check()
         if drive.attempt_observers:
-            self._tell_attempt(EventKind.ATTEMPT, state.name, handler=handler, attempt=self.instance.failures + 1)
-        self._out = _Call(state, handler, drive.clock.steady())
+            self._tell_attempt(EventKind.ATTEMPT, state.name, handler=out.handler, attempt=self.instance.failures + 1)
+        out.started = drive.clock.steady()
+        self._out = out
         self._limit_to(state.timeout.total_seconds())
-        result = await attempt(call, self._make_step(state))
+
+    def _end(self, out: _Attempt, result: Any) -> None:
+        """A rollback ends with ``None``."""
+        drive, state = self._drive, out.state
         self._deadline = math.inf
         if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
             drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
-        return self._answered(self._out, result)
+        out.result = result
+        out.took = drive.clock.steady() - out.started
+        if drive.attempt_observers:
+            self._tell_attempt(EventKind.ANSWER, state.name, handler=out.handler, duration_s=out.took)
 
     def _limit_to(self, seconds: float) -> None:
         """The attempt that begins has this long. The alarm is set once for many attempts: it looks at the deadline when it
@@ -371,17 +375,12 @@ class Driver(Generic[C, S]):
         elif self._deadline < math.inf:
             self._set_alarm(self._deadline)
 
-    def _ran_out_of_time(self) -> _Answer:
+    def _ran_out_of_time(self) -> _Attempt:
         """Ambiguous: the request may be with the other side."""
         assert self._out is not None
         limit = self._out.state.timeout.total_seconds()
-        return self._answered(self._out, Failed(AmbiguousError(f"no answer within {limit:g} s", code="timeout")))
-
-    def _answered(self, call: _Call, result: Any) -> _Answer:
-        took = self._drive.clock.steady() - call.started
-        if self._drive.attempt_observers:
-            self._tell_attempt(EventKind.ANSWER, call.state.name, handler=call.handler, duration_s=took)
-        return _Answer(call, result, took)
+        self._end(self._out, Failed(AmbiguousError(f"no answer within {limit:g} s", code="timeout")))
+        return self._out
 
     def _make_step(self, state: State[C, S]) -> Step[C, S]:
         here, drive = self.instance, self._drive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,6 +30,7 @@ R = TypeVar("R")
 
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process that is writing. A transaction of ours takes milliseconds."""
+BUSY_POLL_S = 0.005
 
 _converter = cattrs.preconf.orjson.make_converter()
 _SHARD_COLUMNS = "run_id, shard, first, count, epoch, owner, lease_until"
@@ -78,6 +80,8 @@ class SQLiteStore(Store):
             writer = _connect(path)
             try:
                 _prepare(writer, path)
+                # How long to wait differs from one transaction to the next: see `_begin`.
+                writer.execute("PRAGMA busy_timeout = 0")
                 return cls(path, writer, _connect(path))
             except BaseException:
                 writer.close()
@@ -228,7 +232,7 @@ class SQLiteStore(Store):
     def _begin_saves(self, saves: Sequence[_Save]) -> Callable[[], list[Exception | None]] | None:
         """The rows in a transaction that is still open; the answer commits it. ``None``: another process is writing."""
         with _explained(self._path):
-            if not self._begin_at_once():
+            if not self._begin(wait_s=0.0):
                 return None
             errors = self._in_transaction(partial(_write_saves, saves=saves))
 
@@ -239,18 +243,21 @@ class SQLiteStore(Store):
 
         return commit
 
-    def _begin_at_once(self) -> bool:
-        """Take the write lock if nobody has it."""
-        self._writer.execute("PRAGMA busy_timeout = 0")
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+    def _begin(self, *, wait_s: float) -> bool:
+        """Begin a transaction that writes; ``False``: another process has been writing all the time."""
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                # IMMEDIATE: take the write lock before reading what the write depends on.
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    raise
+            else:
+                return True
+            if time.monotonic() >= until:
                 return False
-            raise
-        finally:
-            self._writer.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
-        return True
+            time.sleep(BUSY_POLL_S)
 
     async def _write(self, work: Callable[[sqlite3.Connection], R]) -> R:
         # Whoever asks learns what became of it: a claim that nobody knows of would be held until its lease runs out.
@@ -260,8 +267,8 @@ class SQLiteStore(Store):
 
     def _transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
         with _explained(self._path, self._holder):
-            # IMMEDIATE: take the write lock before reading what the write depends on.
-            self._writer.execute("BEGIN IMMEDIATE")
+            if not self._begin(wait_s=BUSY_TIMEOUT_S):
+                raise StoreError(_locked(self._path, self._holder))
             result = self._in_transaction(work)
             self._in_transaction(lambda db: db.execute("COMMIT"))
             return result
@@ -397,11 +404,7 @@ def _explained(path: Path, holder: Callable[[], str | None] = lambda: None) -> I
 def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None]) -> str:
     name = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        who = holder()
-        hint = f"it is probably {who}" if who else "another program has it open"
-        return (
-            f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"
-        )
+        return _locked(path, holder)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
         return f"the store {path} cannot be written: the disk is full; free some space, then try again (nothing is lost)"
     if name.startswith("SQLITE_READONLY"):
@@ -411,6 +414,12 @@ def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None])
     if name.startswith("SQLITE_CANTOPEN"):
         return f"the store {path} cannot be opened ({error}); check that its folder exists and may be written"
     return f"the store {path} failed: {error} ({name or 'no code'})"
+
+
+def _locked(path: Path, holder: Callable[[], str | None]) -> str:
+    who = holder()
+    hint = f"it is probably {who}" if who else "another program has it open"
+    return f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"
 
 
 def _read_shard(db: sqlite3.Connection, run_id: str, index: int) -> Shard | None:
