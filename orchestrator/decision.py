@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from random import Random
-from typing import Any, Generic
+from typing import Any
 
 import attrs
 
 from orchestrator.errors import AmbiguousError, ExpiredError, PermanentError, StepError, TransientError, UndeclaredOutcomeError
 from orchestrator.instance import Failure, Instance
-from orchestrator.state import C, Look, Outcome, Repeat, State
+from orchestrator.state import Again, C, Look, Outcome, Repeat, State
 from orchestrator.workflow import Workflow
 
 
@@ -41,14 +41,6 @@ class Failed:
 
     error: Exception
     trace: str | None = None
-
-
-@attrs.frozen
-class Advance(Generic[C]):
-    """Take the transition behind ``outcome``."""
-
-    outcome: str
-    context: C
 
 
 @attrs.frozen
@@ -100,8 +92,9 @@ def decide(
     more: bool,
     now: float,
     rng: Random,
-) -> Advance[C] | Retry | RunNow | RollBack | Keep:
-    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in.
+) -> Outcome[C] | Retry | RunNow | RollBack | Keep:
+    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in; an outcome: the
+    transition behind it.
 
     Args:
         more: Whether the scenario wants another round; a state that begins one unasked has a bug.
@@ -109,11 +102,9 @@ def decide(
     state = workflow.state_named[instance.position]
     if result is Look.ABSENT and instance.doubt:
         return RunNow()
-    result = _understood(workflow, instance, state, result)
-    if isinstance(result, Outcome) and workflow.begins_round(state.name, result.name) and not more:
-        result = Failed(RuntimeError(f"{result.name!r} begins another round though step.more said that none is wanted"))
+    result = _understood(workflow, instance, state, result, more)
     if isinstance(result, Outcome):
-        return Advance(result.name, result.context)
+        return result
 
     error, attempt = result.error, instance.failures + 1
     if not isinstance(error, StepError):
@@ -152,23 +143,25 @@ def decide_rollback(
     return Leave(describe(error, state.name, attempt, kind=kind, trace=result.trace))
 
 
-def _understood(workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object) -> Outcome[C] | Failed:
+def _understood(
+    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object, more: bool
+) -> Outcome[C] | Failed:
     """What a handler answered, as an outcome that may be taken or a failure."""
+    if isinstance(result, Outcome):
+        return _check_outcome(workflow, instance, state, result, more)
     if isinstance(result, Look) and not instance.doubt:
         return Failed(TypeError(f"run answered {result}, which is for recover to say"))
     if result is Look.UNKNOWN:
         return Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
     if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
-        result = Outcome(result.error.outcome, instance.context)
-    if isinstance(result, Outcome):
-        return _check_outcome(workflow, instance, state, result)
+        return _check_outcome(workflow, instance, state, Outcome(result.error.outcome, instance.context), more)
     return (
         result if isinstance(result, Failed) else Failed(TypeError(f"a handler answered {type(result).__name__}, not an Outcome"))
     )
 
 
 def _check_outcome(
-    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C]
+    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C], more: bool
 ) -> Outcome[C] | Failed:
     if outcome.name not in state.outcomes:
         return Failed(UndeclaredOutcomeError(state.name, outcome.name, state.outcomes))
@@ -180,6 +173,8 @@ def _check_outcome(
                 f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
             )
         )
+    if isinstance(back, Again) and not more:
+        return Failed(RuntimeError(f"{outcome.name!r} begins another round though step.more said that none is wanted"))
     return outcome
 
 

@@ -28,7 +28,6 @@ from orchestrator.attempt import attempt
 from orchestrator.checkpoint import Codec
 from orchestrator.clock import Clock
 from orchestrator.decision import (
-    Advance,
     Failed,
     Keep,
     Leave,
@@ -48,7 +47,7 @@ from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
 from orchestrator.recording import Exchange, begin_recording
 from orchestrator.secret import secrets_in
-from orchestrator.state import C, Effect, Repeat, S, State, Step
+from orchestrator.state import C, Effect, Outcome, Repeat, S, State, Step
 from orchestrator.stores.base import Shard, Store
 from orchestrator.workflow import Workflow
 
@@ -99,9 +98,10 @@ class _Attempt:
     state: State[Any, Any]
     handler: str
     call: Callable[[Step[Any, Any]], Awaitable[Any]]
-    started: float = 0.0
+    began: float
+    """Steady time, as ``ended``."""
+    ended: float
     result: Any = None
-    took: float = 0.0
 
 
 class Driver(Generic[C, S]):
@@ -155,6 +155,7 @@ class Driver(Generic[C, S]):
         """
         pending: _Attempt | None = None
         self._exchanges = begin_recording()
+        self._drive.admission.active += 1
         try:
             await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
             while True:
@@ -176,6 +177,7 @@ class Driver(Generic[C, S]):
                     pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
             raise
         finally:
+            self._drive.admission.active -= 1
             if self._alarm is not None:
                 self._alarm.cancel()
 
@@ -210,8 +212,6 @@ class Driver(Generic[C, S]):
     async def _due(self) -> bool:
         """Wait until the next attempt is due; ``False``: the run is stopping."""
         stopping, due = self._drive.stopping, self.instance.not_before
-        if stopping.is_set():
-            return False
         if due is not None and (wait := due - self._drive.clock.now()) > 0:
             if self.instance.status is Status.RUNNING and (cut_in := self._drive.admission.cut_in()) is not None:
                 wait = min(wait, cut_in)
@@ -252,43 +252,42 @@ class Driver(Generic[C, S]):
 
     def _next(self) -> _Attempt:
         """What is to be called next; one that may not be called has its result."""
-        here, states = self.instance, self._drive.workflow.state_named
+        here, states, now = self.instance, self._drive.workflow.state_named, self._drive.clock.steady()
         if here.status is Status.ROLLING_BACK:
             state = states[here.trail[-1]]
-            return _Attempt(state, "rollback", state.rollback)
+            return _Attempt(state, "rollback", state.rollback, now, now)
         state = states[here.position]
         if here.doubt and state.repeat is Repeat.AFTER_A_LOOK:
-            return _Attempt(state, "recover", state.recover)
+            return _Attempt(state, "recover", state.recover, now, now)
         if here.doubt and state.repeat is Repeat.NEVER:
             error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
-            return _Attempt(state, "run", state.run, result=Failed(error))
-        return _Attempt(state, "run", state.run)
+            return _Attempt(state, "run", state.run, now, now, Failed(error))
+        return _Attempt(state, "run", state.run, now, now)
 
     def _follow(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
         """What follows from an attempt: the instance as it is to be stored, and the events."""
         told = {
             "handler": out.handler,
             "attempt": self.instance.failures + 1,
-            "duration_s": out.took,
+            "duration_s": out.ended - out.began,
             "waited_s": self._waited_s,
         }
         self._waited_s = 0.0
         if out.handler == "rollback":
             return self._step_back(out, told)
-        told["total_s"] = self._drive.clock.steady() - self._due_at
-        return self._step(out, told)
+        return self._step(out, told | {"total_s": out.ended - self._due_at})
 
     def _step(self, out: _Attempt, told: dict[str, Any]) -> tuple[Instance[C], *tuple[Event, ...]]:
         """After an attempt at the state that the instance stands in."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         workflow, position = drive.workflow, here.position
         match decide(workflow, here, out.result, on_failure=drive.on_failure, more=self._more, now=now, rng=drive.rng):
-            case Advance(outcome, context):
+            case Outcome(outcome, context):
                 again = workflow.begins_round(position, outcome)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
                 if again:
                     self._exchanges.clear()
-                self._due_at = drive.clock.steady() + pause
+                self._due_at = out.ended + pause
                 then = moves.advance(workflow, here, outcome, context, now, pause=pause)
                 moved = self._event(EventKind.MOVED, position, outcome=outcome, target=then.position, **told)
                 if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
@@ -340,7 +339,6 @@ class Driver(Generic[C, S]):
         drive.lease.check()
         if drive.attempt_observers:
             self._tell_attempt(EventKind.ATTEMPT, state.name, handler=out.handler, attempt=self.instance.failures + 1)
-        out.started = drive.clock.steady()
         self._out = out
         self._limit_to(state.timeout.total_seconds())
 
@@ -350,10 +348,9 @@ class Driver(Generic[C, S]):
         self._deadline = math.inf
         if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
             drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
-        out.result = result
-        out.took = drive.clock.steady() - out.started
+        out.result, out.ended = result, drive.clock.steady()
         if drive.attempt_observers:
-            self._tell_attempt(EventKind.ANSWER, state.name, handler=out.handler, duration_s=out.took)
+            self._tell_attempt(EventKind.ANSWER, state.name, handler=out.handler, duration_s=out.ended - out.began)
 
     def _limit_to(self, seconds: float) -> None:
         """The attempt that begins has this long. The alarm is set once for many attempts: it looks at the deadline when it

@@ -9,7 +9,7 @@ from typing import Any, Generic
 import attrs
 
 from orchestrator import machine as m
-from orchestrator.state import C, Effect
+from orchestrator.state import Again, Back, C, Effect
 from orchestrator.workflow import Workflow
 
 
@@ -154,8 +154,8 @@ def advance(
     """
     here = instance.position
     target = workflow.machine.fire(here, outcome)
-    ended, again = target in workflow.ends, workflow.begins_round(here, outcome)
-    pause = pause if again else 0.0
+    back = workflow.back(here, outcome)
+    ended, again = target in workflow.ends, isinstance(back, Again)
     return _evolve(
         instance,
         status=Status.COMPLETED if ended else Status.RUNNING,
@@ -168,7 +168,7 @@ def advance(
         not_before=now + pause if pause else None,
         entered_at=now + pause,
         rounds=instance.rounds + (again or ended),
-        backward=_counted(workflow, instance.backward, here, outcome),
+        backward=_counted(instance.backward, back, here, outcome) if back or instance.backward else instance.backward,
         updated_at=now,
     )
 
@@ -292,11 +292,8 @@ def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Ins
     )
 
 
-def _counted(workflow: Workflow[Any, Any], before: Mapping[str, int], state: str, outcome: str) -> Mapping[str, int]:
+def _counted(before: Mapping[str, int], back: Back | None, state: str, outcome: str) -> Mapping[str, int]:
     """How often in a row each backward transition was taken, after this outcome of this state."""
-    back = workflow.back(state, outcome)
-    if not before and not back:
-        return before
     if back and back.at_most is not None:
         key = f"{state}.{outcome}"
         return {**before, key: before.get(key, 0) + 1}

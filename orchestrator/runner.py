@@ -411,7 +411,8 @@ class Runner(Generic[C, S]):
         """First what was under way when the last process ended, then what the scenario still wants."""
         try:
             while not self._stopping.is_set() and (begin := await left.next()) is not None:
-                await self._drive_one(*begin())
+                driver, how = begin()
+                await driver.drive(how)
             while not self._admits_nothing and await self._admission.slot(index):
                 number = next(numbers, None)
                 if number is None:
@@ -419,18 +420,12 @@ class Runner(Generic[C, S]):
                     return
                 late_s = await self._admission.turn(number)
                 if late_s is not None:
-                    await self._drive_one(await self._admit(drive, number, late_s), Begin.START)
+                    driver = await self._admit(drive, number, late_s)
+                    await driver.drive(Begin.START)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             drive.workers -= 1
-
-    async def _drive_one(self, driver: Driver[C, S], begin: Begin) -> None:
-        self._admission.active += 1
-        try:
-            await driver.drive(begin)
-        finally:
-            self._admission.active -= 1
 
     async def _left(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do before anything new is admitted, in order."""

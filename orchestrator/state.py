@@ -24,7 +24,7 @@ DONE = "done"
 """The outcome of a state that has nothing else to say."""
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Outcome(Generic[C]):
     """How a state ended, and the context that the instance carries on."""
 

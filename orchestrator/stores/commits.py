@@ -124,22 +124,22 @@ class GroupCommit(Generic[T]):
             # Whoever saves in a loop that never waits for anything else must still let others run.
             await anyio.lowlevel.cancel_shielded_checkpoint()
         else:
-            await self._settled(ticket)
+            ticket.turn = asyncio.get_running_loop().create_future()
+            try:
+                await ticket.turn
+            except asyncio.CancelledError:
+                await self._finished(ticket)
+                if ticket.error is None:
+                    raise
         if ticket.error is not None:
             raise ticket.error
 
-    async def _settled(self, ticket: _Ticket[T]) -> None:
-        ticket.turn = asyncio.get_running_loop().create_future()
-        try:
-            await ticket.turn
-        except asyncio.CancelledError:
-            # Shielding every save would cost more than all else here: only one that is cancelled pays for it.
-            with anyio.CancelScope(shield=True):
-                while not ticket.done:
-                    ticket.turn = asyncio.get_running_loop().create_future()
-                    await ticket.turn
-            if ticket.error is None:
-                raise
+    async def _finished(self, ticket: _Ticket[T]) -> None:
+        """Shielding every save would cost more than all else here: only one that is cancelled pays for it."""
+        with anyio.CancelScope(shield=True):
+            while not ticket.done:
+                ticket.turn = asyncio.get_running_loop().create_future()
+                await ticket.turn
 
     def _start(self, *, at_once: bool = False) -> None:
         """Put what is waiting into a transaction, and have it committed; ``at_once``: here and now, if that is possible."""

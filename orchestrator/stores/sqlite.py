@@ -44,7 +44,7 @@ _SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 
 _CAP_HISTORY = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
 
-@attrs.frozen
+@attrs.define
 class _Save:
     shard: Shard
     checkpoint: Checkpoint
