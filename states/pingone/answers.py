@@ -20,6 +20,7 @@ from typing import Any
 
 import attrs
 import orjson
+from multidict import MultiMapping
 
 from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError, redact
 
@@ -52,14 +53,22 @@ class RefusedGrantError(PermanentError):
     """``invalid_grant``: the code was used before, has expired, or is not ours."""
 
 
-@attrs.frozen(kw_only=True, slots=False)
+@attrs.frozen(slots=False)
 class Reply:
     """An answer, read to its end."""
 
     status: int
-    headers: Mapping[str, str]
-    cookies: Mapping[str, Secret]
+    headers: MultiMapping[str]
     body: bytes
+
+    @property
+    def cookies(self) -> dict[str, Secret]:
+        """Those that it sets, without their attributes: they are sent to the host that set them, for one sign-on."""
+        cookies = {}
+        for line in self.headers.getall("Set-Cookie", ()):
+            name, _, value = line.partition(";")[0].partition("=")
+            cookies[name.strip()] = Secret(value.strip())
+        return cookies
 
     @property
     def correlation_id(self) -> str | None:

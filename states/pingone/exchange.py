@@ -15,6 +15,7 @@ import attrs
 import orjson
 
 from orchestrator import Secret, redact
+from states.pingone.answers import Reply
 
 MASK = "********"
 SECRET_HEADERS = frozenset(("authorization", "cookie", "set-cookie"))
@@ -40,7 +41,7 @@ SECRET_NAMES = frozenset(
 )
 """Names of members and fields of which nothing is shown, in lower case and without punctuation."""
 SHOWN = 20_000
-"""Characters of a body that are shown, and bytes that are kept for that."""
+"""Characters of a text that are shown."""
 FORM = "application/x-www-form-urlencoded"
 _JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
 _PARAMETER = re.compile(
@@ -48,25 +49,26 @@ _PARAMETER = re.compile(
 )
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class HttpExchange:
-    """One exchange as it was; see :class:`orchestrator.Exchange`. ``at`` is Unix time, ``took`` seconds."""
+    """One exchange as it was; see :class:`orchestrator.Exchange`."""
 
-    at: float
-    took: float
+    began: float
+    """Unix time, as ``ended``."""
     method: str
     url: str
     sent: Mapping[str, str]
     sent_body: bytes | None
-    status: int = 0
-    received: Mapping[str, str] = attrs.field(factory=dict)
-    received_body: bytes = b""
+    reply: Reply | None = None
+    ended: float | None = None
     error: str | None = None
     """Why there was no answer."""
 
     def entry(self, secrets: Iterable[Secret]) -> dict[str, Any]:
         """See the protocol."""
         known = list(secrets)
+        took = (self.ended - self.began) * 1000 if self.ended is not None else 0.0
+        status, received, body = (self.reply.status, self.reply.headers, self.reply.body) if self.reply else (0, {}, b"")
         request: dict[str, Any] = {
             "method": self.method,
             "url": _clean(_masked_url(self.url), known),
@@ -83,29 +85,29 @@ class HttpExchange:
                 "mimeType": media_type,
                 "text": _clean(_masked_body(self.sent_body, media_type, refused=False), known),
             }
-        media_type = self.received.get("Content-Type", "")
-        content = {"size": len(self.received_body), "mimeType": media_type}
-        content["text"] = _clean(_masked_body(self.received_body, media_type, refused=self.status >= 400), known)
+        media_type = received.get("Content-Type", "")
+        content = {"size": len(body), "mimeType": media_type}
+        content["text"] = _clean(_masked_body(body, media_type, refused=status >= 400), known)
         response: dict[str, Any] = {
-            "status": self.status,
+            "status": status,
             "statusText": "",
             "httpVersion": "HTTP/1.1",
             "cookies": [],
-            "headers": _headers(self.received, known),
+            "headers": _headers(received, known),
             "content": content,
-            "redirectURL": _clean(_masked_url(self.received.get("Location", "")), known),
+            "redirectURL": _clean(_masked_url(received.get("Location", "")), known),
             "headersSize": -1,
-            "bodySize": len(self.received_body),
+            "bodySize": len(body),
         }
         if self.error is not None:
             response["_error"] = _clean(self.error, known)
         return {
-            "startedDateTime": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds"),
-            "time": self.took * 1000,
+            "startedDateTime": datetime.fromtimestamp(self.began, UTC).isoformat(timespec="milliseconds"),
+            "time": took,
             "request": request,
             "response": response,
             "cache": {},
-            "timings": {"send": 0, "wait": self.took * 1000, "receive": 0},
+            "timings": {"send": 0, "wait": took, "receive": 0},
         }
 
 

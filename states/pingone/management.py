@@ -44,7 +44,7 @@ class Management:
             AlreadyExistsError: The name is taken.
         """
         try:
-            reply = await self._send(f"create {what}", "POST", path, ok=(201,), body=json_body(body))
+            reply = await self._send(f"create {what}", "POST", self._at(path), ok=(201,), body=json_body(body))
         except MissingError as error:
             if parent_is_new:
                 raise TransientError(error.message, code=error.code) from error
@@ -54,7 +54,7 @@ class Management:
     async def read(self, what: str, path: str, *, parent_is_new: bool = False) -> Found:
         """GET. Raises ``MissingError``, or ``TransientError`` for a 404 below a new parent."""
         try:
-            return (await self._send(f"read {what}", "GET", path)).json()
+            return (await self._send(f"read {what}", "GET", self._at(path))).json()
         except MissingError as error:
             if parent_is_new:
                 raise TransientError(error.message, code=error.code) from error
@@ -63,7 +63,7 @@ class Management:
     async def put(self, what: str, path: str, body: Mapping[str, Any], media_type: str, secrets: Iterable[Secret]) -> Found:
         """PUT below a new parent, which a 404 says has not arrived everywhere: ``TransientError``."""
         try:
-            reply = await self._send(what, "PUT", path, body=json_body(body), media_type=media_type, secrets=secrets)
+            reply = await self._send(what, "PUT", self._at(path), body=json_body(body), media_type=media_type, secrets=secrets)
         except MissingError as error:
             raise TransientError(error.message, code=error.code) from error
         return reply.json()
@@ -76,7 +76,7 @@ class Management:
                 answers then is not documented), or of a permission that has not arrived. The retry policy bounds it.
         """
         try:
-            await self._send(f"delete {what}", "DELETE", path, ok=(200, 204))
+            await self._send(f"delete {what}", "DELETE", self._at(path), ok=(200, 204))
         except MissingError:
             pass
         except (ConstraintError, AlreadyExistsError, AccessError) as error:
@@ -112,11 +112,11 @@ class Management:
     async def _find(
         self, what: str, path: str, collection: str, matches: Callable[[Found], bool], scim: str | None
     ) -> Found | None:
-        url: str | None = f"{self._root}/{path}{f'?filter={quote(scim)}' if scim else ''}"
+        url: str | None = f"{self._at(path)}{f'?filter={quote(scim)}' if scim else ''}"
         seen = set()
         while url is not None and url not in seen:
             seen.add(url)
-            page = (await self._send_url(f"list {what}", "GET", url)).json()
+            page = (await self._send(f"list {what}", "GET", url)).json()
             for row in (page.get("_embedded") or {}).get(collection) or []:
                 if matches(row):
                     return _with_id(row, what)
@@ -124,10 +124,10 @@ class Management:
             url = self._own(following) if following else None
         return None
 
-    async def _send(self, what: str, method: str, path: str, **more: Any) -> Reply:
-        return await self._send_url(what, method, f"{self._root}/{path}" if path else self._root, **more)
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
 
-    async def _send_url(
+    async def _send(
         self,
         what: str,
         method: str,

@@ -10,14 +10,12 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError, record
 from states.pingone.answers import Reply, refusal
 from states.pingone.exchange import HttpExchange
 
-FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 USER_AGENT = "token-fulfillment-orchestrator"
 
@@ -60,17 +58,14 @@ class Session:
             sent["Content-Type"] = media_type
         if cookies:
             sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
-        began = time.time()
-        exchange = HttpExchange(at=began, took=0.0, method=method, url=url, sent=sent, sent_body=body)
+        exchange = HttpExchange(time.time(), method, url, sent, body)
         record(exchange)
         try:
             # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
             response = await self._client.request(method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False)
             received = await response.read()
-            headers = response.headers
-            reply = Reply(status=response.status, headers=headers, cookies=_cookies(headers), body=received)
-            exchange.took = time.time() - began
-            exchange.status, exchange.received, exchange.received_body = reply.status, reply.headers, reply.body
+            reply = exchange.reply = Reply(response.status, response.headers, received)
+            exchange.ended = time.time()
         except aiohttp.ClientConnectorCertificateError as error:
             raise PermanentError(
                 f"{what}: the certificate of {error.host} is not trusted; add its issuer to the trust store (SSL_CERT_FILE)",
@@ -86,7 +81,7 @@ class Session:
         except aiohttp.InvalidURL as error:
             raise PermanentError(f"{what}: the address is not valid", code="address") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            exchange.took, exchange.error = time.time() - began, f"the connection broke ({type(error).__name__})"
+            exchange.ended, exchange.error = time.time(), f"the connection broke ({type(error).__name__})"
             # The request, or a part of it, was written: whether it was handled is not known.
             raise AmbiguousError(
                 f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection"
@@ -106,7 +101,7 @@ async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-        headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
+        headers={"User-Agent": USER_AGENT},
     )
     # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
     # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
@@ -123,11 +118,3 @@ def json_body(data: Mapping[str, Any]) -> bytes:
 def form_body(fields: Mapping[str, str]) -> bytes:
     """A form body. (aiohttp's ``FormData`` builds a multipart writer first, for three times the price.)"""
     return urlencode(fields).encode()
-
-
-def _cookies(headers: CIMultiDictProxy[str]) -> dict[str, Secret]:
-    cookies = {}
-    for line in headers.getall("Set-Cookie", ()):
-        name, _, value = line.partition(";")[0].partition("=")
-        cookies[name.strip()] = Secret(value.strip())
-    return cookies

@@ -15,7 +15,8 @@ from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.assertion import Assertion
-from states.pingone.session import FORM, Session, form_body
+from states.pingone.exchange import FORM
+from states.pingone.session import Session, form_body
 from states.pingone.settings import PingOneSettings
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -12,7 +12,8 @@ import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, TransientError
 from states.pingone.answers import UnauthorizedError
-from states.pingone.session import FORM, Session, form_body
+from states.pingone.exchange import FORM
+from states.pingone.session import Session, form_body
 from states.pingone.settings import PingOneSettings
 
 RENEW_AT = 0.8

@@ -16,6 +16,7 @@ import pytest
 from aioresponses import aioresponses
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from orchestrator import (
     AmbiguousError,
@@ -82,7 +83,7 @@ def sent(http: aioresponses, method: str, url: str) -> list[Any]:
 
 
 def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
-    return Reply(status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, cookies={}, body=body)
+    return Reply(status, CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), body)
 
 
 def detail(code: str, **inner: str) -> bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+
+from multidict import CIMultiDict
 
 from orchestrator import Secret, Status, Vault, open_store
 from orchestrator.checkpoint import Codec
+from states.pingone.answers import Reply
 from states.pingone.exchange import MASK, HttpExchange
 from states.token_fulfillment import WORKFLOW
 from tests.support.tenant import run_once, sandbox
@@ -13,9 +17,18 @@ from tests.support.tenant import run_once, sandbox
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
-def exchange(**more) -> HttpExchange:
-    given = {"at": 0.0, "took": 0.01, "method": "POST", "url": "https://x/as/token", "sent": {}, "sent_body": None}
-    return HttpExchange(**{**given, **more})
+def exchange(
+    *,
+    url: str = "https://x/as/token",
+    sent: Mapping[str, str] = {},
+    sent_body: bytes | None = None,
+    status: int = 200,
+    received: Mapping[str, str] = {},
+    received_body: bytes = b"",
+    error: str | None = None,
+) -> HttpExchange:
+    reply = Reply(status, CIMultiDict(received), received_body)
+    return HttpExchange(0.0, "POST", url, sent, sent_body, reply, 0.01, error)
 
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
@@ -50,6 +63,13 @@ def test_a_secret_of_the_instance_is_masked_under_any_name() -> None:
     ).entry([Secret("very-secret-thing")])
     assert "very-secret-thing" not in json.dumps(entry)
     assert MASK in entry["request"]["postData"]["text"]
+
+
+def test_one_without_an_answer_says_why() -> None:
+    entry = HttpExchange(0.0, "GET", "https://x/flows/f1", {}, None, None, 2.5, "the connection broke").entry([])
+    assert entry["response"]["status"] == 0
+    assert entry["response"]["_error"] == "the connection broke"
+    assert entry["time"] == 2500
 
 
 def test_what_went_wrong_can_be_read() -> None:
