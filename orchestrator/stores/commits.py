@@ -159,8 +159,12 @@ class GroupCommit(Generic[T]):
         self._writer.submit(lambda: errors.extend(_tried(work, len(batch))), lambda: self._finish(batch, errors))
 
     def _finish(self, batch: Sequence[_Ticket[T]], errors: Errors) -> None:
-        self._busy = False
         _settle(batch, errors)
+        # Whoever has been stored goes first: its next request is on its way while the next batch is written.
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._busy = False
         if self._waiting:
             self._start()
 
