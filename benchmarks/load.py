@@ -36,7 +36,7 @@ async def load(base: str, environment: str, instances: int, concurrency: int, *,
     """As `orchestrator load` does it."""
     settings = TokenFulfillmentSettings(base_url=base, environment_id=environment, client_id="w", client_secret=Secret("w" * 20))
     lines = LoadLines(WORKFLOW)
-    options = Options(vault=Vault(bytes(32), "the benchmark"), observers=(lines,) if display else ())
+    options = Options(vault=Vault(bytes(32), "the benchmark"))
     scenario = Scenario(instances=instances, concurrency=concurrency)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         async with (
@@ -45,7 +45,8 @@ async def load(base: str, environment: str, instances: int, concurrency: int, *,
         ):
             lines.attach(run)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lines.keep_up)
+                if display:
+                    tasks.start_soon(lines.keep_up)
                 result = await run.wait()
                 tasks.cancel_scope.cancel()
             assert result.counts == {Status.COMPLETED: instances}, (result, (await run.instance(0)).failure)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.embedding import Run
-from orchestrator.events import Event, EventKind
+from orchestrator.events import Event, EventKind, Observer
 from orchestrator.machine import ROLLING_BACK
 from orchestrator.workflow import Workflow
 
@@ -28,44 +29,33 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
-class Display(Protocol):
-    """Observes a run, between ``with``."""
+class Display:
+    """Shows a run, between ``with``. By itself it shows nothing; subclasses say at least how a line is printed."""
 
-    def __enter__(self) -> Display: ...
+    @property
+    def observers(self) -> Sequence[Observer]:
+        """Who is to be told of what is stored."""
+        return ()
 
-    def __exit__(self, *error: object) -> None: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __call__(self, event: Event) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def attach(self, run: Run[Any]) -> None:
-        """The run that is observed, once it is there."""
+        """The run that is shown, once it is there."""
 
     async def keep_up(self) -> None:
         """What is shown by the clock and not by events; cancelled when the run has ended."""
 
     def say(self, text: str) -> None:
         """A line for people."""
+        raise NotImplementedError
 
 
-class Silent:
+class Silent(Display):
     """For ``--json``: what has to be said goes to stderr."""
-
-    stored_only = True
-
-    def __enter__(self) -> Silent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __call__(self, event: Event) -> None:
-        pass
-
-    def attach(self, run: Run[Any]) -> None:
-        pass
-
-    async def keep_up(self) -> None:
-        pass
 
     def say(self, text: str) -> None:
         stderr().print(text, markup=False)
@@ -97,7 +87,7 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
             return None
 
 
-class Plain:
+class Plain(Display):
     """A line for each event, for a single instance."""
 
     stored_only = True
@@ -106,17 +96,9 @@ class Plain:
         self._workflow = workflow
         self._console = stdout()
 
-    def __enter__(self) -> Plain:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def attach(self, run: Run[Any]) -> None:
-        pass
-
-    async def keep_up(self) -> None:
-        pass
+    @property
+    def observers(self) -> Sequence[Observer]:
+        return (self,)
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -127,7 +109,7 @@ class Plain:
             self.say(line)
 
 
-class LiveTable:
+class LiveTable(Display):
     """A row for each state of a single instance, kept up in place."""
 
     stored_only = True
@@ -147,18 +129,16 @@ class LiveTable:
             get_renderable=self._table, console=Console(highlight=False), refresh_per_second=8, vertical_overflow="visible"
         )
 
-    def __enter__(self) -> LiveTable:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def attach(self, run: Run[Any]) -> None:
-        pass
-
-    async def keep_up(self) -> None:
-        pass
+    @property
+    def observers(self) -> Sequence[Observer]:
+        return (self,)
 
     def say(self, text: str) -> None:
         self._live.console.print(text, markup=False)

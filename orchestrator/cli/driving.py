@@ -72,7 +72,7 @@ async def run(
     vault = resolver.vault()
     display = _display(found, scenario, json, found.name)
     async with open_store(engine.url) as store:
-        options = _options(resolver, engine, vault, (display, *observers))
+        options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = embedding.start(
             found,
             settings,
@@ -133,7 +133,7 @@ async def load(
         check_time(found, asked, rates)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
-        options = _options(resolver, engine, vault, (display, *observers))
+        options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = embedding.start(
             found,
             settings,
@@ -207,7 +207,7 @@ async def _again(
         if not cleaning and record.status is RunStatus.FINISHED:
             return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
-        options = _options(resolver, engine, vault, (display, *observers))
+        options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import anyio
 from rich.console import Console, Group
@@ -13,10 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.display import stdout
+from orchestrator.cli.display import Display, stdout
 from orchestrator.collector import LATEST_ERRORS, Collector
 from orchestrator.embedding import Run
-from orchestrator.events import Event
 from orchestrator.machine import ROLLING_BACK
 from orchestrator.report.text import milliseconds
 from orchestrator.scenario import Scenario
@@ -97,29 +96,18 @@ class Progress:
         return f"{ended} of {total}, about {_clock(elapsed / ended * (total - ended))} left"
 
 
-class LoadLines:
+class LoadLines(Display):
     """A line every few seconds, where there is no terminal."""
-
-    stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self._progress = Progress(workflow)
         self._console = stdout()
-
-    def __enter__(self) -> LoadLines:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
     def attach(self, run: Run[Any]) -> None:
         self._progress.run = run
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
-
-    def __call__(self, event: Event) -> None:
-        pass
 
     async def keep_up(self) -> None:
         while True:
@@ -143,11 +131,9 @@ class LoadLines:
         )
 
 
-class LoadView:
+class LoadView(Display):
     """A row for each state with what is going on in it, rates, errors and thresholds, kept up in place. The number of lines
     does not change while it runs, so nothing jumps."""
-
-    stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
         self._progress = Progress(workflow)
@@ -160,7 +146,7 @@ class LoadView:
             vertical_overflow="crop",
         )
 
-    def __enter__(self) -> LoadView:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -173,9 +159,6 @@ class LoadView:
 
     def say(self, text: str) -> None:
         self._live.console.print(text, markup=False)
-
-    def __call__(self, event: Event) -> None:
-        pass
 
     async def keep_up(self) -> None:
         while True:
