@@ -2,7 +2,7 @@
 
 python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op states for 60 s: how late they start
 python -m benchmarks.endurance stall        a system that stops for 2 s: an open run and a closed one beside it
-python -m benchmarks.endurance soak         30,000 rounds: memory at 3,000 and after, size of the store
+python -m benchmarks.endurance soak         40,000 rounds: memory at 3,000 and at 30,000, size of the store
 python -m benchmarks.endurance instances    10,000 instances at 200 at once: memory along the way
 """
 

@@ -100,7 +100,7 @@ def decide(
         more: Whether the scenario wants another round; a state that begins one unasked has a bug.
     """
     state = workflow.state_named[instance.position]
-    if result is Look.ABSENT and instance.doubt:
+    if instance.doubt and result is Look.ABSENT:
         return RunNow()
     result = _understood(workflow, instance, state, result, more)
     if isinstance(result, Outcome):

@@ -101,6 +101,8 @@ class _Attempt:
     began: float
     """Steady time, as ``ended``."""
     ended: float
+    waited_s: float
+    """How long it waited for its rate group before."""
     result: Any = None
 
 
@@ -133,18 +135,18 @@ class Driver(Generic[C, S]):
 
     async def _start(self) -> None:
         """Store a new instance: it is in the store before its first request."""
-        await self._save(self.instance, self._event(EventKind.STARTED, self.instance.position, waited_s=self._late_s))
+        await self._save(self.instance, self._event(EventKind.STARTED, waited_s=self._late_s))
 
     async def _take_up(self) -> None:
         """Take over an instance that another driver left, or died with."""
         spent = max(0.0, self._drive.admission.elapsed - self.instance.due)
         resumed = moves.resume(self.instance, self._drive.clock.now())
-        await self._save(resumed, self._event(EventKind.RESUMED, self.instance.position, waited_s=spent))
+        await self._save(resumed, self._event(EventKind.RESUMED, waited_s=spent))
 
     async def _roll_back(self) -> None:
         """Put the instance on its way back, whatever its status: what the user's ``cleanup`` does first."""
         rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
-        await self._save(rolling, self._event(EventKind.ROLLING_BACK, self.instance.position))
+        await self._save(rolling, self._event(EventKind.ROLLING_BACK))
 
     async def drive(self, begin: Begin) -> Instance[C]:
         """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
@@ -237,7 +239,7 @@ class Driver(Generic[C, S]):
             then, kind = moves.roll_back(drive.workflow, here, now, failure=failure), EventKind.ROLLING_BACK
         else:
             then, kind = moves.keep(drive.workflow, here, failure, now), EventKind.FAILED
-        return then, self._event(kind, here.position, **_why(failure))
+        return then, self._event(kind, failure=failure)
 
     def _rate_group(self) -> str | None:
         """Of the state whose handler comes next."""
@@ -248,62 +250,53 @@ class Driver(Generic[C, S]):
 
     async def _suspend(self) -> None:
         suspended = moves.suspend(self.instance, doubt=self._out is not None, now=self._drive.clock.now())
-        await self._save(suspended, self._event(EventKind.SUSPENDED, self.instance.position))
+        await self._save(suspended, self._event(EventKind.SUSPENDED))
 
     def _next(self) -> _Attempt:
         """What is to be called next; one that may not be called has its result."""
         here, states, now = self.instance, self._drive.workflow.state_named, self._drive.clock.steady()
+        waited, self._waited_s = self._waited_s, 0.0
         if here.status is Status.ROLLING_BACK:
             state = states[here.trail[-1]]
-            return _Attempt(state, "rollback", state.rollback, now, now)
+            return _Attempt(state, "rollback", state.rollback, now, now, waited)
         state = states[here.position]
         if here.doubt and state.repeat is Repeat.AFTER_A_LOOK:
-            return _Attempt(state, "recover", state.recover, now, now)
+            return _Attempt(state, "recover", state.recover, now, now, waited)
         if here.doubt and state.repeat is Repeat.NEVER:
             error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
-            return _Attempt(state, "run", state.run, now, now, Failed(error))
-        return _Attempt(state, "run", state.run, now, now)
+            return _Attempt(state, "run", state.run, now, now, waited, Failed(error))
+        return _Attempt(state, "run", state.run, now, now, waited)
 
     def _follow(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
         """What follows from an attempt: the instance as it is to be stored, and the events."""
-        told = {
-            "handler": out.handler,
-            "attempt": self.instance.failures + 1,
-            "duration_s": out.ended - out.began,
-            "waited_s": self._waited_s,
-        }
-        self._waited_s = 0.0
-        if out.handler == "rollback":
-            return self._step_back(out, told)
-        return self._step(out, told | {"total_s": out.ended - self._due_at})
+        return self._step_back(out) if out.handler == "rollback" else self._step(out)
 
-    def _step(self, out: _Attempt, told: dict[str, Any]) -> tuple[Instance[C], *tuple[Event, ...]]:
+    def _step(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
         """After an attempt at the state that the instance stands in."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
-        workflow, position = drive.workflow, here.position
+        workflow = drive.workflow
         match decide(workflow, here, out.result, on_failure=drive.on_failure, more=self._more, now=now, rng=drive.rng):
             case Outcome(outcome, context):
-                again = workflow.begins_round(position, outcome)
+                again = workflow.begins_round(here.position, outcome)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
+                then = moves.advance(workflow, here, outcome, context, now, pause=pause)
+                moved = self._event(EventKind.MOVED, out, outcome=outcome, target=then.position)
+                self._due_at = out.ended + pause
                 if again:
                     self._exchanges.clear()
-                self._due_at = out.ended + pause
-                then = moves.advance(workflow, here, outcome, context, now, pause=pause)
-                moved = self._event(EventKind.MOVED, position, outcome=outcome, target=then.position, **told)
                 if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
-                    return moves.roll_back(workflow, then, now), moved, self._event(EventKind.ROLLING_BACK, then.position)
+                    return moves.roll_back(workflow, then, now), moved, self._event(EventKind.ROLLING_BACK, state=then.position)
                 return then, moved
             case RunNow():
-                return moves.found_absent(here, now), self._event(EventKind.ABSENT, position, **told)
+                return moves.found_absent(here, now), self._event(EventKind.ABSENT, out)
             case Retry(failure, doubt, at):
                 then = moves.retry(workflow, here, failure, doubt=doubt, at=at, now=now)
-                return then, self._event(EventKind.RETRY, position, **_why(failure), **told)
+                return then, self._event(EventKind.RETRY, out, failure=failure)
             case RollBack(failure):
                 then = moves.roll_back(workflow, here, now, failure=failure)
-                return then, self._event(EventKind.ROLLING_BACK, position, **_why(failure), **told)
+                return then, self._event(EventKind.ROLLING_BACK, out, failure=failure)
             case Keep(failure):
-                then = moves.keep(workflow, here, failure, now)
-                return then, self._event(EventKind.FAILED, position, **_why(failure), **told)
+                return moves.keep(workflow, here, failure, now), self._event(EventKind.FAILED, out, failure=failure)
 
     def _skip_states_without_rollback(self) -> None:
         """They leave nothing behind by themselves: no attempt, and no checkpoint of their own."""
@@ -312,19 +305,19 @@ class Driver(Generic[C, S]):
             here = moves.undone(self._drive.workflow, here, self._drive.clock.now())
         self.instance = here
 
-    def _step_back(self, out: _Attempt, told: dict[str, Any]) -> tuple[Instance[C], Event]:
+    def _step_back(self, out: _Attempt) -> tuple[Instance[C], Event]:
         """After an attempt to roll back the newest state of the trail."""
-        drive, here, state, now = self._drive, self.instance, out.state, self._drive.clock.now()
+        drive, here, now = self._drive, self.instance, self._drive.clock.now()
         failed = out.result if isinstance(out.result, Failed) else None
-        match decide_rollback(state, here, failed, now=now, rng=drive.rng):
+        match decide_rollback(out.state, here, failed, now=now, rng=drive.rng):
             case Undone():
-                return moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, state.name, **told)
+                return moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, out)
             case Retry(failure, doubt, at):
                 then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
-                return then, self._event(EventKind.RETRY, state.name, **_why(failure), **told)
+                return then, self._event(EventKind.RETRY, out, failure=failure)
             case Leave(failure):
-                then = moves.undone(drive.workflow, here, now, leftover=self._leftover(state, failure))
-                return then, self._event(EventKind.LEFT_OVER, state.name, **_why(failure), **told)
+                then = moves.undone(drive.workflow, here, now, leftover=self._leftover(out.state, failure))
+                return then, self._event(EventKind.LEFT_OVER, out, failure=failure)
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
         try:
@@ -398,7 +391,7 @@ class Driver(Generic[C, S]):
         """Make ``then`` durable, with its events; only after that is it what the instance is."""
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
-            events = (*events, self._event(EventKind.ENDED, then.position, outcome=then.status.value))
+            events = (*events, self._event(EventKind.ENDED, state=then.position, outcome=then.status.value))
         failed = [event for event in events if event.failure is not None and event.kind is not EventKind.RETRY]
         evidence = self._evidence() if failed else None
         checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
@@ -429,19 +422,41 @@ class Driver(Generic[C, S]):
             for observer in self._drive.observers:
                 observer(event)
 
-    def _event(self, kind: EventKind, state: str, **told: Any) -> Event:
-        """An event of the history."""
+    def _event(
+        self,
+        kind: EventKind,
+        out: _Attempt | None = None,
+        *,
+        state: str | None = None,
+        outcome: str | None = None,
+        target: str | None = None,
+        failure: Failure | None = None,
+        waited_s: float | None = None,
+    ) -> Event:
+        """An event of the history, with what is to be told of the attempt that led to it."""
         self._history += 1
-        here, now = self.instance, self._drive.clock.now()
-        return Event(run_id=here.run_id, number=here.number, kind=kind, at=now, state=state, seq=self._history, **told)
+        here = self.instance
+        return Event(
+            run_id=here.run_id,
+            number=here.number,
+            kind=kind,
+            at=self._drive.clock.now(),
+            state=state or (out.state.name if out else here.position),
+            handler=out.handler if out else None,
+            attempt=here.failures + 1 if out else None,
+            outcome=outcome,
+            target=target,
+            duration_s=out.ended - out.began if out else None,
+            error=failure.message if failure else None,
+            failure=failure.kind if failure else None,
+            code=failure.code if failure else None,
+            waited_s=out.waited_s if out else waited_s,
+            total_s=out.ended - self._due_at if out and out.handler != "rollback" else None,
+            seq=self._history,
+        )
 
     def _tell_attempt(self, kind: EventKind, state: str, **told: Any) -> None:
         here, now = self.instance, self._drive.clock.now()
         event = Event(run_id=here.run_id, number=here.number, kind=kind, at=now, state=state, **told)
         for observer in self._drive.attempt_observers:
             observer(event)
-
-
-def _why(failure: Failure) -> dict[str, Any]:
-    """What an event tells of a failure."""
-    return {"error": failure.message, "failure": failure.kind, "code": failure.code}
