@@ -126,16 +126,10 @@ async def start(
         ServicesError: The workflow's services could not be opened; nothing was stored.
         SettingError, EncryptionKeyError, StoreError: as they say.
     """
-    for group, rate in (rates or {}).items():
-        if not rate > 0:
-            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
     options = options or Options()
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
-    _check_rounds(workflow, scenario)
-    parse_all(thresholds, workflow)
     limits = dict(workflow.rates(settings) if rates is None else rates)
-    check_groups(workflow, limits)
-    check_time(workflow, scenario, limits)
+    check(workflow, scenario, limits, thresholds)
     vault = _vault(options)
     now = options.clock.now()
     run_id = new_run_id(now)
@@ -218,10 +212,17 @@ async def _again(
         yield run
 
 
-def _check_rounds(workflow: Workflow[Any, Any], scenario: Scenario) -> None:
+def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float], thresholds: Sequence[str]) -> None:
+    """Refuse what cannot be: :func:`start` does it first of all. Raises ``SettingError``."""
     if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
         name = "rounds" if scenario.rounds != 1 else "use"
         raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
+    for group, rate in rates.items():
+        if not rate > 0:
+            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
+    parse_all(thresholds, workflow)
+    check_groups(workflow, rates)
+    check_time(workflow, scenario, rates)
 
 
 def _vault(options: Options) -> Vault:

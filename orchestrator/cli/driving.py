@@ -20,7 +20,7 @@ from orchestrator.cli.parameters import Resolver
 from orchestrator.embedding import Run
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, SettingError, StoreError
-from orchestrator.estimate import check_groups, check_time, estimate
+from orchestrator.estimate import estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.interrupt import watch_signals
@@ -35,7 +35,6 @@ from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
 from orchestrator.stores import open_store
 from orchestrator.stores.base import Store
-from orchestrator.thresholds import parse_all
 from orchestrator.workflow import Workflow
 
 
@@ -119,7 +118,6 @@ async def load(
     asked = wanted.scenario()
     if asked.use is not None:
         asked = attrs.evolve(asked, use=parse_run(asked.use))
-    parse_all(wanted.threshold, found)
     vault = resolver.vault()
     display = _display(found, asked, json, found.name, many=True)
     async with open_store(engine.url) as store:
@@ -129,8 +127,7 @@ async def load(
             settings = await _settings_of_used(found, store, vault, resolver, asked.use, flags)
             display.say(f"on the instances of run {asked.use}, with its settings")
         rates = found.rates(settings) if wanted.rates is None else wanted.rates
-        check_groups(found, rates)
-        check_time(found, asked, rates)
+        embedding.check(found, asked, rates, wanted.threshold)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
         options = _options(resolver, engine, vault, (*display.observers, *observers))
