@@ -12,21 +12,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
-import gc
 import io
 import pstats
 import statistics
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import anyio
 
-from benchmarks.http import STEPS, Work, measure, script
+from benchmarks.http import STEPS, Work, measure, script, tuned
 from benchmarks.server import cheap_server
 from orchestrator import Event, Options, Scenario, Secret, Status, Vault, open_store, start
-from orchestrator.cli import tune_collector
 from orchestrator.cli.live import LoadLines
 from orchestrator.collector import Collector
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
@@ -55,18 +52,6 @@ async def load(base: str, environment: str, instances: int, concurrency: int, *,
 class _Deaf(Collector):
     def __call__(self, event: Event) -> None:
         pass
-
-
-@contextlib.contextmanager
-def tuned() -> Iterator[None]:
-    """As in the program ``orchestrator``, which tunes the garbage collector when it starts."""
-    before = gc.get_threshold()
-    tune_collector()
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 async def bare(base: str, environment: str, instances: int, concurrency: int) -> None:
