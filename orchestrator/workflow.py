@@ -88,7 +88,8 @@ class Workflow(Generic[C, S]):
     name: str
     version: int = 1
     context: type[C]
-    """The context class: frozen attrs. Fields of type ``Secret`` are encrypted in the store."""
+    """The context class: frozen attrs, holding what cattrs can read back from JSON (attrs classes, enums, dates, collections
+    …). Fields of type ``Secret`` are encrypted in the store. JSON has no NaN and no infinity: they come back as ``None``."""
     states: tuple[State[C, S], ...]
     """The first one is where instances start."""
     ends: tuple[str, ...] = (COMPLETED,)
