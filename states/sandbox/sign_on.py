@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import uuid
 from typing import Any
 from urllib.parse import urlencode
@@ -46,6 +47,11 @@ def authorize(environment: Environment, call: Call) -> Answer:
     except _Refused as refused:
         return _refuse(environment, call, request, refused)
     now = environment.now()
+    session = _live_session(environment, call, request)
+    if session is not None:
+        return _give_code(environment, call, attrs.evolve(session, application_id=application.id, request=request))
+    if request.get("prompt") == "none":
+        return _refuse(environment, call, request, _Refused("login_required", "The user has to sign on"))
     flow = environment.flows.put(
         Flow(
             id=environment.new_id(),
@@ -89,12 +95,8 @@ def resume(environment: Environment, call: Call) -> Answer:
         if redirectless:
             return Answer(body=_flow_body(environment, call, attrs.evolve(flow, completed_at=None)))
         return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}")
-    code = _new_code(environment, flow)
     environment.flows.put(attrs.evolve(flow, resumed=True))
-    if redirectless:
-        return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": _with_state(flow, code=code.id)})
-    redirect = flow.request["redirect_uri"]
-    return Answer(status=302, location=f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(_with_state(flow, code=code.id))}")
+    return _give_code(environment, call, flow)
 
 
 def sign_on_page(environment: Environment, call: Call) -> Answer:
@@ -247,6 +249,34 @@ def _new_code(environment: Environment, flow: Flow) -> Code:
             request=flow.request,
         )
     )
+
+
+def _give_code(environment: Environment, call: Call, flow: Flow) -> Answer:
+    """What ends a sign-on: the redirect with the code, or the flow with it."""
+    response = _with_state(flow, code=_new_code(environment, flow).id)
+    if flow.request.get("response_mode") == PI_FLOW:
+        return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": response})
+    redirect = flow.request["redirect_uri"]
+    return Answer(status=302, location=f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(response)}")
+
+
+def _live_session(environment: Environment, call: Call, request: dict[str, str]) -> Flow | None:
+    """The finished sign-on that the cookie stands for, if the request is content with it.
+
+    Source: OpenID Connect Core 1.0, section 3.1.2.1 (``prompt``, ``max_age``).
+    """
+    cookie = call.cookies.get("ST")
+    if cookie is None or "login" in request.get("prompt", "").split():
+        return None
+    for flow in environment.flows.where(cookie=cookie):
+        if flow.completed_at is not None and environment.now() - flow.completed_at < _max_age(request):
+            return flow
+    return None
+
+
+def _max_age(request: dict[str, str]) -> float:
+    wanted = request.get("max_age", "")
+    return int(wanted) if wanted.isdecimal() else math.inf
 
 
 def _with_state(flow: Flow, **values: str) -> dict[str, str]:

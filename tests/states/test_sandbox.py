@@ -337,6 +337,50 @@ async def test_a_flow_without_its_cookie_is_not_resumed() -> None:
         assert (await call("GET", "", at=call.auth("as/resume"), params={"flowId": "x"})).status == 404
 
 
+async def test_a_live_session_skips_the_login_unless_the_request_wants_one() -> None:
+    async with calling() as call:
+        tenant = await furnish(call)
+        await get_code(call, tenant)
+        session = next(iter(call.emulator.environment.flows.rows.values())).cookie
+        parameters = {
+            "response_type": "code",
+            "client_id": tenant.app,
+            "redirect_uri": REDIRECT,
+            "scope": "res:read",
+            "state": "s1",
+        }
+
+        async def ask(cookie: str | None = session, **query: str) -> dict[str, list[str]]:
+            headers = {"Cookie": f"ST={cookie}"} if cookie else {}
+            answer = await call("GET", "", at=call.auth("as/authorize"), params=parameters | query, headers=headers)
+            return parse_qs(urlsplit(answer.headers["Location"]).query)
+
+        found = await ask()
+        assert found["state"] == ["s1"]
+        form = {"grant_type": "authorization_code", "code": found["code"][0], "redirect_uri": REDIRECT}
+        token = await call("POST", "", at=call.auth("as/token"), data=form | assertion(call, tenant))
+        assert token.status == 200
+        assert "code" in await ask(prompt="none")
+        assert "code" in await ask(max_age="3600")
+        assert "flowId" in await ask(prompt="login")
+        assert "flowId" in await ask(max_age="0")
+        assert "flowId" in await ask("another")
+        assert (await ask(None, prompt="none"))["error"] == ["login_required"]
+        body = (
+            await call(
+                "GET",
+                "",
+                at=call.auth("as/authorize"),
+                params=parameters | {"response_mode": "pi.flow"},
+                headers={"Cookie": f"ST={session}"},
+            )
+        ).body
+        assert body["status"] == "COMPLETED"
+        assert body["authorizeResponse"]["code"]
+        await call("DELETE", f"users/{tenant.user}")
+        assert "flowId" in await ask()
+
+
 async def test_flows_and_codes_expire() -> None:
     async with calling(flow_lifetime_s=0) as call:
         tenant = await furnish(call)
