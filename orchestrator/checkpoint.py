@@ -56,7 +56,7 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         if names is not None:
             held: dict[str, object] = getattr(value, "__dict__", {})
             # Most keep their fields, and nothing else, in a dictionary.
-            return held if len(held) == len(names) else {name: getattr(value, name) for name in names}
+            return held if tuple(held) == names else {name: getattr(value, name) for name in names}
         unstructured: object = _plain.unstructure(value)
         if type(unstructured) is kind:
             raise TypeError(f"{kind.__name__} cannot be stored")

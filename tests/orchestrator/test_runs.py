@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from functools import cached_property
 from typing import Any, ClassVar
 
 import anyio
@@ -727,3 +728,25 @@ async def test_a_context_of_dataclasses_and_odd_keys_comes_back_as_it_was(store:
     codec: Codec[Any] = Codec(workflow, vault)
     instance = admit(workflow, "261123-000000", 0, context, 1.0)
     assert codec.decode(codec.encode(instance, history=1), {}).context == context
+
+
+@attrs.frozen(slots=False)
+class Cached:
+    names: tuple[str, ...]
+    by_number: dict[int, str]
+    secret: Secret
+
+    @cached_property
+    def longest(self) -> str:
+        return max(self.names, key=len)
+
+
+async def test_a_context_that_remembers_more_than_its_fields_comes_back_as_it_was(store: MemoryStore, vault: Vault) -> None:
+    context = Cached(("a", "bbb"), {1: "one"}, Secret("very-secret"))
+    assert context.longest == "bbb"
+    workflow = toy(Ledger(), context=Cached, begin=lambda run_id, number, settings: context)
+    codec: Codec[Any] = Codec(workflow, vault)
+    checkpoint = codec.encode(admit(workflow, "261123-000000", 0, context, 1.0), history=1)
+    assert b"longest" not in checkpoint.body
+    assert b"very-secret" not in checkpoint.body
+    assert codec.decode(checkpoint, {}).context == context
