@@ -59,16 +59,18 @@ class RunNow:
 
 @attrs.frozen
 class RollBack:
-    """Walk the trail back."""
+    """Walk the trail back; ``doubt``: the state that failed may have had its effect all the same."""
 
     failure: Failure
+    doubt: bool
 
 
 @attrs.frozen
 class Keep:
-    """Leave the instance as it is."""
+    """Leave the instance as it is; ``doubt`` as for :class:`RollBack`."""
 
     failure: Failure
+    doubt: bool
 
 
 @attrs.frozen
@@ -108,19 +110,19 @@ def decide(
 
     error, attempt = result.error, instance.failures + 1
     if not isinstance(error, StepError):
-        return Keep(describe(error, instance.position, attempt, kind="bug", trace=result.trace))
+        # Nobody knows how far a handler with a bug came.
+        return Keep(describe(error, instance.position, attempt, kind="bug", trace=result.trace), doubt=True)
     give_up = RollBack if on_failure is OnFailure.ROLLBACK else Keep
+    doubt = instance.doubt or isinstance(error, AmbiguousError)
     if not isinstance(error, TransientError):
-        return give_up(describe(error, instance.position, attempt))
-    doubtful = isinstance(error, AmbiguousError) and state.repeat is not Repeat.FREELY
-    if doubtful and state.repeat is Repeat.NEVER:
-        return give_up(describe(error, instance.position, attempt, suffix="; this state may not be repeated"))
+        return give_up(describe(error, instance.position, attempt), doubt)
+    if isinstance(error, AmbiguousError) and state.repeat is Repeat.NEVER:
+        return give_up(describe(error, instance.position, attempt, suffix="; this state may not be repeated"), doubt)
     at = state.retry.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
     if at is None:
-        return give_up(
-            describe(error, instance.position, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)")
-        )
-    return Retry(describe(error, instance.position, attempt), instance.doubt or doubtful, at)
+        suffix = f" (given up after {attempt} attempts)"
+        return give_up(describe(error, instance.position, attempt, kind="exhausted", suffix=suffix), doubt)
+    return Retry(describe(error, instance.position, attempt), doubt and state.repeat is not Repeat.FREELY, at)
 
 
 def decide_rollback(

@@ -292,11 +292,12 @@ class Driver(Generic[C, S]):
             case Retry(failure, doubt, at):
                 then = moves.retry(workflow, here, failure, doubt=doubt, at=at, now=now)
                 return then, self._event(EventKind.RETRY, out, failure=failure)
-            case RollBack(failure):
-                then = moves.roll_back(workflow, here, now, failure=failure)
+            case RollBack(failure, doubt):
+                then = moves.roll_back(workflow, here, now, failure=failure, doubt=doubt)
                 return then, self._event(EventKind.ROLLING_BACK, out, failure=failure)
-            case Keep(failure):
-                return moves.keep(workflow, here, failure, now), self._event(EventKind.FAILED, out, failure=failure)
+            case Keep(failure, doubt):
+                then = moves.keep(workflow, here, failure, now, doubt=doubt)
+                return then, self._event(EventKind.FAILED, out, failure=failure)
 
     def _skip_states_without_rollback(self) -> None:
         """They leave nothing behind by themselves: no attempt, and no checkpoint of their own."""

@@ -165,7 +165,8 @@ async def resume(
     changes: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`.
+    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`. One that was being cleaned up
+    is cleaned up further.
 
     Args:
         changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.

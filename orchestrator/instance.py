@@ -218,26 +218,36 @@ def resume(instance: Instance[C], now: float) -> Instance[C]:
     return _evolve(instance, status=status, doubt=doubt, doubted=doubted, entered_at=now, updated_at=now)
 
 
-def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float) -> Instance[C]:
-    """The instance failed and left as it is; what it made is on its trail, the state that failed included."""
+def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float, *, doubt: bool = False) -> Instance[C]:
+    """The instance failed and left as it is; what it made is on its trail, the state that failed included.
+
+    Args:
+        doubt: The state that failed may have had its effect.
+    """
     return _evolve(
         instance,
         status=Status.FAILED,
         position=workflow.machine.fire(instance.position, m.FAIL),
         trail=_with(instance.trail, instance.position),
+        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
         not_before=None,
         failure=failure,
         updated_at=now,
     )
 
 
-def roll_back(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None) -> Instance[C]:
+def roll_back(
+    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None, doubt: bool = False
+) -> Instance[C]:
     """The instance on its way back: after a failure, to tear down, or because the user says so.
 
     The state that it stands in goes on the trail, for its effect may exist; leftovers of an earlier try too.
+
+    Args:
+        doubt: The attempt that failed may have had its effect.
     """
     standing = (instance.position,) if instance.position in workflow.state_named else ()
-    in_doubt = instance.doubt or (instance.status is Status.RUNNING and failure is None)
+    in_doubt = doubt or instance.doubt or (instance.status is Status.RUNNING and failure is None)
     trail = instance.trail
     for name in (*(left.state for left in reversed(instance.leftovers)), *standing):
         trail = _with(trail, name)

@@ -113,11 +113,11 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
     return found
 
 
-async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool | None = None) -> RunResult:
-    """Where a run stands, from its stored instances.
+async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool = False) -> RunResult:
+    """Where a run stands, from its stored instances and what its record says.
 
     Args:
-        everything_admitted: Whether the scenario has nothing left to start; ``None``: as the run's stored status says.
+        everything_admitted: The scenario has nothing left to start, though the record does not say that it is finished.
     """
     counts: dict[Status, int] = {}
     for (status, _), number in (await store.counts(record.id)).items():
@@ -126,15 +126,12 @@ async def result_of(store: Store, record: RunRecord, *, everything_admitted: boo
     total = record.scenario.total
     if total is not None and (pending := total - sum(counts.values())) > 0:
         counts[Status.PENDING] = pending
-    if everything_admitted is None:
-        everything_admitted = record.status is RunStatus.FINISHED
-    everything_admitted = everything_admitted or (total is not None and Status.PENDING not in counts)
-    unfinished = unfinished or not everything_admitted
-    return RunResult(
-        run_id=record.id,
-        status=RunStatus.INTERRUPTED if unfinished else RunStatus.FINISHED,
-        counts=counts,
-    )
+    admitted = everything_admitted or record.status is RunStatus.FINISHED or (total is not None and Status.PENDING not in counts)
+    if record.status is RunStatus.CLEANING_UP:
+        stands = RunStatus.CLEANING_UP
+    else:
+        stands = RunStatus.INTERRUPTED if unfinished or not admitted else RunStatus.FINISHED
+    return RunResult(run_id=record.id, status=stands, counts=counts)
 
 
 class Reader(Generic[C]):

@@ -24,8 +24,10 @@ class RunStatus(StrEnum):
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
+    CLEANING_UP = "cleaning_up"
+    """Its user wants everything removed that it has made: whoever takes it up goes on with that, and never forward."""
     FINISHED = "finished"
-    """Every instance was admitted and reached a terminal status."""
+    """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
 
 
 @attrs.frozen(kw_only=True)

@@ -134,6 +134,8 @@ class Runner(Generic[C, S]):
         self._admission = Admission(record.scenario, options.clock)
 
         self._prepared = False
+        self._walked = False
+        """Whether every instance that a clean-up has to do with was given to a driver."""
         self._used: list[int] = []
         """Instances of the run that this one uses again."""
         self.collector: Collector
@@ -197,13 +199,14 @@ class Runner(Generic[C, S]):
         tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
         stack.callback(tasks.cancel_scope.cancel)
         if self._mode is not Mode.START:
-            await self._note_resumption()
             await self._check_definition()
         services = await stack.enter_async_context(self._services())
         if self._mode is Mode.START:
             await self._check_room(services)
             await self._find_used()
             await self._create()
+        else:
+            await self._note_resumption()
         await self._driving(services)
 
     def _services(self) -> Any:
@@ -258,10 +261,16 @@ class Runner(Generic[C, S]):
         )
         self._lease.confirmed(asked)
         self._owned = True
+        # Only now nobody else changes it: whoever had the run until a moment ago may have finished it.
+        self.record = await self._store.run(self.record.id)
+        if self.record.status is RunStatus.CLEANING_UP:
+            self._mode = Mode.CLEAN_UP
 
     async def _note_resumption(self) -> None:
         await self._store.add_fingerprints(self._workflow.definition, self._workflow.fingerprints)
-        await self._store.set_run_status(self._shard, RunStatus.RUNNING, self._clock.now())
+        status = RunStatus.CLEANING_UP if self._mode is Mode.CLEAN_UP else RunStatus.RUNNING
+        if self._mode is Mode.CLEAN_UP or self.record.status is not RunStatus.FINISHED:
+            await self._store.set_run_status(self._shard, status, self._clock.now())
 
     async def _release(self) -> None:
         """Store where the run stands and give it up; also when we were cancelled."""
@@ -273,14 +282,20 @@ class Runner(Generic[C, S]):
                 if self._prepared:
                     await self._store_statistics()
                 self.result = await self._sum_up()
-                await self._store.set_run_status(self._shard, self.result.status, self._clock.now())
+                if self._prepared:
+                    await self._store.set_run_status(self._shard, self.result.status, self._clock.now())
                 await self._store.release(self._shard, self._clock.now())
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
 
     async def _sum_up(self) -> RunResult:
-        everything = self._admits_nothing or self._admission.is_over
-        return await result_of(self._store, self.record, everything_admitted=everything)
+        if self._mode is not Mode.CLEAN_UP:
+            return await result_of(self._store, self.record, everything_admitted=self._admission.is_over)
+        # What was not admitted stays so: the run is finished when everything was looked at, and nothing is on its way.
+        result = await result_of(self._store, attrs.evolve(self.record, status=RunStatus.FINISHED))
+        if result.interrupted or self.error is not None or not self._walked:
+            return attrs.evolve(result, status=RunStatus.CLEANING_UP)
+        return result
 
     async def _driving(self, services: S) -> None:
         await self._prepare()
@@ -433,6 +448,7 @@ class Runner(Generic[C, S]):
             async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
+            self._walked = True
         elif self._mode is Mode.RESUME and self.record.status is not RunStatus.FINISHED:
             async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)

@@ -203,6 +203,7 @@ async def _again(
         found = find_workflow(record.workflow)
         if not cleaning and record.status is RunStatus.FINISHED:
             return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
+        cleaning = cleaning or record.status is RunStatus.CLEANING_UP
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
@@ -316,7 +317,8 @@ async def _drive(
         tasks.cancel_scope.cancel()
     if failure is not None:
         if isinstance(failure, StoreError) and control.run is not None:
-            failure.add_note(f"the run is resumable: orchestrator resume {control.run.id}{suffix}")
+            verb = "cleanup" if cleaning else "resume"
+            failure.add_note(f"to go on with it: orchestrator {verb} {control.run.id}{suffix}")
         raise failure
     if result is None:
         display.say("interrupted before anything was started")

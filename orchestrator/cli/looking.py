@@ -150,9 +150,11 @@ async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
 
 def _standing(record: RunRecord, shard: Shard | None) -> str:
     """The status of a run as it is: one whose process died says *running* in the store."""
-    if record.status is not RunStatus.RUNNING:
+    if record.status not in {RunStatus.RUNNING, RunStatus.CLEANING_UP}:
         return record.status.value
     driver = _driver(shard)
+    if record.status is RunStatus.CLEANING_UP:
+        return f"being cleaned up ({driver})" if driver else "clean-up interrupted"
     return f"running ({driver})" if driver else "interrupted (its process is gone)"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.instance import Status
 from orchestrator.report.summary import SHOWN, Summary
+from orchestrator.run import RunStatus
 from orchestrator.scenario import show_duration
 from orchestrator.statistics import START_LAG, WAIT, Latency
 
@@ -98,13 +99,19 @@ def _latency(latency: Latency | None) -> str:
 def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
     """The commands that make sense now, with what they do."""
     run = f"{summary.run_id}{suffix}"
-    commands = []
-    if summary.unfinished:
-        commands.append((f"orchestrator resume {run}", "go on where it stopped"))
-    if summary.counts.get(Status.ROLLBACK_FAILED):
-        commands.append((f"orchestrator cleanup {run}", "try again to remove what is left over"))
+    cleaning = summary.status is RunStatus.CLEANING_UP
+    removes = ""
+    if cleaning:
+        removes = "go on removing what it made"
+    elif summary.counts.get(Status.ROLLBACK_FAILED):
+        removes = "try again to remove what is left over"
     elif summary.existing:
-        commands.append((f"orchestrator cleanup {run}", "remove what it made"))
+        removes = "remove what it made"
+    commands = []
+    if summary.unfinished and not cleaning:
+        commands.append((f"orchestrator resume {run}", "go on where it stopped"))
+    if removes:
+        commands.append((f"orchestrator cleanup {run}", removes))
     if summary.admitted > 1:
         commands.append((f"orchestrator report {run}", "charts, as one HTML file"))
     total = sum(summary.counts.values())

@@ -89,6 +89,19 @@ def test_the_policy_says_what_follows_a_failure_for_good(error: Exception, polic
     assert isinstance(decision(Failed(error), on_failure=policy, failures=2), expected)
 
 
+@pytest.mark.parametrize("policy", OnFailure)
+@pytest.mark.parametrize("error", [AmbiguousError("the last attempt allowed"), KeyError("in the answer")])
+def test_what_is_given_up_after_a_lost_answer_is_looked_for_with_patience(error: Exception, policy: OnFailure) -> None:
+    """The last attempt may be the one whose answer was lost: its state was never retried, and so never in doubt."""
+    workflow = toy(Ledger())
+    there = standing(workflow, failures=2)
+    given_up = _step(workflow, there, Failed(error, "trace"), policy, Random(1))
+    assert given_up.status in {Status.ROLLING_BACK, Status.FAILED}
+    assert given_up.doubted == (there.position,)
+    refused = _step(workflow, there, Failed(PermanentError("x")), policy, Random(1))
+    assert refused.doubted == ()
+
+
 def test_a_bug_keeps_the_instance_with_its_trace() -> None:
     found = decision(Failed(KeyError("x"), "the trace"))
     assert isinstance(found, Keep)
@@ -194,6 +207,8 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
         if before.status is Status.RUNNING and instance.status is not Status.RUNNING:
             # Whatever was entered is on the trail when the way back begins, or the instance ends.
             assert set(instance.trail) == entered & set(workflow.state_named)
+            if isinstance(result, Failed) and isinstance(result.error, AmbiguousError | KeyError):
+                assert before.position in instance.doubted
         assert len(instance.trail) == len(set(instance.trail))
     if instance.status is Status.ROLLED_BACK:
         assert instance.trail == ()
@@ -210,10 +225,10 @@ def _step(workflow: Any, instance: Any, result: Any, policy: OnFailure, rng: Ran
             return attrs.evolve(instance, doubt=False)
         case Retry(failure, doubt, at):
             return moves.retry(workflow, instance, failure, doubt=doubt, at=at, now=NOW)
-        case RollBack(failure):
-            return moves.roll_back(workflow, instance, NOW, failure=failure)
-        case Keep(failure):
-            return moves.keep(workflow, instance, failure, NOW)
+        case RollBack(failure, doubt):
+            return moves.roll_back(workflow, instance, NOW, failure=failure, doubt=doubt)
+        case Keep(failure, doubt):
+            return moves.keep(workflow, instance, failure, NOW, doubt=doubt)
 
 
 def _step_back(workflow: Any, instance: Any, result: Any, rng: Random) -> Any:

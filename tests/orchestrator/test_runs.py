@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -695,6 +697,67 @@ async def test_cleanup_of_an_interrupted_run_removes_what_was_in_flight(store: M
     assert ledger.existing == []
     assert result.status is RunStatus.FINISHED
     assert result.counts == {Status.ROLLED_BACK: 1, Status.PENDING: 2}
+
+
+async def stopped_after(ledger: Ledger, store: Store, vault: Vault, instances: int, total: int) -> str:
+    """A run of ``total`` instances that was stopped after so many of them had completed."""
+    async with start(toy(ledger), store=store, instances=total, options=fast(vault)) as run:
+        ledger.script = {"run three": [*[None] * (instances - 1), lambda step: run.stop()]}
+        result = await run.wait()
+    assert result.status is RunStatus.INTERRUPTED
+    assert result.counts[Status.PENDING] == total - instances
+    return run.id
+
+
+async def test_a_cleanup_that_is_interrupted_goes_on_as_one_whoever_takes_it_up(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    run_id = await stopped_after(ledger, store, vault, 3, total=8)
+    async with cleanup(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+
+        async def cancelled(step: Any) -> None:
+            again.cancel()
+            await anyio.sleep(60)
+
+        ledger.script = {"rollback three": [None, cancelled]}
+        result = await again.wait()
+    assert result.status is RunStatus.CLEANING_UP
+    assert (await store.run(run_id)).status is RunStatus.CLEANING_UP
+    assert ledger.existing
+    ledger.calls.clear()
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert ledger.existing == []
+    assert not [call for call in ledger.calls if call.startswith("run")]
+    assert result.status is RunStatus.FINISHED
+    assert result.counts == {Status.COMPLETED: 3, Status.PENDING: 5}
+
+
+async def test_a_finished_run_stays_so_if_its_cleanup_dies(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    run_id = await stopped_after(ledger, store, vault, 2, total=4)
+    async with cleanup(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        ledger.calls.clear()
+        assert (await again.wait()).status is RunStatus.FINISHED
+    assert ledger.calls == []
+
+
+async def test_a_cleanup_that_cannot_begin_leaves_the_run_to_be_resumed(store: MemoryStore, vault: Vault) -> None:
+    @asynccontextmanager
+    async def closed(settings: object, opening: Any) -> AsyncIterator[Ledger]:
+        raise ServicesError("the credentials are wrong")
+        yield ledger
+
+    ledger = Ledger()
+    run_id = await stopped_after(ledger, store, vault, 2, total=4)
+    with pytest.raises(ServicesError):
+        async with cleanup(attrs.evolve(toy(ledger), open_services=closed), run_id, store=store, options=fast(vault)):
+            pass
+    assert (await store.run(run_id)).status is RunStatus.INTERRUPTED
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert result.counts == {Status.COMPLETED: 4}
 
 
 async def test_sqlite_keeps_the_same_promises(vault: Vault, tmp_path: Any) -> None:
