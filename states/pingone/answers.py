@@ -4,8 +4,8 @@ Rules of this file:
 
 * Ping says that the status *within* a class may change: a row matches on ``code`` or on the code of a detail
   first, on the status last.
-* Whatever the server may have begun to handle is ambiguous, every 5xx included; refused before handling (429, no
-  connection) is transient.
+* Whatever the server may have begun to handle is ambiguous, every 5xx included, and an answer that is no error but not the one
+  hoped for either; refused before handling (429, no connection) is transient.
 * A 404, "already exists" and a refused constraint are facts, not failures: callers that expect them catch them.
 
 Sources: "Error codes", "Retries: Best practice for managing transient API errors"; RFC 6749 section 5.2.
@@ -136,7 +136,7 @@ def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepErro
     codes = [str(code) for code in (*(d.get("code") for d in details), body.get("code"), body.get("error")) if code]
     cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
     if cls is None:
-        cls = AmbiguousError if reply.status >= 500 and reply.status != 501 else PermanentError
+        cls = PermanentError if 400 <= reply.status < 500 or reply.status == 501 else AmbiguousError
     message = redact(_sentence(what, reply, body, details), secrets)
     code = codes[0] if codes else str(reply.status)
     if issubclass(cls, TransientError):

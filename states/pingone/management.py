@@ -5,11 +5,13 @@ Source: PingOne Platform API, "Platform"; paging: "Paging, ordering, and filteri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from orchestrator import PermanentError, Secret, TransientError
+import attrs
+
+from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.answers import (
     AccessError,
     AlreadyExistsError,
@@ -24,6 +26,23 @@ from states.pingone.worker_token import WorkerToken
 
 Found = dict[str, Any]
 
+CREATED = (200, 201, 202)
+"""Ping says that the code within a class may change."""
+
+
+@attrs.frozen
+class Listing:
+    """Where an object is listed, and how it is told from the others.
+
+    Args:
+        scim: A SCIM filter, where the endpoint takes one; one that it does not take is left out.
+    """
+
+    path: str
+    collection: str
+    matches: Callable[[Found], bool]
+    scim: str | None = None
+
 
 class Management:
     """Calls below ``/environments/{the managed environment}``. Paths are relative to it."""
@@ -32,7 +51,7 @@ class Management:
         self._session = session
         self._token = token
         self._root = f"{settings.api_url}/environments/{settings.managed}"
-        self._origin = urlsplit(self._root)[:2]
+        self._origin = urlsplit(self._root)
 
     async def create(self, what: str, path: str, body: Mapping[str, Any], *, parent_is_new: bool = False) -> Found:
         """POST.
@@ -44,7 +63,7 @@ class Management:
             AlreadyExistsError: The name is taken.
         """
         try:
-            reply = await self._send(f"create {what}", "POST", self._at(path), ok=(201,), body=json_body(body))
+            reply = await self._send(f"create {what}", "POST", self._at(path), ok=CREATED, body=json_body(body))
         except MissingError as error:
             if parent_is_new:
                 raise TransientError(error.message, code=error.code) from error
@@ -76,28 +95,26 @@ class Management:
                 answers then is not documented), or of a permission that has not arrived. The retry policy bounds it.
         """
         try:
-            await self._send(f"delete {what}", "DELETE", self._at(path), ok=(200, 204))
+            await self._send(f"delete {what}", "DELETE", self._at(path), ok=(200, 202, 204))
         except MissingError:
             pass
         except (ConstraintError, AlreadyExistsError, AccessError) as error:
             raise TransientError(error.message, code=error.code) from error
 
-    async def find(
-        self, what: str, path: str, collection: str, matches: Callable[[Found], bool], *, scim: str | None = None
-    ) -> Found | None:
+    async def find(self, listing: Listing, *, but: Container[str] = ()) -> Found | None:
         """The first match of a collection, over all its pages; ``None`` if there is none.
 
         Args:
-            scim: A SCIM filter, where the endpoint takes one; one that it does not take is left out.
+            but: Ids that are not meant: what is deleted may still be listed.
         """
         try:
-            return await self._find(what, path, collection, matches, scim)
+            return await self._find(listing, but)
         except PermanentError as error:
-            if scim is None or error.code != "INVALID_FILTER":
+            if listing.scim is None or error.code != "INVALID_FILTER":
                 raise
-            return await self._find(what, path, collection, matches, None)
+            return await self._find(attrs.evolve(listing, scim=None), but)
 
-    async def count(self, what: str, path: str, collection: str) -> int:
+    async def count(self, path: str, collection: str) -> int:
         """How many a collection holds: counted, for what an answer says of itself differs from endpoint to endpoint."""
         counted = 0
 
@@ -106,20 +123,18 @@ class Management:
             counted += 1
             return False
 
-        await self._find(what, path, collection, counts, None)
+        await self._find(Listing(path, collection, counts), ())
         return counted
 
-    async def _find(
-        self, what: str, path: str, collection: str, matches: Callable[[Found], bool], scim: str | None
-    ) -> Found | None:
-        url: str | None = f"{self._at(path)}{f'?filter={quote(scim)}' if scim else ''}"
+    async def _find(self, listing: Listing, but: Container[str]) -> Found | None:
+        url: str | None = self._at(listing.path) + (f"?filter={quote(listing.scim)}" if listing.scim else "")
         seen = set()
         while url is not None and url not in seen:
             seen.add(url)
-            page = (await self._send(f"list {what}", "GET", url)).json()
-            for row in (page.get("_embedded") or {}).get(collection) or []:
-                if matches(row):
-                    return _with_id(row, what)
+            page = (await self._send(f"list {listing.collection}", "GET", url)).json()
+            for row in (page.get("_embedded") or {}).get(listing.collection) or []:
+                if listing.matches(row) and row.get("id") not in but:
+                    return _with_id(row, listing.collection)
             following = ((page.get("_links") or {}).get("next") or {}).get("href")
             url = self._own(following) if following else None
         return None
@@ -159,15 +174,15 @@ class Management:
         raise AssertionError("unreachable")
 
     def _own(self, url: str) -> str:
-        """A link of a page, which is followed only to the host that the token is for."""
-        if urlsplit(url)[:2] != self._origin:
-            raise PermanentError(
-                f"the next page lies at {urlsplit(url).netloc}, and the token is not for that host", code="foreign_link"
-            )
-        return url
+        """A link of a page, which is followed only to the host that the token is for. (Its scheme and port are ours: the
+        vendor's own examples have links with another scheme.)"""
+        link = urlsplit(url)
+        if link.hostname not in {None, self._origin.hostname}:
+            raise PermanentError(f"the next page lies at {link.netloc}, and the token is not for that host", code="foreign_link")
+        return urlunsplit((*self._origin[:2], link.path, link.query, ""))
 
 
 def _with_id(row: Found, what: str) -> Found:
     if not isinstance(row.get("id"), str):
-        raise PermanentError(f"{what}: the answer holds no id", code="no_id")
+        raise AmbiguousError(f"{what}: the answer holds no id", code="no_id")
     return row

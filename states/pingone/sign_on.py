@@ -51,10 +51,10 @@ class SignOn:
         """
         url = f"{self._root}/as/authorize?{urlencode(parameters)}"
         try:
-            reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400))
+            reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400, 401, 403))
         except MissingError as error:
             raise TransientError(error.message, code=error.code) from error
-        if reply.status == 400:
+        if reply.status >= 400:
             raise _authorize_error(reply, reply.body)
         if reply.status == 200:
             flow = reply.json()
@@ -128,7 +128,7 @@ def _authorize_error(reply: Reply, error: bytes, description: str | None = None)
         body = orjson.loads(error)
     except orjson.JSONDecodeError:
         body = {"error": error.decode(errors="replace"), "error_description": description or ""}
-    found = refusal("authorize", attrs.evolve(reply, status=400, body=orjson.dumps(body)))
+    found = refusal("authorize", attrs.evolve(reply, status=max(reply.status, 400), body=orjson.dumps(body)))
     codes = {found.code, *detail_codes(attrs.evolve(reply, body=orjson.dumps(body)))}
     if codes & {"invalid_scope", "invalid_client", "NOT_FOUND"} or "client_id" in found.message:
         # [doc] application → grants/scopes arrive late: what was made a moment ago may not be known here yet.

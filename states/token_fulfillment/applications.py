@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator import Outcome, Repeat, Secret, TransientError, done
 from states.pingone.assertion import ClientAuthentication, jwks
-from states.pingone.management import Found
+from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.creating import RemovableState
@@ -46,11 +46,9 @@ class CreateApplication(RemovableState):
             body["jwks"] = jwks(step.context.private_key, names.key_id(step.context.origin))
         return await step.services.management.create("application", "applications", body)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         name = names.application(step.context.origin)
-        return await step.services.management.find(
-            "applications", "applications", "applications", lambda row: row.get("name") == name
-        )
+        return Listing("applications", "applications", lambda row: row.get("name") == name)
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("application", f"applications/{object_id}")

@@ -6,11 +6,12 @@ A name that derives from run and instance is ours alone, so whatever bears it is
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Container
 from typing import Any, ClassVar
 
 from orchestrator import AmbiguousError, Effect, Look, Outcome, done
 from states.pingone.answers import AlreadyExistsError, MissingError
-from states.pingone.management import Found
+from states.pingone.management import Found, Listing
 from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.steps import TokenState, TokenStep, settings_of
 
@@ -37,8 +38,8 @@ class CreatingState(TokenState):
         """Send the request."""
 
     @abstractmethod
-    async def find(self, step: TokenStep) -> Found | None:
-        """Look for it by its name, once."""
+    def listing(self, step: TokenStep) -> Listing:
+        """Where it is found by its name."""
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         try:
@@ -63,14 +64,14 @@ class CreatingState(TokenState):
         """Its id, empty until it is learnt."""
         return str(getattr(step.context, self.learns))
 
-    async def look(self, step: TokenStep, *, thoroughly: bool) -> Found | None:
-        """What :meth:`find` finds now or a moment later, or within the whole list lag; a parent that is gone has no
-        children."""
+    async def look(self, step: TokenStep, *, thoroughly: bool, but: Container[str] = ()) -> Found | None:
+        """What is listed now or a moment later, or within the whole list lag, and is none of ``but``; a parent that is gone has
+        no children."""
         lag = settings_of(step).lag_s
         pauses = [part * lag for part in _LOOKS] if thoroughly else [min(1.0, lag)]
         for pause in (*pauses, None):
             try:
-                found = await self.find(step)
+                found = await step.services.management.find(self.listing(step), but=but)
             except MissingError:
                 found = None
             if found is not None or pause is None:
@@ -98,9 +99,7 @@ class RemovableState(CreatingState):
             return
         # An attempt whose answer was lost may have made it, or one more of the same name, and lists may not show it yet.
         gone = {known}
-        while found := await self.look(step, thoroughly=step.doubted):
-            if found["id"] in gone:
-                return  # deleted, and listed still
+        while found := await self.look(step, thoroughly=step.doubted, but=gone):
             await self.delete(step, str(found["id"]))
             if self.name_is_unique:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from states.pingone.management import Found
+from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.creating import CreatingState, RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenStep, settings_of
@@ -32,11 +32,9 @@ class CreateResource(RemovableState):
         }
         return await step.services.management.create("resource", "resources", body)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         name = names.resource(step.context.origin)
-        return await step.services.management.find(
-            "resources", "resources", "resources", lambda row: row.get("name") == name and row.get("type") == "CUSTOM"
-        )
+        return Listing("resources", "resources", lambda row: row.get("name") == name and row.get("type") == "CUSTOM")
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("resource", f"resources/{object_id}")
@@ -62,9 +60,9 @@ class CreateScope(CreatingState):
         body = {"name": names.scope(step.context.origin), "description": "custom scope"}
         return await step.services.management.create("scope", self._path(step), body, parent_is_new=True)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         name = names.scope(step.context.origin)
-        return await step.services.management.find("scopes", self._path(step), "scopes", lambda row: row.get("name") == name)
+        return Listing(self._path(step), "scopes", lambda row: row.get("name") == name)
 
     def _path(self, step: TokenStep) -> str:
         return f"resources/{step.context.resource_id}/scopes"
@@ -92,11 +90,9 @@ class MapAttribute(CreatingState):
         body = {"name": settings.claim, "value": settings.expression.text}
         return await step.services.management.create("attribute", self._path(step), body, parent_is_new=True)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         name = settings_of(step).claim
-        return await step.services.management.find(
-            "attributes", self._path(step), "attributes", lambda row: row.get("name") == name
-        )
+        return Listing(self._path(step), "attributes", lambda row: row.get("name") == name)
 
     def _path(self, step: TokenStep) -> str:
         return f"resources/{step.context.resource_id}/attributes"
@@ -122,11 +118,9 @@ class GrantAccess(RemovableState):
         body = {"resource": {"id": step.context.resource_id}, "scopes": [{"id": step.context.scope_id}]}
         return await step.services.management.create("grant", self._path(step), body, parent_is_new=True)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         resource_id = step.context.resource_id
-        return await step.services.management.find(
-            "grants", self._path(step), "grants", lambda row: (row.get("resource") or {}).get("id") == resource_id
-        )
+        return Listing(self._path(step), "grants", lambda row: (row.get("resource") or {}).get("id") == resource_id)
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("grant", f"{self._path(step)}/{object_id}")

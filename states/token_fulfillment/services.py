@@ -55,7 +55,7 @@ async def room(client: PingOne) -> dict[str, Room]:
     assert isinstance(client.settings, TokenFulfillmentSettings)
     if not _is_tenant(client.settings):
         return {}
-    existing = await client.management.count("applications", "applications", "applications")
+    existing = await client.management.count("applications", "applications")
     return {"application": Room(existing, MOST_APPLICATIONS)}
 
 

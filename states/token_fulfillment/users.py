@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import Look, Outcome, PermanentError, done
-from states.pingone.management import Found
+from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.creating import RemovableState
@@ -31,11 +31,9 @@ class CreatePopulation(RemovableState):
         body = {"name": names.population(step.context.origin), "description": f"Token fulfillment, run {step.run_id}"}
         return await step.services.management.create("population", "populations", body)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         name = names.population(step.context.origin)
-        return await step.services.management.find(
-            "populations", "populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"'
-        )
+        return Listing("populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"')
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         # Refused while it counts its user, which is gone but may not be noticed yet: retried then.
@@ -66,11 +64,9 @@ class CreateUser(RemovableState):
         }
         return await step.services.management.create("user", "users", body)
 
-    async def find(self, step: TokenStep) -> Found | None:
+    def listing(self, step: TokenStep) -> Listing:
         username = names.username(step.context.origin)
-        return await step.services.management.find(
-            "users", "users", "users", lambda row: row.get("username") == username, scim=f'username eq "{username}"'
-        )
+        return Listing("users", "users", lambda row: row.get("username") == username, scim=f'username eq "{username}"')
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("user", f"users/{object_id}")
