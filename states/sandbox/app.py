@@ -88,6 +88,7 @@ _STANDARD_HEADERS = {
     "Cache-Control": "no-cache, no-store",
     "Expires": "0",
     "Pragma": "no-cache",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Vary": "Origin",
@@ -306,6 +307,8 @@ def _refusal(error: ApiError | OAuthError, call: Call) -> Answer:
         # As RFC 6749 section 5.2 (for a client) and RFC 6750 section 3 (for a token) want it.
         of_client = isinstance(error, OAuthError) and error.error == "invalid_client"
         headers["WWW-Authenticate"] = f'{"Basic" if of_client else "Bearer"} realm="sandbox"'
+    if isinstance(error, OAuthError) and error.error in {"invalid_token", "insufficient_scope"}:
+        headers["WWW-Authenticate"] = f'Bearer realm="sandbox", error="{error.error}"'
     if error.retry_after is not None:
         headers["Retry-After"] = _retry_after(error.status, error.retry_after)
     return Answer(status=error.status, body=error.body(call.correlation_id), headers=headers)
@@ -360,17 +363,14 @@ def _response(answer: Answer, call: Call, environment: Environment) -> web.Respo
 @web.middleware
 async def _unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
     """404 and 405 in the vendor's form."""
+    headers = _STANDARD_HEADERS | {"Correlation-Id": str(uuid.uuid4())}
     try:
         response: web.StreamResponse = await handler(request)
         return response
-    except web.HTTPMethodNotAllowed:
+    except web.HTTPMethodNotAllowed as refused:
+        headers["Allow"] = ", ".join(sorted(refused.allowed_methods))
         error = ApiError(405, "METHOD_NOT_ALLOWED", f"The method {request.method} is not allowed here.")
     except web.HTTPNotFound:
         error = not_found()
-    correlation_id = str(uuid.uuid4())
-    return web.Response(
-        status=error.status,
-        body=orjson.dumps(error.body(correlation_id)),
-        content_type="application/json",
-        headers={"Correlation-Id": correlation_id},
-    )
+    body = orjson.dumps(error.body(headers["Correlation-Id"]))
+    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)

@@ -6,6 +6,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
+
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
 from states.sandbox.environment import Application, Environment, Grant
@@ -44,7 +46,7 @@ def create(environment: Environment, call: Call) -> Answer:
 
 
 def read_all(environment: Environment, call: Call) -> Answer:
-    rows = list(environment.applications.rows.values())
+    rows = [*environment.deleted_and_listed(), *environment.applications.rows.values()]
     return collection(call, environment, "applications", "applications", rows, lambda row: _body(environment, call, row))
 
 
@@ -134,6 +136,8 @@ def _checked_fields(data: dict[str, Any]) -> dict[str, Any]:
         _check_redirect_uri(uri)
     if data["tokenEndpointAuthMethod"] == "PRIVATE_KEY_JWT" and not (data.get("jwks") or data.get("jwksUrl")):
         raise invalid("REQUIRED_VALUE", "jwks", "jwks or jwksUrl is required for PRIVATE_KEY_JWT")
+    if data.get("jwks") is not None:
+        _check_jwks(data["jwks"])
     text_field(data, "description", longest=1024)
     defaults = {
         "hiddenFromAppPortal": False,
@@ -165,6 +169,16 @@ def _choice(data: dict[str, Any], name: str, allowed: tuple[str, ...], default: 
         raise invalid("REQUIRED_VALUE", name, f"{name} is required")
     if value not in allowed:
         raise invalid("INVALID_VALUE", name, f"'{value}' is not allowed", allowedValues=list(allowed))
+
+
+def _check_jwks(value: object) -> None:
+    """Source: "Create a private_key_jwt JWKS string"."""
+    try:
+        if not isinstance(value, str):
+            raise TypeError
+        jwt.PyJWKSet.from_json(value)
+    except (jwt.PyJWTError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise invalid("INVALID_VALUE", "jwks", "jwks must be a JSON Web Key Set as one JSON string") from error
 
 
 def _check_redirect_uri(uri: object) -> None:

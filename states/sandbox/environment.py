@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random, SystemRandom
 from typing import Any, Generic, Protocol, TypeVar
@@ -141,6 +142,7 @@ class Code:
     flow_id: str
     application_id: str
     user_id: str
+    signed_on_at: float
     request: dict[str, str]
     spent: bool = False
 
@@ -221,8 +223,10 @@ class Environment:
         self.id = settings.environment_id or _uuid(fixed)
         self.worker_id = settings.worker_id or _uuid(fixed)
         self.worker_secret = settings.worker_secret or _secret(fixed)
-        self.departed: list[tuple[str, float]] = []
+        self._departed: deque[tuple[str, float]] = deque()
         """(population, when): users that were deleted, whose population may not have noticed."""
+        self._deleted: deque[tuple[Application, float]] = deque()
+        """(application, when): what lists may still show."""
         if not self.populations.rows:
             self.populations.put(
                 Population(id=self.new_id(), created_at=now() - 3600, name="Default", description=None, default=True)
@@ -272,18 +276,36 @@ class Environment:
         latest = self.now() - self.settings.list_delay_s
         return [row for row in rows if row.created_at <= latest]
 
+    def deleted_and_listed(self) -> list[Application]:
+        """Applications that are gone, though not from lists."""
+        return [row for row, at in self._deleted if at > self.now() - self.settings.deleted_listed_s]
+
+    def forget(self) -> None:
+        """What cannot matter any more: flows and codes that are long dead, and deletions that everybody has noticed. Whatever is
+        older stands before what is younger."""
+        now, settings = self.now(), self.settings
+        while (flow := next(iter(self.flows.rows.values()), None)) and now >= flow.expires_at + settings.flow_lifetime_s:
+            self.flows.remove(flow.id)
+        while (code := next(iter(self.codes.rows.values()), None)) and now >= code.created_at + 2 * settings.code_lifetime_s:
+            self.codes.remove(code.id)
+        while self._departed and self._departed[0][1] <= now - settings.user_count_delay_s:
+            self._departed.popleft()
+        while self._deleted and self._deleted[0][1] <= now - settings.deleted_listed_s:
+            self._deleted.popleft()
+
     def user_count(self, population: Population) -> int:
         """Users of a population as it counts them: deleted ones may still be among them."""
         latest = self.now() - self.settings.user_count_delay_s
-        lagging = sum(1 for id, at in self.departed if id == population.id and at > latest)
+        lagging = sum(1 for id, at in self._departed if id == population.id and at > latest)
         return len(self.users.where(population_id=population.id)) + lagging
 
     def delete_application(self, id: str) -> None:
         """With its grants."""
-        self.applications.get(id)
+        application = self.applications.get(id)
         for grant in self.grants.where(application_id=id):
             self._delete(self.grants, grant.id)
         self._delete(self.applications, id)
+        self._deleted.append((application, self.now()))
 
     def delete_resource(self, id: str) -> None:
         """With its scopes and attributes, and the grants on it."""
@@ -296,6 +318,14 @@ class Environment:
             self._delete(self.grants, grant.id)
         self._delete(self.resources, id)
 
+    def delete_scope(self, id: str) -> None:
+        """A scope alone; grants go on naming it."""
+        self._delete(self.scopes, id)
+
+    def delete_attribute(self, id: str) -> None:
+        """An attribute alone."""
+        self._delete(self.attributes, id)
+
     def delete_grant(self, id: str) -> None:
         """A grant alone."""
         self.grants.get(id)
@@ -307,7 +337,7 @@ class Environment:
         for flow in self.flows.where(user_id=id):
             self.flows.remove(flow.id)
         self._delete(self.users, id)
-        self.departed.append((user.population_id, self.now()))
+        self._departed.append((user.population_id, self.now()))
 
     def delete_population(self, id: str) -> None:
         """Only when empty and not the default."""

@@ -17,6 +17,7 @@ RESERVED = frozenset(
 )
 TAKEN = "A resource with the specified name already exists."
 BUILT_IN = ("openid", "PingOne API")
+INTROSPECT_AUTH_METHODS = ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
 
 
 def create(environment: Environment, call: Call) -> Answer:
@@ -33,7 +34,7 @@ def create(environment: Environment, call: Call) -> Answer:
             description=text_field(data, "description", longest=1024),
             audience=_audience(data, name),
             token_lifetime_s=_lifetime(data),
-            introspect_auth_method=str(data.get("introspectEndpointAuthMethod", "CLIENT_SECRET_BASIC")),
+            introspect_auth_method=_introspect_auth_method(data),
             secret=environment.new_secret(),
         )
     )
@@ -145,14 +146,14 @@ def delete_child(environment: Environment, call: Call) -> Answer:
         scope = environment.scopes.get(call.ids["scope"])
         if scope.resource_id != resource.id:
             raise not_found()
-        environment.scopes.remove(scope.id)
+        environment.delete_scope(scope.id)
     else:
         attribute = environment.attributes.get(call.ids["attribute"])
         if attribute.resource_id != resource.id:
             raise not_found()
         if attribute.type == "CORE":
             raise invalid("CONSTRAINT_VIOLATION", "type", "A core attribute cannot be deleted")
-        environment.attributes.remove(attribute.id)
+        environment.delete_attribute(attribute.id)
     return Answer(status=204)
 
 
@@ -162,6 +163,15 @@ def _audience(data: dict[str, Any], name: str) -> str:
     if forbidden or urlsplit(audience).fragment:
         raise invalid("INVALID_VALUE", "audience", "The audience is not allowed")
     return audience
+
+
+def _introspect_auth_method(data: dict[str, Any]) -> str:
+    """One of the two that the sandbox implements; the vendor knows three more."""
+    method = data.get("introspectEndpointAuthMethod", INTROSPECT_AUTH_METHODS[0])
+    if method not in INTROSPECT_AUTH_METHODS:
+        allowed = list(INTROSPECT_AUTH_METHODS)
+        raise invalid("INVALID_VALUE", "introspectEndpointAuthMethod", f"'{method}' is not allowed", allowedValues=allowed)
+    return str(method)
 
 
 def _lifetime(data: dict[str, Any]) -> int:

@@ -33,7 +33,7 @@ class SandboxSettings:
     worker_token_lifetime_s: float = 3600
     code_lifetime_s: float = 600
     flow_lifetime_s: float = 900
-    """Of inactivity."""
+    """Of inactivity; a sign-on that was finished is remembered as long."""
 
     secret_delay_s: float = 0
     """How long after its application a secret answers 404."""
@@ -41,6 +41,8 @@ class SandboxSettings:
     """How long after its creation an application answers 404 to grants, and a grant does not count yet."""
     list_delay_s: float = 0
     """How long a new object is missing from lists."""
+    deleted_listed_s: float = 0
+    """How long a deleted application stays in lists."""
     user_count_delay_s: float = 0
     """How long a deleted user still counts in its population."""
 

@@ -21,6 +21,7 @@ from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, password_status
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 PI_FLOW = "pi.flow"
+RESPONSE_MODES = ("query", PI_FLOW)
 OIDC_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 
 
@@ -43,9 +44,11 @@ def authorize(environment: Environment, call: Call) -> Answer:
         raise invalid("INVALID_VALUE", "redirect_uri", "Redirect URI mismatch")
     try:
         request["scope"] = " ".join(_granted_scopes(environment, application, request))
+        _check_parameters(request)
         _check_request(application, request)
     except _Refused as refused:
         return _refuse(environment, call, request, refused)
+    environment.forget()
     now = environment.now()
     session = _live_session(environment, call, request)
     if session is not None:
@@ -154,6 +157,17 @@ def _granted_scopes(environment: Environment, application: Application, request:
     return wanted
 
 
+def _check_parameters(request: dict[str, str]) -> None:
+    """Source: OpenID Connect Core 1.0, sections 3.1.2.1 and 6."""
+    for name in ("request", "request_uri"):
+        if name in request:
+            raise _Refused(f"{name}_not_supported", f"The parameter {name} is not supported")
+    if request.get("response_mode", "query") not in RESPONSE_MODES:
+        raise _Refused("invalid_request", f"response_mode must be one of {', '.join(RESPONSE_MODES)}")
+    if "none" in (prompt := request.get("prompt", "").split()) and len(prompt) > 1:
+        raise _Refused("invalid_request", "prompt=none may not have another value beside it")
+
+
 def _check_request(application: Application, request: dict[str, str]) -> None:
     if request.get("response_type") != "code":
         raise _Refused("unsupported_response_type", "Only response_type=code is supported")
@@ -183,7 +197,12 @@ def _refuse(environment: Environment, call: Call, request: dict[str, str], refus
         return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?{urlencode({'error': orjson.dumps(body)})}")
     if "state" in request:
         error["state"] = request["state"]
-    return Answer(status=302, location=f"{request['redirect_uri']}?{urlencode(error)}")
+    return _redirect(request["redirect_uri"], error)
+
+
+def _redirect(uri: str, answer: dict[str, str]) -> Answer:
+    """To the client, with what its URI may have had in the query before (RFC 6749 section 3.1.2)."""
+    return Answer(status=302, location=f"{uri}{'&' if '?' in uri else '?'}{urlencode(answer)}")
 
 
 def _flow(environment: Environment, id: str) -> Flow:
@@ -246,6 +265,7 @@ def _new_code(environment: Environment, flow: Flow) -> Code:
             flow_id=flow.id,
             application_id=flow.application_id,
             user_id=flow.user_id,
+            signed_on_at=environment.now() if flow.completed_at is None else flow.completed_at,
             request=flow.request,
         )
     )
@@ -256,8 +276,7 @@ def _give_code(environment: Environment, call: Call, flow: Flow) -> Answer:
     response = _with_state(flow, code=_new_code(environment, flow).id)
     if flow.request.get("response_mode") == PI_FLOW:
         return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": response})
-    redirect = flow.request["redirect_uri"]
-    return Answer(status=302, location=f"{redirect}{'&' if '?' in redirect else '?'}{urlencode(response)}")
+    return _redirect(flow.request["redirect_uri"], response)
 
 
 def _live_session(environment: Environment, call: Call, request: dict[str, str]) -> Flow | None:

@@ -18,7 +18,7 @@ from states.sandbox import expressions
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Application, Code, Environment, Resource, User
 from states.sandbox.errors import OAuthError, access_failed
-from states.sandbox.sign_on import OIDC_SCOPES, session_id
+from states.sandbox.sign_on import OIDC_SCOPES, RESPONSE_MODES, session_id
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
@@ -86,7 +86,7 @@ def token(environment: Environment, call: Call, key: SigningKey, workers: Worker
     form = call.form()
     grant_type = form.get("grant_type")
     if grant_type == "client_credentials":
-        return _worker_token(environment, call, workers)
+        return _worker_token(environment, call, form, workers)
     if grant_type != "authorization_code":
         raise OAuthError(400, "unsupported_grant_type" if grant_type else "invalid_request", "Unsupported grant type")
     client = _authenticate(environment, call, form)
@@ -117,10 +117,13 @@ def introspect(environment: Environment, call: Call, key: SigningKey) -> Answer:
 
 
 def userinfo(environment: Environment, call: Call, key: SigningKey) -> Answer:
-    claims = _verified(environment, call, key, call.bearer() or "")
-    scopes = str(claims.get("scope", "")).split() if claims else []
-    if claims is None or "openid" not in scopes:
-        raise OAuthError(401, "invalid_token", "The access token is missing, expired or has no openid scope")
+    bearer = call.bearer() or (call.form().get("access_token") if call.method == "POST" else None)
+    claims = _verified(environment, call, key, bearer or "")
+    if claims is None:
+        raise OAuthError(401, "invalid_token", "The access token is missing, expired or not one of this environment")
+    scopes = str(claims.get("scope", "")).split()
+    if "openid" not in scopes:
+        raise OAuthError(403, "insufficient_scope", "The access token has no openid scope")
     user = environment.users.rows.get(str(claims["sub"]))
     if user is None:
         raise OAuthError(401, "invalid_token", "The user does not exist any more")
@@ -138,8 +141,11 @@ def discovery(environment: Environment, call: Call) -> Answer:
             "jwks_uri": f"{base}/jwks",
             "introspection_endpoint": f"{base}/introspect",
             "response_types_supported": ["code"],
-            "response_modes_supported": ["query", "pi.flow"],
+            "response_modes_supported": list(RESPONSE_MODES),
             "grant_types_supported": ["authorization_code", "client_credentials"],
+            "request_parameter_supported": False,
+            "request_uri_parameter_supported": False,
+            "claims_parameter_supported": False,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": sorted(OIDC_SCOPES),
@@ -148,10 +154,14 @@ def discovery(environment: Environment, call: Call) -> Answer:
                 "client_secret_post",
                 "client_secret_jwt",
                 "private_key_jwt",
+                "none",
             ],
             "token_endpoint_auth_signing_alg_values_supported": [*HMAC_ALGORITHMS, *KEY_ALGORITHMS],
             "code_challenge_methods_supported": ["plain", "S256"],
-            "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "nonce", "sid", "email", "name"],
+            "claims_supported": [
+                *("sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "sid"),
+                *("email", "preferred_username", "given_name", "family_name"),
+            ],
         }
     )
 
@@ -160,12 +170,13 @@ def jwks(environment: Environment, call: Call, key: SigningKey) -> Answer:
     return Answer(body={"keys": [key.jwk]})
 
 
-def _worker_token(environment: Environment, call: Call, workers: WorkerTokens) -> Answer:
-    form = call.form()
+def _worker_token(environment: Environment, call: Call, form: Mapping[str, str], workers: WorkerTokens) -> Answer:
     client_id, secret = call.basic() or (form.get("client_id", ""), form.get("client_secret", ""))
-    known = client_id == environment.worker_id and secrets.compare_digest(secret.encode(), environment.worker_secret.encode())
-    if not known:
-        raise OAuthError(401, "invalid_client", "Request denied: Invalid client credentials")
+    if client_id != environment.worker_id:
+        _authenticate(environment, call, form)
+        raise OAuthError(400, "unauthorized_client", "Only the worker can use this grant type")
+    if not secrets.compare_digest(secret.encode(), environment.worker_secret.encode()):
+        raise _denied("Invalid client credentials")
     lifetime = int(environment.settings.worker_token_lifetime_s)
     return Answer(body={"access_token": workers.issue(environment), "token_type": "Bearer", "expires_in": lifetime})
 
@@ -220,37 +231,36 @@ def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str])
     method = "CLIENT_SECRET_JWT" if header.get("alg") in HMAC_ALGORITHMS else "PRIVATE_KEY_JWT"
     _check_method(application.body["tokenEndpointAuthMethod"], method)
     base = issuer(environment, call)
-    key = application.secret if method == "CLIENT_SECRET_JWT" else _jwk(application, header)
     algorithms = HMAC_ALGORITHMS if method == "CLIENT_SECRET_JWT" else KEY_ALGORITHMS
     try:
         claims = jwt.decode(
             text,
-            key,
+            application.secret if method == "CLIENT_SECRET_JWT" else _jwk(application, header),
             algorithms=list(algorithms),
             audience=[base, f"{base}/token", *({f"{base}/introspect"} if "token" in form else ())],
             options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
         )
-    except jwt.PyJWTError as error:
+        late = claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1
+    except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key of another kind, a claim of another type
         raise _denied(f"The client assertion is not valid: {error}") from error
     if claims["sub"] != application.id or form.get("client_id", application.id) != application.id:
         raise _denied("The client assertion's iss and sub must both be the client id")
-    if claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1:
+    if late:
         raise _denied("The client assertion expires more than one hour ahead")
     return _Client(application, None, method, header, claims)
 
 
 def _jwk(application: Application, header: Mapping[str, Any]) -> Any:
+    """The key that the header names. (The sandbox does not fetch a ``jwksUrl``.)"""
     keys = application.body.get("jwks")
-    if isinstance(keys, str):  # the vendor takes the JWKS as a string
-        keys = json.loads(keys)
-    for jwk in (keys or {}).get("keys", []):
-        if "kid" not in header or jwk.get("kid") == header["kid"]:
-            return jwt.PyJWK(jwk).key
+    for jwk in jwt.PyJWKSet.from_json(keys).keys if keys else []:
+        if "kid" not in header or jwk.key_id == header["kid"]:
+            return jwk.key
     raise _denied("No key of the client's JWKS fits the assertion")
 
 
 def _spend(environment: Environment, application: Application, form: Mapping[str, str]) -> Code:
-    """The code, which works once. Raises ``OAuthError`` 400 ``invalid_grant``."""
+    """The code, which works once. Raises ``OAuthError`` 400 ``invalid_grant`` or ``invalid_scope``."""
     code = environment.codes.rows.get(form.get("code", ""))
     if code is None or code.application_id != application.id:
         raise OAuthError(400, "invalid_grant", "The authorization code is not known")
@@ -263,6 +273,8 @@ def _spend(environment: Environment, application: Application, form: Mapping[str
     challenge = code.request.get("code_challenge")
     if challenge and _challenge(form.get("code_verifier", ""), code.request.get("code_challenge_method", "plain")) != challenge:
         raise OAuthError(400, "invalid_grant", "The code verifier does not match")
+    if not set(form.get("scope", "").split()) <= set(code.request["scope"].split()):
+        raise OAuthError(400, "invalid_scope", "The scope exceeds that of the authorize request")
     return environment.codes.put(attrs.evolve(code, spent=True))
 
 
@@ -284,7 +296,7 @@ def _issue(
         "iss": issuer(environment, call),
         "sub": user.id,
         "iat": now,
-        "auth_time": int(code.created_at),
+        "auth_time": int(code.signed_on_at),
         "acr": "Single_Factor",
         "sid": session_id(code.flow_id),
     }

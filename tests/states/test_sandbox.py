@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,12 +16,14 @@ import aiohttp
 import attrs
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from states.pingone.assertion import jwks, new_private_key
 from states.sandbox import OPERATIONS, AuthorizeError, Sandbox, parse_faults, restore, serve
 from states.sandbox.expressions import check, evaluate
 from states.sandbox.filters import FilterError, parse
 from states.sandbox.passwords import unsatisfied
-from tests.support.tenant import sandbox
+from tests.support.tenant import sandbox, signing_key
 
 PASSWORD = "2Federate!Now"
 REDIRECT = "https://www.example.com"
@@ -36,6 +39,16 @@ APPLICATION = {
 }
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
+
+
+@attrs.define
+class Moving:
+    """The time, or later."""
+
+    ahead_s: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
 
 
 @attrs.frozen
@@ -169,6 +182,27 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
         {"json": APPLICATION | {"tokenEndpointAuthMethod": "PRIVATE_KEY_JWT"}},
         400,
         "REQUIRED_VALUE",
+    ),
+    "a JWKS comes as a string": (
+        "POST",
+        "applications",
+        {"json": APPLICATION | {"tokenEndpointAuthMethod": "PRIVATE_KEY_JWT", "jwks": {"keys": []}}},
+        400,
+        "INVALID_VALUE",
+    ),
+    "a JWKS holds keys": (
+        "POST",
+        "applications",
+        {"json": APPLICATION | {"tokenEndpointAuthMethod": "PRIVATE_KEY_JWT", "jwks": '{"keys": [{"kty": "EC"}]}'}},
+        400,
+        "INVALID_VALUE",
+    ),
+    "a way to introspect is a known one": (
+        "POST",
+        "resources",
+        {"json": {"name": "r", "introspectEndpointAuthMethod": "FOO"}},
+        400,
+        "INVALID_VALUE",
     ),
     "an audience may not say pingone": (
         "POST",
@@ -362,6 +396,10 @@ async def test_a_live_session_skips_the_login_unless_the_request_wants_one() -> 
         assert token.status == 200
         assert "code" in await ask(prompt="none")
         assert "code" in await ask(max_age="3600")
+        assert (await ask(prompt="none login"))["error"] == ["invalid_request"]
+        assert (await ask(response_mode="fragment"))["error"] == ["invalid_request"]
+        assert (await ask(request="x"))["error"] == ["request_not_supported"]
+        assert (await ask(request_uri="https://x.example"))["error"] == ["request_uri_not_supported"]
         assert "flowId" in await ask(prompt="login")
         assert "flowId" in await ask(max_age="0")
         assert "flowId" in await ask("another")
@@ -391,8 +429,6 @@ async def test_flows_and_codes_expire() -> None:
 
 
 def assertion(call: Caller, tenant: Tenant, **changes: Any) -> dict[str, str]:
-    import time
-
     now = int(time.time())
     base = call.auth("as")
     claims = {"iss": tenant.app, "sub": tenant.app, "aud": base, "exp": now + 300, "custom1": "v"} | changes
@@ -410,6 +446,7 @@ WRONG_ASSERTIONS: dict[str, dict[str, Any]] = {
     "for another audience": {"aud": "https://example.com"},
     "about another subject": {"sub": "x"},
     "without an expiry": {"exp": None},
+    "with an expiry that is no number": {"exp": "tomorrow"},
 }
 
 
@@ -423,6 +460,89 @@ async def test_a_wrong_assertion_is_an_invalid_client(case: str) -> None:
     assert "Correlation ID" in answer.body["error_description"]
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "ES384"])
+async def test_a_key_of_another_kind_is_an_invalid_client(algorithm: str) -> None:
+    keys: dict[str, Any] = {"RS256": signing_key().private, "ES384": ec.generate_private_key(ec.SECP384R1())}
+    registered = new_private_key()
+    async with calling() as call:
+        tenant = await furnish(call, "PRIVATE_KEY_JWT", jwks=jwks(registered, "k"))
+        claims = {"iss": tenant.app, "sub": tenant.app, "aud": call.auth("as"), "exp": int(time.time()) + 300}
+        form = assertion(call, tenant) | {
+            "grant_type": "authorization_code",
+            "client_assertion": jwt.encode(claims, keys[algorithm], algorithm=algorithm, headers={"kid": "k"}),
+        }
+        answer = await call("POST", "", at=call.auth("as/token"), data=form)
+    assert (answer.status, answer.body["error"]) == (401, "invalid_client")
+
+
+async def test_an_application_is_no_worker() -> None:
+    async with calling() as call:
+        tenant = await furnish(call, "CLIENT_SECRET_BASIC")
+        form = {"grant_type": "client_credentials"}
+        basic = {"Authorization": aiohttp.encode_basic_auth(tenant.app, tenant.secret)}
+        answer = await call("POST", "", at=call.auth("as/token"), data=form, headers=basic)
+        assert (answer.status, answer.body["error"]) == (400, "unauthorized_client")
+
+
+async def test_the_time_of_the_sign_on_stays_that_of_the_sign_on() -> None:
+    """OpenID Connect Core 1.0, section 2: a session that answers ``prompt=none`` later did not sign on again."""
+    clock = Moving()
+    async with calling(now=clock) as call:
+        tenant = await furnish(call)
+        first = await get_code(call, tenant)
+        cookie = next(iter(call.emulator.environment.flows.rows.values())).cookie
+        clock.ahead_s = 60
+        parameters = {"response_type": "code", "client_id": tenant.app, "redirect_uri": REDIRECT, "scope": "res:read"}
+        query = parameters | {"prompt": "none"}
+        answer = await call("GET", "", at=call.auth("as/authorize"), params=query, headers={"Cookie": f"ST={cookie}"})
+        second = parse_qs(urlsplit(answer.headers["Location"]).query)["code"][0]
+        times = []
+        for code in (first, second):
+            form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT} | assertion(call, tenant)
+            token = (await call("POST", "", at=call.auth("as/token"), data=form)).body["access_token"]
+            times.append(jwt.decode(token, options={"verify_signature": False})["auth_time"])
+    assert times[0] == times[1]
+
+
+async def test_what_is_long_dead_is_forgotten() -> None:
+    clock = Moving()
+    async with calling(now=clock, user_count_delay_s=1.0) as call:
+        tenant = await furnish(call)
+        environment = call.emulator.environment
+        for _ in range(3):
+            await get_code(call, tenant)
+        clock.ahead_s = 900
+        await get_code(call, tenant)
+        assert len(environment.flows.rows) == 4
+        clock.ahead_s = 2000
+        await get_code(call, tenant)
+        assert (len(environment.flows.rows), len(environment.codes.rows)) == (2, 2)
+
+
+async def test_an_error_keeps_the_query_of_the_redirect_uri() -> None:
+    uri = f"{REDIRECT}/?tenant=7"
+    async with calling() as call:
+        tenant = await furnish(call, redirectUris=[uri])
+        parameters = {"response_type": "code", "client_id": tenant.app, "redirect_uri": uri, "scope": "nothing"}
+        answer = await call("GET", "", at=call.auth("as/authorize"), params=parameters)
+    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    assert (query["tenant"], query["error"]) == (["7"], ["invalid_scope"])
+
+
+async def test_the_audit_counts_what_is_deleted_alone() -> None:
+    async with calling() as call:
+        tenant = await furnish(call)
+        assert (await call("DELETE", f"resources/{tenant.resource}/scopes/{tenant.scope}")).status == 204
+        assert call.emulator.audit()["deleted"] == {"scope": 1}
+
+
+async def test_what_is_not_served_is_refused_as_the_vendor_does() -> None:
+    async with calling() as call:
+        answer = await call("PATCH", "users")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
+        assert {"Correlation-Id", "Cache-Control", "X-Frame-Options"} <= set(answer.headers)
+
+
 async def test_a_code_works_once_for_its_client_and_redirect_uri() -> None:
     async with calling() as call:
         tenant = await furnish(call)
@@ -434,6 +554,7 @@ async def test_a_code_works_once_for_its_client_and_redirect_uri() -> None:
 
         assert (await exchange(redirect_uri="https://other.example")).body["error"] == "invalid_grant"
         assert (await exchange(grant_type="password")).body["error"] == "unsupported_grant_type"
+        assert (await exchange(scope="res:read made:up")).body["error"] == "invalid_scope"
         first = await exchange()
         assert first.body["expires_in"] == 3600
         assert (await exchange()).body["error"] == "invalid_grant"
@@ -526,7 +647,10 @@ async def test_a_plain_oidc_client_that_knows_nothing_of_us_can_sign_on(method: 
         )
         assert user.body == {"sub": tenant.user, "email": "u@example.com"}
         nobody = await call("GET", "", at=metadata["userinfo_endpoint"], headers={"Authorization": "Bearer x"})
-        assert (nobody.status, nobody.headers["WWW-Authenticate"]) == (401, 'Bearer realm="sandbox"')
+        assert (nobody.status, nobody.headers["WWW-Authenticate"]) == (401, 'Bearer realm="sandbox", error="invalid_token"')
+        at = metadata["userinfo_endpoint"]
+        posted = await call("POST", "", at=at, data={"access_token": tokens["access_token"]}, headers={"Authorization": ""})
+        assert posted.body == user.body
 
 
 async def test_a_wrong_worker_is_an_invalid_client() -> None:

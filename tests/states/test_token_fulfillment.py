@@ -174,6 +174,17 @@ async def test_a_twin_that_was_made_all_the_same_is_removed_with_it(vault: Vault
     assert not any(emulator.audit()["existing"].values())
 
 
+async def test_a_twin_is_removed_though_lists_show_what_was_deleted_before_it(vault: Vault) -> None:
+    settings = {"list_delay_s": 0.3, "deleted_listed_s": 3600.0}
+    async with sandbox("create_application:reset_after*1", **settings) as emulator, open_store("memory:") as store:
+        result, _ = await run_once(emulator, store, vault, list_lag=0.0)
+        assert emulator.audit()["existing"]["application"] == 2
+        await anyio.sleep(0.3)
+        async with cleanup(WORKFLOW, result.run_id, store=store, options=fast(vault)) as run:
+            await run.wait()
+    assert not any(emulator.audit()["existing"].values())
+
+
 @pytest.mark.parametrize("state", ["create_application", "create_resource", "create_population", "create_user"])
 async def test_what_a_lost_answer_left_is_found_by_the_rollback_though_lists_show_it_late(vault: Vault, state: str) -> None:
     faults = f"{state}:500_after*1 {state}:400"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
@@ -35,9 +36,9 @@ def signing_key() -> SigningKey:
 
 
 @asynccontextmanager
-async def sandbox(faults: str = "", **settings: Any) -> AsyncIterator[Sandbox]:
+async def sandbox(faults: str = "", *, now: Callable[[], float] = time.time, **settings: Any) -> AsyncIterator[Sandbox]:
     """A sandbox on a free port."""
-    emulator = Sandbox(SandboxSettings(**settings), faults=parse_faults(faults, OPERATIONS), key=signing_key())
+    emulator = Sandbox(SandboxSettings(**settings), faults=parse_faults(faults, OPERATIONS), key=signing_key(), now=now)
     async with serve(emulator):
         yield emulator
 
