@@ -51,7 +51,7 @@ def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
         raise error
     secrets = list(secrets_in(step.context))
     if isinstance(error, StepError):
-        error.message = redact(error.message, secrets)
+        error.message = redact(str(error.message), secrets)
         error.args = (error.message,)
         return Failed(error)
     trace = redact("".join(traceback.format_exception(error)), secrets)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Generic
 
 import attrs
@@ -13,10 +11,10 @@ import cattrs.preconf.orjson
 import orjson
 
 from orchestrator.encryption import Vault
-from orchestrator.errors import CheckpointError, WorkflowChangedError
+from orchestrator.errors import CheckpointError, DefinitionError, WorkflowChangedError
 from orchestrator.instance import Instance
 from orchestrator.machine import STATIONS
-from orchestrator.secret import Secret
+from orchestrator.secret import Secret, fields_of
 from orchestrator.state import C
 from orchestrator.stores.base import Checkpoint
 from orchestrator.workflow import Workflow
@@ -52,7 +50,7 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         kind = type(value)
         if kind is Secret:
             return {_SEALED: vault.seal_secret(value, place)}  # type: ignore[arg-type]  # it is one
-        names = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+        names = fields_of(kind)  # type: ignore[arg-type]  # a class is hashable
         if names is not None:
             held: dict[str, object] = getattr(value, "__dict__", {})
             # Most keep their fields, and nothing else, in a dictionary.
@@ -69,16 +67,6 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         return orjson.dumps(data, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
 
 
-@lru_cache
-def _fields(kind: type) -> tuple[str, ...] | None:
-    """Names of the fields of an attrs class, or a dataclass; ``None`` for anything else."""
-    if attrs.has(kind):
-        return tuple(field.name for field in attrs.fields(kind))
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    return None
-
-
 def opened(data: Any, vault: Vault, place: bytes) -> Any:
     """Parsed JSON with every sealed value opened into a :class:`Secret`."""
     if isinstance(data, dict):
@@ -91,7 +79,11 @@ def opened(data: Any, vault: Vault, place: bytes) -> Any:
 
 
 class Codec(Generic[C]):
-    """Instances of one workflow to and from checkpoints."""
+    """Instances of one workflow to and from checkpoints.
+
+    Raises:
+        DefinitionError: Its context has a field that could be stored, but not read back.
+    """
 
     def __init__(self, workflow: Workflow[C, Any], vault: Vault) -> None:
         self._workflow = workflow
@@ -99,6 +91,11 @@ class Codec(Generic[C]):
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
         self._unstructure = self._converter.get_unstructure_hook(self._type)
+        try:
+            self._converter.get_structure_hook(self._type)
+        except Exception as error:
+            problem = f"its context {workflow.context.__name__} cannot be read back from a checkpoint: {error}"
+            raise DefinitionError(workflow.name, problem) from error
 
     def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
         """The checkpoint of an instance.
@@ -175,11 +172,11 @@ class Codec(Generic[C]):
         changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         used = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"]), "context"}
         touched = sorted(used & changed)
-        began = version = data["version"]
-        while version < self._workflow.version and version in self._workflow.migrations:
+        # All the way or not at all: what the changes do not touch may stay as it is.
+        way = range(data["version"], self._workflow.version)
+        migrated = bool(way) and all(version in self._workflow.migrations for version in way)
+        for version in way if migrated else ():
             data = self._workflow.migrations[version](data)
-            version += 1
-        migrated = version == self._workflow.version != began
         machine = self._workflow.machine
         known = {*machine.states, *machine.ends, *STATIONS}
         named = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"])} | {data.get("ends_at")} - {

@@ -165,6 +165,9 @@ def _understood(
 def _check_outcome(
     workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C], more: bool
 ) -> Outcome[C] | Failed:
+    if type(outcome.context) is not workflow.context:
+        found = type(outcome.context).__name__
+        return Failed(TypeError(f"the outcome {outcome.name!r} came with a {found}, not with a {workflow.context.__name__}"))
     if outcome.name not in state.outcomes:
         return Failed(UndeclaredOutcomeError(state.name, outcome.name, state.outcomes))
     back = workflow.back(state.name, outcome.name)
@@ -195,4 +198,16 @@ def describe(
     named = kind or next((name for cls, name in _KINDS if isinstance(error, cls)), "bug")
     text = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
     code = error.code if isinstance(error, StepError) else None
-    return Failure(kind=named, message=text + suffix, state=state, attempt=attempt, code=code, trace=trace)
+    return Failure(
+        kind=named,
+        message=storable(text + suffix),
+        state=state,
+        attempt=attempt,
+        code=None if code is None else storable(code),
+        trace=None if trace is None else storable(trace),
+    )
+
+
+def storable(said: object) -> str:
+    """What a handler said, as text that every store takes (one that quotes bytes may hold halves of characters)."""
+    return str(said).encode("utf-8", "replace").decode()

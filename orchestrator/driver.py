@@ -40,14 +40,14 @@ from orchestrator.decision import (
     decide,
     decide_rollback,
 )
-from orchestrator.errors import AmbiguousError, LeaseExpiredError, StoreError, ThrottledError
+from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredError, StoreError, ThrottledError
 from orchestrator.events import Event, EventKind, Observer
 from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
 from orchestrator.recording import Exchange, begin_recording
 from orchestrator.secret import secrets_in
-from orchestrator.state import C, Effect, Outcome, Repeat, S, State, Step
+from orchestrator.state import Again, C, Effect, Outcome, Repeat, S, State, Step
 from orchestrator.stores.base import Shard, Store
 from orchestrator.workflow import Workflow
 
@@ -104,6 +104,8 @@ class _Attempt:
     waited_s: float
     """How long it waited for its rate group before."""
     result: Any = None
+    made: bool = True
+    """Whether the handler was called at all."""
 
 
 class Driver(Generic[C, S]):
@@ -187,7 +189,7 @@ class Driver(Generic[C, S]):
         """Act on ``pending``, then drive until there is no more to do; an attempt that ended in the very moment in
         which its time ran out is returned, to be acted on in a fresh scope."""
         if pending is not None:
-            await self._save(*self._follow(pending))
+            await self._act_on(pending)
         while self.instance.status not in TERMINAL:
             rolling_back = self.instance.status is Status.ROLLING_BACK
             if rolling_back:
@@ -208,8 +210,22 @@ class Driver(Generic[C, S]):
                 self._end(out, result)
                 if self._scope.cancel_called:
                     return out
-            await self._save(*self._follow(out))
+            await self._act_on(out)
         return None
+
+    async def _act_on(self, out: _Attempt) -> None:
+        """Store what follows from an attempt; what it answered may be what cannot be stored."""
+        history = self._history
+        try:
+            await self._save(*self._follow(out))
+        except CheckpointError as error:
+            if out.handler == "rollback":
+                raise
+            self._history = history
+            drive, here = self._drive, self.instance
+            failure = Failure(kind="bug", message=str(error), state=here.position, attempt=here.failures + 1)
+            then = moves.keep(drive.workflow, here, failure, drive.clock.now(), doubt=True)
+            await self._save(then, self._event(EventKind.FAILED, out, failure=failure))
 
     async def _due(self) -> bool:
         """Wait until the next attempt is due; ``False``: the run is stopping."""
@@ -228,6 +244,7 @@ class Driver(Generic[C, S]):
     def _cut_off(self) -> tuple[Instance[C], Event]:
         """The scenario's time is over, and so is the overtime: what is still under way goes back, or is kept."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
+        self._waited_s = 0.0
         failure = Failure(
             kind="cut off",
             message="the time of the scenario, and its overtime, were over",
@@ -264,7 +281,7 @@ class Driver(Generic[C, S]):
             return _Attempt(state, "recover", state.recover, now, now, waited)
         if here.doubt and state.repeat is Repeat.NEVER:
             error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
-            return _Attempt(state, "run", state.run, now, now, waited, Failed(error))
+            return _Attempt(state, "run", state.run, now, now, waited, Failed(error), made=False)
         return _Attempt(state, "run", state.run, now, now, waited)
 
     def _follow(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
@@ -277,7 +294,7 @@ class Driver(Generic[C, S]):
         workflow = drive.workflow
         match decide(workflow, here, out.result, on_failure=drive.on_failure, more=self._more, now=now, rng=drive.rng):
             case Outcome(outcome, context):
-                again = workflow.begins_round(here.position, outcome)
+                again = isinstance(workflow.back(here.position, outcome), Again)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
                 then = moves.advance(workflow, here, outcome, context, now, pause=pause)
                 moved = self._event(EventKind.MOVED, out, outcome=outcome, target=then.position)
@@ -322,7 +339,8 @@ class Driver(Generic[C, S]):
 
     def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
         try:
-            effect = state.effect(self._make_step(state))
+            # What it is called follows from the context alone: nothing else is there when a report is written.
+            effect = state.effect(attrs.evolve(self._make_step(state), services=None))  # type: ignore[arg-type]  # see `State.effect`
         except Exception:  # noqa: BLE001  # a leftover is listed even if it cannot be described
             effect = None
         effect = effect or Effect(kind=state.name, name=self.instance.id)
@@ -437,6 +455,7 @@ class Driver(Generic[C, S]):
         """An event of the history, with what is to be told of the attempt that led to it."""
         self._history += 1
         here = self.instance
+        out = out if out and out.made else None
         return Event(
             run_id=here.run_id,
             number=here.number,

@@ -232,7 +232,7 @@ def _vault(options: Options) -> Vault:
 
 @asynccontextmanager
 async def _running(runner: Runner[C, Any]) -> AsyncIterator[Run[C]]:
-    body_error: Exception | None = None
+    body_error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
         await runner.ready.wait()
@@ -240,7 +240,7 @@ async def _running(runner: Runner[C, Any]) -> AsyncIterator[Run[C]]:
             try:
                 yield Run(runner)
                 await runner.ended.wait()
-            except Exception as error:  # noqa: BLE001  # ours to pass on bare, not in the group that the task group would make of it
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # passed on bare, not in the task group's group
                 body_error = error
                 runner.cancel()
     if body_error is not None:

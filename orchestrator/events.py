@@ -106,5 +106,6 @@ class EventStream:
                 yield self._events.popleft()
             if self._closed:
                 return
-            self._wake = anyio.Event()
+            if self._wake.is_set():
+                self._wake = anyio.Event()  # one for all who wait
             await self._wake.wait()

@@ -204,18 +204,26 @@ def waited(instance: Instance[C], seconds: float) -> Instance[C]:
 
 def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
     """The instance as it is left when its driver stops; one that is rolling back stays so."""
-    status = Status.SUSPENDED if instance.status is Status.RUNNING else instance.status
-    return _evolve(instance, status=status, doubt=instance.doubt or doubt, updated_at=now)
+    if instance.status is not Status.RUNNING:
+        return _evolve(instance, updated_at=now)  # a rollback may always be repeated
+    return _evolve(instance, status=Status.SUSPENDED, doubt=instance.doubt or doubt, updated_at=now)
 
 
 def resume(instance: Instance[C], now: float) -> Instance[C]:
     """The instance as a new driver takes it up. One that was not suspended in good order was being driven when
     its process died: whatever it was doing may have had its effect."""
-    died = instance.status is Status.RUNNING
-    status = Status.ROLLING_BACK if instance.status is Status.ROLLING_BACK else Status.RUNNING
-    doubt = instance.doubt or died
-    doubted = _with(instance.doubted, instance.position) if doubt else instance.doubted
-    return _evolve(instance, status=status, doubt=doubt, doubted=doubted, entered_at=now, updated_at=now)
+    rolling_back = instance.status is Status.ROLLING_BACK
+    doubt = not rolling_back and (instance.doubt or instance.status is Status.RUNNING)
+    in_pause = instance.not_before is not None and not instance.failures
+    return _evolve(
+        instance,
+        status=Status.ROLLING_BACK if rolling_back else Status.RUNNING,
+        doubt=doubt,
+        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
+        # A state that a pause between rounds leads to is entered when that is over.
+        entered_at=max(now, instance.entered_at) if in_pause else now,
+        updated_at=now,
+    )
 
 
 def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float, *, doubt: bool = False) -> Instance[C]:

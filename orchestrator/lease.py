@@ -47,12 +47,9 @@ def this_process() -> Owner:
 
 
 def is_gone(owner: Owner) -> bool:
-    """Whether this process certainly does not exist any more. ``False`` for one on another machine: who knows."""
-    if owner.host != platform.node():
-        return False
-    if owner.boot_id != _boot_id():
-        return True
-    if owner.namespace != _namespace():
+    """Whether this process certainly does not exist any more. ``False`` for one on another machine: who knows. (Another boot
+    may be one: a container that moves takes its host's name along.)"""
+    if (owner.host, owner.boot_id, owner.namespace) != (platform.node(), _boot_id(), _namespace()):
         return False
     try:
         os.kill(owner.pid, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import heappop, heappush
 
 import anyio
 import attrs
@@ -17,12 +18,26 @@ RETURN_INTERVAL_S = 0.005
 
 @attrs.define
 class _Group:
+    """Turns are counted from ``shift``, by which pauses have moved all of them so far."""
+
     interval_s: float
-    free_at: float = 0.0
-    """When the next turn is."""
-    paused_until: float = 0.0
+    free: float = 0.0
+    """The first turn that nobody has had."""
+    returned: list[float] = attrs.field(factory=list)
+    """Turns that were given back, as a heap."""
     shift: float = 0.0
-    """By how much pauses have moved the turns that were waiting, in all."""
+    paused_until: float = 0.0
+
+    def take(self, now: float) -> float:
+        """The next turn. (Whoever comes later is later, but for turns that were given back.)"""
+        here = now - self.shift
+        while self.returned and self.returned[0] < here:
+            heappop(self.returned)
+        if self.returned:
+            return heappop(self.returned)
+        turn = max(here, self.free)
+        self.free = turn + (self.interval_s or (RETURN_INTERVAL_S if turn > here else 0.0))
+        return turn
 
 
 class RateLimits:
@@ -50,18 +65,14 @@ class RateLimits:
         limit = self._groups.get(group)
         if limit is None:
             return 0.0
-        # The turn is taken before the wait, so whoever comes later is later. A cancelled waiter leaves its gap.
+        # The turn is taken before the wait. A cancelled waiter leaves its gap.
         asked = self._clock.steady()
-        turn, shift = max(asked, limit.free_at), limit.shift
-        waits = turn > asked
-        limit.free_at = turn + (limit.interval_s or (RETURN_INTERVAL_S if waits else 0.0))
-        if not waits:
-            return 0.0
+        turn = limit.take(asked)
         # A pause that is asked for meanwhile moves the turns of all who wait, in their order.
-        while (left := turn + limit.shift - shift - self._clock.steady()) > 0:
+        while (left := turn + limit.shift - self._clock.steady()) > 0:
             over = within is not None and self._clock.steady() - asked >= within
             if over or (leave is not None and leave.is_set()):
-                limit.free_at = max(self._clock.steady(), limit.free_at - limit.interval_s)
+                heappush(limit.returned, turn)
                 break
             await self._sleep(left if within is None else min(left, within), leave)
         return self._clock.steady() - asked
@@ -81,4 +92,4 @@ class RateLimits:
         if more > 0:
             limit.paused_until = until
             limit.shift += more
-            limit.free_at = max(limit.free_at + more, until)
+            limit.free = max(limit.free, until - limit.shift)

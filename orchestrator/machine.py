@@ -60,7 +60,7 @@ def engine_moves(states: Iterable[str], ends: Iterable[str]) -> list[Move]:
     ends = tuple(ends)
     for place in (*ends, FAILED, ROLLBACK_FAILED):
         moves.append(Move(place, ROLL_BACK, ROLLING_BACK))
-    moves.append(Move(ROLLING_BACK, UNDO, ROLLING_BACK))
+    moves += [Move(ROLLING_BACK, UNDO, ROLLING_BACK), Move(ROLLING_BACK, ROLL_BACK, ROLLING_BACK)]
     for place in (*ends, ROLLED_BACK, ROLLBACK_FAILED):
         moves.append(Move(ROLLING_BACK, FINISH + place, place))
     return moves

@@ -154,17 +154,26 @@ class Reader(Generic[C]):
         """The instances of a run in order.
 
         Args:
-            unreadable: Told of a checkpoint that cannot be understood, which is then passed over; ``None``: it is raised.
+            unreadable: Told of a checkpoint that cannot be understood, though the key is that of the run; it is passed over then.
+                ``None``: it is raised.
         """
-        wanted, last = frozenset(statuses or Status), -1
+        wanted, last = frozenset(Status if statuses is None else statuses), -1
         while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
             for row in rows:
                 try:
                     instance = await self.decode(row)
-                except CheckpointError as error:
+                except (CheckpointError, EncryptionKeyError) as error:
                     if unreadable is None:
                         raise
-                    unreadable(error)
+                    unreadable(_unreadable(error, row))
                 else:
                     yield instance
             last = rows[-1].number
+
+
+def _unreadable(error: CheckpointError | EncryptionKeyError, row: Checkpoint) -> CheckpointError:
+    if isinstance(error, CheckpointError):
+        return error
+    return CheckpointError(
+        f"instance {row.run_id}-{row.number}: what is sealed in its checkpoint was changed, or sealed elsewhere"
+    )

@@ -29,6 +29,7 @@ from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
     CheckpointError,
+    EncryptionKeyError,
     LeaseExpiredError,
     ServicesError,
     StaleEpochError,
@@ -276,7 +277,7 @@ class Runner(Generic[C, S]):
         """Store where the run stands and give it up; also when we were cancelled."""
         if not self._owned:
             return
-        with anyio.move_on_after(END_LIMIT_S, shield=True):
+        with anyio.move_on_after(END_LIMIT_S, shield=True) as limit:
             try:
                 self._lease.check()
                 if self._prepared:
@@ -287,6 +288,10 @@ class Runner(Generic[C, S]):
                 await self._store.release(self._shard, self._clock.now())
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
+        if limit.cancelled_caught:
+            self._fail(
+                StoreError(f"where run {self.record.id} stands could not be stored within {END_LIMIT_S:g} s; it is resumable")
+            )
 
     async def _sum_up(self) -> RunResult:
         if self._mode is not Mode.CLEAN_UP:
@@ -375,7 +380,12 @@ class Runner(Generic[C, S]):
 
     def _judge(self) -> None:
         """End the scenario at a broken threshold, if that is wanted and there is something to judge."""
-        if not self.record.abort or self.aborted or self.collector.statistics.total.width < ABORT_AFTER_S:
+        if (
+            self._mode is Mode.CLEAN_UP
+            or not self.record.abort
+            or self.aborted
+            or self.collector.statistics.total.width < ABORT_AFTER_S
+        ):
             return
         judged = zip(self._thresholds, self.verdicts(), strict=True)
         broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
@@ -489,8 +499,7 @@ class Runner(Generic[C, S]):
         return Driver(drive, instance), Begin.TAKE_UP
 
     def _clean_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
-        rolling_back = instance.status is Status.ROLLING_BACK
-        return Driver(drive, instance), Begin.TAKE_UP if rolling_back else Begin.ROLL_BACK
+        return Driver(drive, instance), Begin.ROLL_BACK
 
     async def _check_definition(self) -> None:
         """Refuse before anything is sent, naming every instance that cannot go on."""
@@ -502,7 +511,7 @@ class Runner(Generic[C, S]):
             for row in rows:
                 try:
                     await self._reader.decode(row)
-                except CheckpointError:
+                except (CheckpointError, EncryptionKeyError):
                     continue  # told at the end: one that cannot be read does not hold up the rest
                 except WorkflowChangedError as error:
                     touched += error.touched
@@ -513,7 +522,7 @@ class Runner(Generic[C, S]):
 
     def _fail(self, error: Exception) -> None:
         """Remember the first error and stop: what is under way is suspended as it stands."""
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
         if self.error is None:
             self.error = error

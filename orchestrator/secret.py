@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -49,17 +51,28 @@ class Secret:
         raise TypeError("a Secret is not pickled: it would be written in the clear")
 
 
+@lru_cache
+def fields_of(kind: type) -> tuple[str, ...] | None:
+    """Names of the fields of an attrs class, or a dataclass; ``None`` for anything else."""
+    if attrs.has(kind):
+        return tuple(field.name for field in attrs.fields(kind))
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return None
+
+
 def secrets_in(value: object) -> Iterator[Secret]:
-    """All secrets inside a context: an attrs instance, or containers of them."""
+    """All secrets inside a context: an instance of an attrs class or a dataclass, or containers of them."""
+    kind = type(value)
     if isinstance(value, Secret):
         yield value
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):  # type: ignore[arg-type]  # `has` is no type guard for instances
-            yield from secrets_in(getattr(value, field.name))
+    elif (names := fields_of(kind)) is not None:  # type: ignore[arg-type]  # a class is hashable
+        for name in names:
+            yield from secrets_in(getattr(value, name))
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from secrets_in(item)
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray):
         for item in value:
             yield from secrets_in(item)
 

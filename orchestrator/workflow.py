@@ -14,6 +14,7 @@ import orjson
 from orchestrator.clock import Clock
 from orchestrator.errors import DefinitionError
 from orchestrator.machine import ENGINE_TRIGGERS, FINISH, STATIONS, Machine, Move
+from orchestrator.secret import fields_of
 from orchestrator.state import Again, Back, C, Repeat, S, State
 
 RESERVED = frozenset({"context", "instance", "start_lag"})
@@ -159,10 +160,6 @@ class Workflow(Generic[C, S]):
         target = self.state_named[state].transitions[outcome]
         return target if isinstance(target, Back) else None
 
-    def begins_round(self, state: str, outcome: str) -> bool:
-        """Whether this outcome of this state begins another round."""
-        return outcome == self.again and state == self.round_end
-
     def order(self, state: str) -> int:
         """Position of a state in the definition, from 1; one more than the last for anything else."""
         for index, known in enumerate(self.states, start=1):
@@ -266,10 +263,11 @@ def _fingerprint(state: State[Any, Any]) -> str:
 
 
 def _shape(kind: Any, seen: tuple[Any, ...] = ()) -> list[Any]:
-    """The names and types of a context's fields, down through the attrs classes in it."""
-    if isinstance(kind, type) and attrs.has(kind) and kind not in seen:
+    """The names and types of a context's fields, down through the classes in it that have fields."""
+    names = fields_of(kind) if isinstance(kind, type) and kind not in seen else None
+    if names is not None:
         hints = get_type_hints(kind)
-        return [[field.name, _shape(hints.get(field.name), (*seen, kind))] for field in attrs.fields(kind)]
+        return [[name, _shape(hints.get(name), (*seen, kind))] for name in names]
     name = kind.__qualname__ if isinstance(kind, type) else str(kind)
     return [name, *(_shape(inner, seen) for inner in get_args(kind))]
 

@@ -113,6 +113,8 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
         """Whether a batch is with the writer's thread."""
+        self._idle: asyncio.Future[None] | None = None
+        """Somebody waits for the end of it all."""
 
     async def commit(self, item: T, *, alone: bool) -> None:
         """Store ``item``; durable on return. A cancellation is raised only after the item was stored."""
@@ -133,6 +135,12 @@ class GroupCommit(Generic[T]):
                     raise
         if ticket.error is not None:
             raise ticket.error
+
+    async def drain(self) -> None:
+        """Wait until nothing is waiting."""
+        while self._busy:
+            self._idle = self._idle or asyncio.get_running_loop().create_future()
+            await self._idle
 
     async def _finished(self, ticket: _Ticket[T]) -> None:
         """Shielding every save would cost more than all else here: only one that is cancelled pays for it."""
@@ -167,6 +175,9 @@ class GroupCommit(Generic[T]):
         self._busy = False
         if self._waiting:
             self._start()
+        elif self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
 
 
 def _tried(commit: Callable[[], Errors], size: int) -> Errors:

@@ -20,7 +20,7 @@ import orjson
 from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, UnknownRunError
 from orchestrator.events import Event, EventKind
 from orchestrator.instance import RESUMABLE, Status
-from orchestrator.lease import Owner
+from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
 from orchestrator.stores.commits import GroupCommit, Writer
@@ -41,6 +41,7 @@ _SAVE_INSTANCE = (
     "updated_at = excluded.updated_at, not_before = excluded.not_before, body = excluded.body"
 )
 _SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UNSTORABLE = (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeError)
 _CAP_HISTORY = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
 
@@ -89,6 +90,7 @@ class SQLiteStore(Store):
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
+            await self._commits.drain()
             await self._thread.run(self._writer.close)
             self._thread.close()
             await anyio.to_thread.run_sync(self._reader.close, limiter=self._reading)
@@ -171,7 +173,7 @@ class SQLiteStore(Store):
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
     ) -> list[Checkpoint]:
-        wanted = sorted(statuses or Status)
+        wanted = sorted(Status if statuses is None else statuses)
         rows = await self._read(
             "SELECT run_id, number, status, position, updated_at, not_before, body FROM instances "
             f"WHERE run_id = ? AND number > ? AND status IN ({', '.join('?' * len(wanted))}) ORDER BY number LIMIT ?",
@@ -296,10 +298,32 @@ class SQLiteStore(Store):
             rows = self._reader.execute("SELECT owner FROM shards WHERE owner IS NOT NULL").fetchall()
         except sqlite3.Error:
             return None
-        return ", ".join(sorted({str(Owner.loads(row[0])) for row in rows})) or None
+        owners = {Owner.loads(row[0]) for row in rows} - {this_process()}
+        return ", ".join(sorted(str(owner) for owner in owners if not is_gone(owner))) or None
 
 
 def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
+    try:
+        return _put_in(db, saves)
+    except _UNSTORABLE:
+        # One of them holds something that SQLite does not take: the others are stored all the same.
+        db.execute("ROLLBACK")
+        db.execute("BEGIN IMMEDIATE")
+        return [_put_in_one(db, save) for save in saves]
+
+
+def _put_in_one(db: sqlite3.Connection, save: _Save) -> Exception | None:
+    db.execute("SAVEPOINT one")
+    try:
+        return _put_in(db, [save])[0]
+    except _UNSTORABLE as error:
+        db.execute("ROLLBACK TO one")
+        return StoreError(f"instance {save.checkpoint.run_id}-{save.checkpoint.number} cannot be stored: {error}")
+    finally:
+        db.execute("RELEASE one")
+
+
+def _put_in(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
     epochs: dict[tuple[str, int], int | None] = {}
     errors: list[Exception | None] = []
     instances, events, outdated, written = [], [], [], []
@@ -358,7 +382,11 @@ def _make_private_file(path: Path) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     # cached_statements: the few statements of ours stay prepared. Autocommit: transactions are begun by hand.
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA synchronous = FULL")
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

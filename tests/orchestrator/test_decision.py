@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -21,13 +23,15 @@ from orchestrator import (
     Outcome,
     PermanentError,
     RetryPolicy,
+    Secret,
     Status,
     TransientError,
     done,
 )
 from orchestrator import instance as moves
 from orchestrator.decision import Failed, Keep, Leave, Retry, RollBack, RunNow, Undone, decide, decide_rollback
-from orchestrator.instance import Leftover
+from orchestrator.instance import Failure, Leftover
+from orchestrator.secret import secrets_in
 from tests.support.toy import Ledger, Making, Reading, ToyContext, toy
 
 NOW = 1_000_000.0
@@ -124,6 +128,35 @@ def test_a_way_back_is_taken_only_so_often_in_a_row() -> None:
     found = decision(Outcome("back", ToyContext()), position="two", backward={"two.back": 2})
     assert isinstance(found, RollBack)
     assert "2 times in a row" in found.failure.message
+
+
+def test_a_pause_between_rounds_is_no_part_of_the_time_for_retries() -> None:
+    """A state that a pause leads to is entered when the pause is over, for whoever takes the instance up before that too."""
+    paused = standing(toy(Ledger()), status=Status.SUSPENDED, not_before=NOW + 600, entered_at=NOW + 600)
+    assert moves.resume(paused, NOW).entered_at == NOW + 600
+    assert moves.resume(paused, NOW + 900).entered_at == NOW + 900
+    retried = standing(toy(Ledger()), status=Status.SUSPENDED, not_before=NOW + 60, failures=1)
+    assert moves.resume(retried, NOW + 5).entered_at == NOW + 5
+
+
+def test_a_rollback_is_never_in_doubt() -> None:
+    workflow = toy(Ledger())
+    rolling = moves.roll_back(
+        workflow, standing(workflow), NOW, failure=Failure(kind="permanent", message="x", state="one", attempt=1)
+    )
+    left = moves.suspend(rolling, doubt=True, now=NOW)
+    assert (left.status, left.doubt) == (Status.ROLLING_BACK, False)
+    assert moves.resume(left, NOW).doubted == ()
+
+
+def test_secrets_are_found_wherever_a_context_may_hold_them() -> None:
+    @dataclass
+    class Pair:
+        secret: Secret
+        other: Any = None
+
+    found = secrets_in(ToyContext(made=(Pair(Secret("a"), deque([{"x": [Secret("b")]}])),), secret=Secret("c")))  # type: ignore[arg-type]
+    assert {secret.reveal() for secret in found} == {"a", "b", "c"}
 
 
 def test_another_outcome_ends_the_row() -> None:

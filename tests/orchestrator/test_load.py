@@ -350,6 +350,31 @@ async def test_a_pause_moves_the_turns_of_those_who_wait_in_their_order() -> Non
     assert await limits.admit("other") == 0
 
 
+async def test_turns_that_are_given_back_go_to_whoever_asks_next_and_to_nobody_else() -> None:
+    """At the cut of a scenario many leave at once, and come back to roll back: the rate is kept all the same."""
+    clock, leave = SystemClock(), anyio.Event()
+    limits = RateLimits({"g": 100.0}, clock)
+    began: list[float] = []
+
+    async def stay() -> None:
+        await limits.admit("g")
+        began.append(clock.steady())
+
+    async def come_back() -> None:
+        await limits.admit("g", leave=leave)
+        await stay()
+
+    await limits.admit("g")
+    async with anyio.create_task_group() as tasks:
+        for index in range(16):
+            tasks.start_soon(come_back if index % 2 else stay)
+        await anyio.sleep(0)
+        leave.set()
+    # One every 10 ms: twice the rate would have ended it in half the time.
+    assert len(began) == 16
+    assert began[-1] - began[0] >= 15 * 0.01 * 0.95
+
+
 async def test_a_group_without_a_rate_comes_back_one_by_one() -> None:
     clock = ManualClock()
     limits = RateLimits({}, clock)  # type: ignore[arg-type]

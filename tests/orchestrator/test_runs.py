@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -15,6 +16,8 @@ import pytest
 
 from orchestrator import (
     AmbiguousError,
+    CheckpointError,
+    DefinitionError,
     Event,
     EventKind,
     LeaseExpiredError,
@@ -22,6 +25,7 @@ from orchestrator import (
     Look,
     Outcome,
     PermanentError,
+    Repeat,
     RunStatus,
     Secret,
     ServicesError,
@@ -184,6 +188,162 @@ async def test_teardown_ends_as_completed(store: MemoryStore, vault: Vault) -> N
     assert instance.position == "completed"
     assert instance.trail == ()
     assert ledger.existing == []
+
+
+@attrs.frozen(kw_only=True)
+class WideContext(ToyContext):
+    """Takes anything that is a number."""
+
+    big: int = 0
+
+
+class Wide(One):
+    """Learns a number that JSON has no room for."""
+
+    name = "one"
+
+    async def run(self, step: Any) -> Outcome[Any]:
+        await step.services.call("run wide", step)
+        step.services.existing.append(f"wide:{step.number}")
+        return done(attrs.evolve(step.context, big=2**70 if step.number == 1 else 7))
+
+    async def rollback(self, step: Any) -> None:
+        await step.services.call(f"rollback wide {step.doubted}", step)
+        step.services.existing.remove(f"wide:{step.number}")
+
+
+async def test_a_context_that_cannot_be_stored_keeps_its_instance_and_no_other(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    workflow = toy(ledger, Wide(), Two(), Three(), context=WideContext, begin=lambda *_: WideContext())
+    async with start(workflow, store=store, instances=3, concurrency=3, options=fast(vault)) as run:
+        result = await run.wait()
+        kept = await run.instance(1)
+    assert result.counts == {Status.COMPLETED: 2, Status.FAILED: 1}
+    assert (kept.failure.kind, kept.failure.state) == ("bug", "one")
+    assert "cannot be stored" in kept.failure.message
+    async with cleanup(workflow, result.run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+    assert ledger.existing == []
+    assert ledger.calls.count("rollback wide True") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermanentError("half of \udce4"), PermanentError("x", code=Status), PermanentError(["a", "list"]), ValueError("\udce4")],
+)
+async def test_whatever_a_handler_says_can_be_stored(store: MemoryStore, vault: Vault, tmp_path: Any, error: Exception) -> None:
+    ledger = Ledger(script={"run two": [error]})
+    async with open_store(f"sqlite:{tmp_path / 'runs.db'}") as store_:
+        instance, _ = await finish(toy(ledger), store_, vault, on_failure="keep")
+    assert instance.status is Status.FAILED
+    assert instance.failure.message
+
+
+async def test_an_outcome_comes_with_the_context_of_its_workflow(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [done(None)]})
+    instance, result = await finish(toy(ledger), store, vault)
+    assert instance.status is Status.FAILED
+    assert "came with a NoneType, not with a ToyContext" in instance.failure.message
+    async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+    assert ledger.existing == []
+
+
+@attrs.frozen(kw_only=True)
+class OpaqueContext:
+    """Nobody can tell what to read back here."""
+
+    anything: object = None
+
+
+async def test_a_context_that_cannot_be_read_back_is_refused_before_anything_is_sent(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    workflow = toy(ledger, context=OpaqueContext, begin=lambda *_: OpaqueContext())
+    with pytest.raises(DefinitionError, match="OpaqueContext cannot be read back"):
+        await finish(workflow, store, vault)
+    assert ledger.calls == []
+
+
+async def test_one_sealed_value_that_does_not_open_does_not_hold_up_the_rest(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    _, result = await finish(toy(ledger), store, vault, instances=3)
+    rows = await store.load(result.run_id)
+    for number, sealed in ((0, '{"$sealed":"x"}'), (1, '{"$sealed":7}')):
+        body = re.sub(rb'"secret":\{[^}]*\}', f'"secret":{sealed}'.encode(), rows[number].body)
+        assert body != rows[number].body
+        store._instances[result.run_id][number] = attrs.evolve(rows[number], body=body)
+    with pytest.raises(CheckpointError, match=r"-0: what is sealed .* \(and 1 more like it\); all other instances were driven"):
+        async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as again:
+            await again.wait()
+    assert [name for name in ledger.existing if name.endswith(":2")] == []
+
+
+async def test_a_cleanup_tries_again_what_the_rollback_before_it_left_over(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger), store=store, options=fast(vault)) as run:
+
+        def stop(step: Any) -> None:
+            run.cancel()
+
+        ledger.script = {"run three": [PermanentError("no")], "rollback two": [PermanentError("locked")], "rollback one": [stop]}
+        await run.wait()
+        left = await run.instance(0)
+    assert (left.status, [one.state for one in left.leftovers]) == (Status.ROLLING_BACK, ["two"])
+    async with cleanup(toy(ledger), run.id, store=store, options=fast(vault)) as again:
+        await again.wait()
+        instance = await again.instance(0)
+    assert (instance.status, instance.leftovers) == (Status.ROLLED_BACK, ())
+    assert ledger.existing == []
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("x")])
+async def test_whatever_leaves_the_block_arrives_bare(store: MemoryStore, vault: Vault, error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        async with start(toy(Ledger()), store=store, options=fast(vault)):
+            raise error
+    assert raised.value is error
+
+
+class Once(Making):
+    """May not be repeated."""
+
+    transitions = {"done": "completed"}
+    repeat = Repeat.NEVER
+
+
+async def test_what_may_never_be_repeated_is_given_up_without_an_attempt_that_nobody_made(
+    store: MemoryStore, vault: Vault
+) -> None:
+    ledger = Ledger()
+    async with start(toy(ledger, Once()), store=store, options=fast(vault)) as run:
+
+        async def cancelled(step: Any) -> None:
+            run.cancel()
+            await anyio.sleep(60)
+
+        ledger.script = {"run once": [cancelled]}
+        await run.wait()
+    async with resume(toy(ledger, Once()), run.id, store=store, options=fast(vault)) as again:
+        result = await again.wait()
+    assert result.counts == {Status.ROLLED_BACK: 1}
+    assert ledger.calls == ["run once", "rollback once"]
+    told = next(event for event in await store.events(run.id, 0) if event.kind is EventKind.ROLLING_BACK)
+    assert (told.failure, told.handler, told.attempt, told.duration_s) == ("ambiguous", None, None, None)
+
+
+async def test_two_consumers_of_one_stream_both_end(store: MemoryStore, vault: Vault) -> None:
+    seen: list[Event] = []
+
+    async def consume(stream: Any) -> None:
+        seen.extend([event async for event in stream])
+
+    async with start(toy(Ledger()), store=store, options=fast(vault)) as run:
+        stream = run.events()
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume, stream)
+                tasks.start_soon(consume, stream)
+    assert EventKind.ENDED in {event.kind for event in seen}
 
 
 async def test_a_bug_keeps_the_instance_and_shows_its_trace_without_secrets(store: MemoryStore, vault: Vault) -> None:

@@ -162,6 +162,46 @@ async def test_a_stale_save_does_not_take_others_with_it(kind: str, tmp_path: Pa
         assert await store.numbers(RUN) == {0, 2, 4}
 
 
+async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path) -> None:
+    odd = attrs.evolve(event(1, 1), code=object())
+    async with opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        failed: list[str] = []
+
+        async def save(number: int, event: Event) -> None:
+            try:
+                await store.save(shard, checkpoint(number), [event])
+            except StoreError as error:
+                failed.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(save, number, odd if number == 1 else event(number, 1))
+        assert len(failed) == 1
+        assert f"instance {RUN}-1 cannot be stored" in failed[0]
+        assert [row.number for row in await store.load(RUN)] == [0, 2, 3, 4]
+        assert [len(await store.events(RUN, number)) for number in range(5)] == [1, 0, 1, 1, 1]
+
+
+@BACK_ENDS
+async def test_no_status_is_none_of_them(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        await store.save(shard, checkpoint(0), [])
+        assert await store.load(RUN, []) == []
+        assert len(await store.load(RUN)) == 1
+
+
+async def test_a_store_that_is_closed_finishes_its_saves_first(tmp_path: Path) -> None:
+    async with anyio.create_task_group() as tasks, opened("sqlite", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number in range(9):
+            tasks.start_soon(store.save, shard, checkpoint(number), [event(number, 1)])
+        await anyio.sleep(0)
+    async with open_store(f"sqlite:{tmp_path / 's.db'}") as store:
+        assert len(await store.load(RUN)) == 9
+
+
 @BACK_ENDS
 async def test_a_release_lets_anybody_claim(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
@@ -258,9 +298,19 @@ async def test_a_locked_store_names_who_may_hold_it(tmp_path: Path, monkeypatch:
         blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"locked .*process 7 on elsewhere"):
             await store.save(shard, checkpoint(0), [])
+        shard = await _taken_by_us(store, blocker, shard)
+        with pytest.raises(StoreError, match=r"locked .*another program has it open"):
+            await store.save(shard, checkpoint(0), [])
         blocker.execute("ROLLBACK")
         blocker.close()
         await store.save(shard, checkpoint(0), [])
+
+
+async def _taken_by_us(store: Store, blocker: sqlite3.Connection, shard: Shard) -> Shard:
+    blocker.execute("ROLLBACK")
+    claimed = await store.claim(RUN, 0, this_process().dumps(), 30, NOW, lambda owner: True)
+    blocker.execute("BEGIN IMMEDIATE")
+    return claimed
 
 
 async def test_a_full_store_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:
@@ -327,7 +377,8 @@ def test_owners_are_told_apart_and_found_dead() -> None:
     assert Owner.loads(me.dumps()) == me
     assert not is_gone(me)
     assert is_gone(attrs.evolve(me, started="1"))
-    assert is_gone(attrs.evolve(me, boot_id="another boot"))
+    # A container that moved to another machine has its host's name there; its lease has to run out.
+    assert not is_gone(attrs.evolve(me, boot_id="another boot"))
     assert not is_gone(attrs.evolve(me, host="elsewhere", pid=1))
     child = os.fork()
     if child == 0:
