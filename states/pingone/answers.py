@@ -67,7 +67,8 @@ class Reply:
         cookies = {}
         for line in self.headers.getall("Set-Cookie", ()):
             name, _, value = line.partition(";")[0].partition("=")
-            cookies[name.strip()] = Secret(value.strip())
+            if value.strip():  # one without a value is being deleted
+                cookies[name.strip()] = Secret(value.strip())
         return cookies
 
     @property

@@ -75,7 +75,7 @@ class Tokens:
         """Header and claims of an access token whose signature, issuer, audience and expiry are right.
 
         Raises:
-            ExpiredTokenError: Right, but expired.
+            ExpiredTokenError: Signed by the right key, but expired (which is looked at before issuer and audience).
             PermanentError: Anything else is wrong with it.
         """
         try:

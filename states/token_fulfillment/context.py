@@ -87,7 +87,7 @@ _CLASSES = (string.ascii_uppercase, string.ascii_lowercase, string.digits, "~!@#
 
 def new_password() -> Secret:
     """A random password that the vendor's standard policy accepts: the classes of characters take turns, so that
-    every one is there and nothing stands thrice in a row. About 95 bits."""
+    every one is there and nothing stands thrice in a row. About 83 bits."""
     chars = [_CLASSES[place % 4][byte % len(_CLASSES[place % 4])] for place, byte in enumerate(secrets.token_bytes(20))]
     return Secret("".join(chars))
 
