@@ -159,6 +159,7 @@ class Sandbox:
 
     def started(self, port: int) -> None:
         """Note where it listens, for the next time."""
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
         if self._journal and self._is_new:
             self._journal.append(journal.identity(self.environment, self.key, port))
@@ -235,6 +236,9 @@ class Sandbox:
     def _keep_changes(self) -> None:
         if self._journal:
             self._journal.changes(self.environment.changes)
+            if self._journal.is_long and self.port is not None:
+                identity = journal.identity(self.environment, self.key, self.port)
+                self._journal.rewrite(identity, self.environment.everything())
         self.environment.changes.clear()
 
     async def _send_audit(self, request: web.Request) -> web.Response:

@@ -38,6 +38,7 @@ _CLASSES: dict[str, Any] = {
     "code": Code,
 }
 _LENGTH_BYTES = 4
+LONG_BYTES = 1 << 24
 
 Cipher = Callable[[bytes], bytes]
 
@@ -46,7 +47,8 @@ class Journal:
     """A file of sealed entries, each behind its length; the last one may be torn by a crash and is then ignored.
 
     It is written to the operating system before the answer is sent: it survives the death of the process, though
-    not that of the machine. The first entry says who the environment is: its ids, its worker, its signing key.
+    not that of the machine. The first entry says who the environment is: its ids, its worker, its signing key. One that has
+    grown long is written anew, with what there is now.
     """
 
     def __init__(self, path: Path, seal: Cipher, unseal: Cipher) -> None:
@@ -55,6 +57,13 @@ class Journal:
         self._unseal = unseal
         self._converter = cattrs.preconf.orjson.make_converter()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._size = 0
+        self._longest = LONG_BYTES
+
+    @property
+    def is_long(self) -> bool:
+        """Whether most of it is probably history."""
+        return self._size > self._longest
 
     def close(self) -> None:
         """The file stays."""
@@ -69,12 +78,24 @@ class Journal:
             end = stop
         os.ftruncate(self._file, end)
         os.lseek(self._file, end, os.SEEK_SET)
+        self._size = end
         return entries
+
+    def rewrite(self, identity: Any, rows: Iterable[Change]) -> None:
+        """Begin anew with these, in a file that takes the place of the old one at once."""
+        beside = self.path.with_name(f"{self.path.name}.new")
+        old, self._file = self._file, os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._size = 0
+        self.append(identity)
+        self.changes(rows)
+        os.replace(beside, self.path)
+        os.close(old)
+        self._longest = max(LONG_BYTES, 2 * self._size)
 
     def append(self, entry: Any) -> None:
         """One more entry."""
         sealed = self._seal(orjson.dumps(entry))
-        os.write(self._file, len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed)
+        self._size += os.write(self._file, len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed)
 
     def changes(self, changes: Iterable[Change]) -> None:
         """Append what one call changed."""

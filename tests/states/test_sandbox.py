@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from states.pingone.assertion import jwks, new_private_key
-from states.sandbox import OPERATIONS, AuthorizeError, Sandbox, parse_faults, restore, serve
+from states.sandbox import OPERATIONS, AuthorizeError, Sandbox, journal, parse_faults, restore, serve
 from states.sandbox.expressions import check, evaluate
 from states.sandbox.filters import FilterError, parse
 from states.sandbox.passwords import unsatisfied
@@ -700,6 +702,35 @@ async def test_a_restored_sandbox_goes_on_where_it_was(tmp_path: Path) -> None:
             assert (await call("GET", f"users/{tenant.user}")).status == 404
         second.close()
     assert path.read_bytes().startswith(whole)
+
+
+async def test_a_journal_that_has_grown_long_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LONG_BYTES", 20_000)
+    path = tmp_path / "s.journal"
+    async with aiohttp.ClientSession() as http:
+        first = restore(path, bytes, bytes)
+        async with serve(first):
+            call = Caller(first, http)
+            await call.sign_in()
+            tenant = await furnish(call)
+            sizes = []
+            for _ in range(60):
+                kept = (await call("POST", "populations", json={"name": "passing"})).body["id"]
+                assert (await call("DELETE", f"populations/{kept}")).status == 204
+                await get_code(call, tenant)
+                sizes.append(path.stat().st_size)
+        first.close()
+        assert any(after < before for before, after in pairwise(sizes))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        second = restore(path, bytes, bytes)
+        assert second.environment.everything() == first.environment.everything()
+        async with serve(second):
+            assert second.url == first.url
+            call = Caller(second, http)
+            await call.sign_in()
+            assert (await call("GET", f"applications/{tenant.app}")).status == 200
+        second.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["s.journal"]
 
 
 FAULTS_REFUSED = ["create_user", "create_user:explode", "nothing:503", "create_user:503*", "create_user:99", "token:latency.SLOW"]
