@@ -14,6 +14,8 @@ from states.sandbox.audit import Audit
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found
 from states.sandbox.settings import SandboxSettings
 
+PINGONE_AUDIENCE = "https://api.pingone.com"
+"""Of access tokens for the vendor's own API."""
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
 
@@ -43,7 +45,7 @@ class Application:
 
 @attrs.frozen(kw_only=True)
 class Resource:
-    """A custom resource."""
+    """A resource."""
 
     id: str
     created_at: float
@@ -53,6 +55,7 @@ class Resource:
     token_lifetime_s: int
     introspect_auth_method: str
     secret: str
+    type: str = "CUSTOM"
 
 
 @attrs.frozen(kw_only=True)
@@ -113,6 +116,7 @@ class User:
     family: str | None = None
     enabled: bool = True
     passwords: tuple[str, ...] = ()
+    password_set_at: float = 0.0
     must_change: bool = False
     failed_sign_ons: int = 0
     locked_until: float = 0.0

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
 from states.sandbox import expressions
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
-from states.sandbox.environment import Attribute, Environment, Resource, Scope
+from states.sandbox.environment import PINGONE_AUDIENCE, Attribute, Environment, Resource, Scope
 from states.sandbox.errors import invalid, not_found
 
 RESERVED = frozenset(
     ("acr", "amr", "aud", "auth_time", "client_id", "env", "exp", "iat", "iss", "jti", "org", "scope", "sid", "sub")
 )
 TAKEN = "A resource with the specified name already exists."
-BUILT_IN = ("openid", "PingOne API")
+BUILT_IN = (("openid", "OPENID_CONNECT"), ("PingOne API", "PINGONE_API"))
+"""Names and types of the resources that every environment has; they can be read, and that is all."""
 INTROSPECT_AUTH_METHODS = ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
+
+
+def built_in(environment: Environment) -> list[Resource]:
+    """The resources that nobody made."""
+    return [
+        Resource(
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{environment.id}/{name}")),
+            created_at=0.0,
+            name=name,
+            description=None,
+            audience=PINGONE_AUDIENCE,
+            token_lifetime_s=3600,
+            introspect_auth_method=INTROSPECT_AUTH_METHODS[0],
+            secret="",
+            type=type_,
+        )
+        for name, type_ in BUILT_IN
+    ]
 
 
 def create(environment: Environment, call: Call) -> Answer:
     data = call.json()
     name = required_text(data, "name")
-    if name.lower() in (built_in.lower() for built_in in BUILT_IN):
+    if name.lower() in (row.name.lower() for row in built_in(environment)):
         raise invalid("UNIQUENESS_VIOLATION", "name", TAKEN)
     environment.check_unique(environment.resources.rows.values(), "name", name, TAKEN)
     resource = environment.resources.put(
@@ -54,12 +74,14 @@ def create(environment: Environment, call: Call) -> Answer:
 
 
 def read_all(environment: Environment, call: Call) -> Answer:
-    rows = list(environment.resources.rows.values())
+    rows = [*built_in(environment), *environment.resources.rows.values()]
     return collection(call, environment, "resources", "resources", rows, lambda row: _body(environment, call, row))
 
 
 def read(environment: Environment, call: Call) -> Answer:
-    return Answer(body=_body(environment, call, environment.resources.get(call.ids["resource"])))
+    id = call.ids["resource"]
+    found = next((row for row in built_in(environment) if row.id == id), None)
+    return Answer(body=_body(environment, call, found or environment.resources.get(id)))
 
 
 def delete(environment: Environment, call: Call) -> Answer:
@@ -193,7 +215,7 @@ def _body(environment: Environment, call: Call, row: Resource) -> dict[str, Any]
         "id": row.id,
         "name": row.name,
         "description": row.description,
-        "type": "CUSTOM",
+        "type": row.type,
         "audience": row.audience,
         "accessTokenValiditySeconds": row.token_lifetime_s,
         "introspectEndpointAuthMethod": row.introspect_auth_method,

@@ -16,7 +16,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from states.sandbox import expressions
 from states.sandbox.calls import Answer, Call
-from states.sandbox.environment import Application, Code, Environment, Resource, User
+from states.sandbox.environment import PINGONE_AUDIENCE, Application, Code, Environment, Resource, User
 from states.sandbox.errors import OAuthError, access_failed
 from states.sandbox.sign_on import OIDC_SCOPES, RESPONSE_MODES, session_id
 
@@ -25,7 +25,6 @@ HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 KEY_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 MAX_ASSERTION_LIFETIME_S = 3600
 ID_TOKEN_LIFETIME_S = 3600
-PINGONE_AUDIENCE = "https://api.pingone.com"
 
 
 class SigningKey:

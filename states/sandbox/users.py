@@ -84,8 +84,8 @@ def create_user(environment: Environment, call: Call) -> Answer:
             population_id=_population_id(environment, data),
             username=username,
             email=email,
-            given=text_field(name, "given"),
-            family=text_field(name, "family"),
+            given=_name(name, "given"),
+            family=_name(name, "family"),
         )
     )
     environment.created("user", username)
@@ -126,6 +126,7 @@ def set_password(environment: Environment, call: Call) -> Answer:
         attrs.evolve(
             user,
             passwords=(*user.passwords, value),
+            password_set_at=environment.now(),
             must_change=data.get("forceChange") is True,
             failed_sign_ons=0,
             locked_until=0.0,
@@ -145,6 +146,10 @@ def password_status(environment: Environment, user: User) -> str:
     if user.locked_until > environment.now():
         return "PASSWORD_LOCKED_OUT"
     return "MUST_CHANGE_PASSWORD" if user.must_change else "OK"
+
+
+def _name(data: dict[str, Any], part: str) -> str | None:
+    return None if data.get(part) is None else required_text(data, part)
 
 
 def _population_id(environment: Environment, data: dict[str, Any]) -> str:
@@ -229,4 +234,5 @@ def _password_body(environment: Environment, call: Call, row: User) -> dict[str,
         "user": {"id": row.id},
         "passwordPolicy": {"id": PASSWORD_POLICY_ID},
         "status": password_status(environment, row),
+        **({"lastChangedAt": timestamp(row.password_set_at)} if row.passwords else {}),
     }

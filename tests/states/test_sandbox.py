@@ -228,6 +228,13 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
         "SIZE_LIMIT_EXCEEDED",
     ),
     "an email is well formed": ("POST", "users", {"json": {"username": "u", "email": "nobody"}}, 400, "INVALID_VALUE"),
+    "a part of a name is not empty": (
+        "POST",
+        "users",
+        {"json": {"username": "u", "email": "a@b.cd", "name": {"given": ""}}},
+        400,
+        "EMPTY_VALUE",
+    ),
     "a population exists": (
         "POST",
         "users",
@@ -255,6 +262,15 @@ async def test_what_the_management_api_refuses(rule: str) -> None:
         answer = await call(method, path, **request)
     assert (answer.status, answer.detail) == (status, detail)
     assert answer.body["id"] == answer.headers["Correlation-Id"]
+
+
+async def test_an_environment_has_resources_that_nobody_made() -> None:
+    async with calling() as call:
+        rows = (await call("GET", "resources")).body["_embedded"]["resources"]
+        assert [(row["name"], row["type"]) for row in rows] == [("openid", "OPENID_CONNECT"), ("PingOne API", "PINGONE_API")]
+        assert (await call("GET", f"resources/{rows[0]['id']}")).body["name"] == "openid"
+        assert (await call("POST", "resources", json={"name": "OpenID"})).detail == "UNIQUENESS_VIOLATION"
+        assert not any(call.emulator.audit()["existing"].values())
 
 
 async def test_statuses_of_the_error_table() -> None:
