@@ -90,6 +90,8 @@ class Codec(Generic[C]):
         self._vault = vault
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
+        self._proven: set[str] = set()
+        """Positions of which a checkpoint was read back."""
         self._unstructure = self._converter.get_unstructure_hook(self._type)
         try:
             self._converter.get_structure_hook(self._type)
@@ -105,7 +107,8 @@ class Codec(Generic[C]):
             evidence: The last exchanges before it failed.
 
         Raises:
-            CheckpointError: Its context holds something that cannot be stored.
+            CheckpointError: Its context holds something that cannot be stored, or read back. (The latter is looked at in the first
+                checkpoint at each position: what is wrong there is wrong everywhere, and costs no more than an instance.)
         """
         more, place = {"format": FORMAT, "history": history}, instance.id.encode()
         try:
@@ -116,6 +119,9 @@ class Codec(Generic[C]):
                 body = dumps({**self._unstructure(instance), **more}, self._vault, place)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
+        if instance.position not in self._proven:
+            self._structure(opened(orjson.loads(body), self._vault, place), instance.id)
+            self._proven.add(instance.position)
         return Checkpoint(
             run_id=instance.run_id,
             number=instance.number,
@@ -147,12 +153,16 @@ class Codec(Generic[C]):
         data = opened(data, self._vault, place.encode())
         if data["definition"] != self._workflow.definition:
             data = self._fit(data, stored.get(data["definition"], {}), place)
+        instance = self._structure(data, place)
+        return attrs.evolve(instance, definition=self._workflow.definition, version=self._workflow.version)
+
+    def _structure(self, data: Any, place: str) -> Instance[C]:
         try:
             instance: Instance[C] = self._converter.structure(data, self._type)
         except Exception as error:
             problems = "; ".join(cattrs.transform_error(error)) if isinstance(error, cattrs.BaseValidationError) else str(error)
             raise CheckpointError(f"instance {place}: its checkpoint does not fit this version: {problems}") from error
-        return attrs.evolve(instance, definition=self._workflow.definition, version=self._workflow.version)
+        return instance
 
     def _parse(self, row: Checkpoint, place: str) -> dict[str, Any]:
         try:

@@ -29,6 +29,7 @@ from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
     CheckpointError,
+    DefinitionError,
     EncryptionKeyError,
     LeaseExpiredError,
     ServicesError,
@@ -488,7 +489,11 @@ class Runner(Generic[C, S]):
     async def _first_context(self, number: int) -> C:
         use = self.record.scenario.use
         if use is None:
-            return self._workflow.begin(self.record.id, number, self._settings)
+            context = self._workflow.begin(self.record.id, number, self._settings)
+            if type(context) is not self._workflow.context:
+                wanted, made = self._workflow.context.__name__, type(context).__name__
+                raise DefinitionError(self._workflow.name, f"begins with a {made}, not with a {wanted}")
+            return context
         await self._find_used()
         used = self._used[number % len(self._used)]
         found = await load_instance(self._workflow, self._store, self._vault, use, used)

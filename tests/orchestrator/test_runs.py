@@ -239,6 +239,27 @@ async def test_whatever_a_handler_says_can_be_stored(store: MemoryStore, vault: 
     assert instance.failure.message
 
 
+async def test_a_context_that_could_not_be_read_back_is_not_what_is_kept(store: MemoryStore, vault: Vault) -> None:
+    """Else all that was made would be out of reach of a clean-up."""
+
+    def confused(step: Any) -> Any:
+        step.services.existing.append("two:0")
+        return done(attrs.evolve(step.context, rounds="many"))
+
+    ledger = Ledger(script={"run two": [confused]})
+    instance, result = await finish(toy(ledger), store, vault)
+    assert (instance.status, instance.context.rounds) == (Status.FAILED, 0)
+    assert "rounds" in instance.failure.message
+    async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as again:
+        await again.wait()
+    assert ledger.existing == []
+
+
+async def test_what_begins_is_a_context_of_the_workflow(store: MemoryStore, vault: Vault) -> None:
+    with pytest.raises(DefinitionError, match="begins with a NoneType, not with a ToyContext"):
+        await finish(toy(Ledger(), begin=lambda *_: None), store, vault)
+
+
 async def test_an_outcome_comes_with_the_context_of_its_workflow(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger(script={"run two": [done(None)]})
     instance, result = await finish(toy(ledger), store, vault)
