@@ -90,8 +90,8 @@ class Codec(Generic[C]):
         self._vault = vault
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
-        self._proven: set[str] = set()
-        """Positions of which a checkpoint was read back."""
+        self._unproven = {*workflow.machine.states, *workflow.machine.ends}
+        """Positions of which no checkpoint was read back yet. (To the stations of the engine, nobody brings a new context.)"""
         self._unstructure = self._converter.get_unstructure_hook(self._type)
         try:
             self._converter.get_structure_hook(self._type)
@@ -108,7 +108,7 @@ class Codec(Generic[C]):
 
         Raises:
             CheckpointError: Its context holds something that cannot be stored, or read back. (The latter is looked at in the first
-                checkpoint at each position: what is wrong there is wrong everywhere, and costs no more than an instance.)
+                checkpoint at each state: what is wrong there is wrong everywhere, and costs no more than an instance.)
         """
         more, place = {"format": FORMAT, "history": history}, instance.id.encode()
         try:
@@ -119,9 +119,9 @@ class Codec(Generic[C]):
                 body = dumps({**self._unstructure(instance), **more}, self._vault, place)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
-        if instance.position not in self._proven:
+        if instance.position in self._unproven:
             self._structure(opened(orjson.loads(body), self._vault, place), instance.id)
-            self._proven.add(instance.position)
+            self._unproven.discard(instance.position)
         return Checkpoint(
             run_id=instance.run_id,
             number=instance.number,
