@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -84,18 +85,32 @@ class Journal:
     def rewrite(self, identity: Any, rows: Iterable[Change]) -> None:
         """Begin anew with these, in a file that takes the place of the old one at once."""
         beside = self.path.with_name(f"{self.path.name}.new")
-        old, self._file = self._file, os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._size = 0
-        self.append(identity)
-        self.changes(rows)
-        os.replace(beside, self.path)
-        os.close(old)
-        self._longest = max(LONG_BYTES, 2 * self._size)
+        beside.unlink(missing_ok=True)
+        new = Journal(beside, self._seal, self._unseal)
+        try:
+            new.append(identity)
+            new.changes(rows)
+            os.replace(beside, self.path)
+        except OSError:
+            # No room for both: the long one will do.
+            new.close()
+            beside.unlink(missing_ok=True)
+            self._longest = 2 * self._size
+            return
+        self.close()
+        self._file, self._size, self._longest = new._file, new._size, max(LONG_BYTES, 2 * new._size)
 
     def append(self, entry: Any) -> None:
-        """One more entry."""
+        """One more entry, whole or not at all. Raises ``OSError``."""
         sealed = self._seal(orjson.dumps(entry))
-        self._size += os.write(self._file, len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed)
+        whole = len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed
+        written = os.write(self._file, whole)
+        if written < len(whole):
+            # What comes next would be read as a part of it.
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._size += written
 
     def changes(self, changes: Iterable[Change]) -> None:
         """Append what one call changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -746,6 +747,21 @@ async def test_a_journal_that_has_grown_long_is_written_anew(tmp_path: Path, mon
             await call.sign_in()
             assert (await call("GET", f"applications/{tenant.app}")).status == 200
         second.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["s.journal"]
+
+
+def test_an_entry_that_did_not_fit_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = journal.Journal(tmp_path / "s.journal", bytes, bytes)
+    kept.append({"n": 1})
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[:3]))
+        with pytest.raises(OSError, match="No space"):
+            kept.append({"n": 2})
+        kept.rewrite({"n": 3}, [])
+    kept.append({"n": 4})
+    assert kept.read() == [{"n": 1}, {"n": 4}]
+    kept.close()
     assert [file.name for file in tmp_path.iterdir()] == ["s.journal"]
 
 
