@@ -329,7 +329,7 @@ def _check(scenario: Scenario) -> None:
     for name in ("rate", "duration"):
         value = getattr(scenario, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
-            raise SettingError(name, f"{value:g} is not more than 0")
+            raise SettingError(name, f"{value:g} is not a number more than 0")
     _check_stages("stages", scenario.stages)
     _check_stages("rate-stages", scenario.rate_stages)
     _check_shape(scenario)

@@ -38,6 +38,9 @@ ENGINE_TABLE = "orchestrator"
 RUN_TABLE = "run"
 LOAD_TABLE = "load"
 
+MAX_SECONDS = 86_400
+"""A day: a lease that never ran out could not be taken over from a machine that is gone."""
+
 
 @attrs.frozen(kw_only=True)
 class EngineSettings:
@@ -50,10 +53,10 @@ class EngineSettings:
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.lease <= 0:
-            raise SettingError("lease", f"{self.lease:g} is not more than 0 seconds")
-        if self.grace < 0:
-            raise SettingError("grace", f"{self.grace:g} is less than 0 seconds")
+        if not 0 < self.lease <= MAX_SECONDS:
+            raise SettingError("lease", f"{self.lease:g} is not more than 0 and at most {MAX_SECONDS} seconds")
+        if not 0 <= self.grace <= MAX_SECONDS:
+            raise SettingError("grace", f"{self.grace:g} is not between 0 and {MAX_SECONDS} seconds")
 
     @property
     def url(self) -> str:

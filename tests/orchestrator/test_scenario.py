@@ -14,7 +14,7 @@ from orchestrator.scenario import parse_duration, parse_stages, parse_think, sho
 
 REFUSED = {
     "no instances": ({"instances": 0}, "instances: 0 is less than 1"),
-    "no rate": ({"rate": 0.0, "duration": 1.0}, "rate: 0 is not more than 0"),
+    "no rate": ({"rate": 0.0, "duration": 1.0}, "rate: 0 is not a number more than 0"),
     "an open end": ({"rate": 5.0}, "rate: needs an end"),
     "two rates": ({"rate": 5.0, "rate_stages": (Stage(1, 1),)}, "rate-stages: cannot be given beside rate"),
     "stages of both kinds": ({"rate": 5.0, "duration": 9.0, "stages": (Stage(1, 1),)}, "stages: ramp the concurrency"),
