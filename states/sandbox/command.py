@@ -51,19 +51,19 @@ def sandbox(
     try:
         rules = parse_faults(faults, OPERATIONS)
         more = dict(parse_setting(text) for text in setting)
+        settings = SandboxSettings(
+            seed=seed,
+            secret_delay_s=secret_delay,
+            grant_delay_s=grant_delay,
+            list_delay_s=list_delay,
+            code_lifetime_s=code_lifetime,
+            flow_lifetime_s=flow_lifetime,
+            worker_token_lifetime_s=worker_token_lifetime,
+        )
+        settings = attrs.evolve(settings, **more)
     except ValueError as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         return 2
-    settings = SandboxSettings(
-        seed=seed,
-        secret_delay_s=secret_delay,
-        grant_delay_s=grant_delay,
-        list_delay_s=list_delay,
-        code_lifetime_s=code_lifetime,
-        flow_lifetime_s=flow_lifetime,
-        worker_token_lifetime_s=worker_token_lifetime,
-    )
-    settings = attrs.evolve(settings, **more)
     try:
         anyio.run(_serve, settings, rules, port, json)
     except (OSError, OverflowError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import attrs
 
@@ -21,7 +23,7 @@ class AuthorizeError(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class SandboxSettings:
-    """Times are in seconds."""
+    """Times are in seconds. Raises ``ValueError`` for what cannot be."""
 
     seed: int | None = None
     """Makes ids and faults repeatable; ``None``: random ones."""
@@ -81,6 +83,14 @@ class SandboxSettings:
     strict_accept: bool = True
     """Whether ``Accept: application/json`` alone is refused by the flow API with 406."""
 
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            if name.endswith("_s") and not 0 <= value < math.inf:
+                raise ValueError(f"{name}: {value:g} is no number of seconds")
+        for name, least in (("page_size", 1), ("max_applications", 0), ("configuration_per_minute", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
+
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
@@ -93,12 +103,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
     name = name.strip().replace("-", "_")
     if not equals or name not in fields:
         raise ValueError(f"setting {text!r} is not NAME=VALUE with a name of {', '.join(fields)}")
-    default = fields[name].default
-    if isinstance(default, bool):
+    hint = get_type_hints(SandboxSettings)[name]
+    kind = next((inner for inner in get_args(hint) if inner is not NoneType), hint)
+    if kind is bool:
         if value.lower() not in ("true", "false"):
             raise ValueError(f"setting {text!r}: the value is true or false")
         return name, value.lower() == "true"
-    kind = type(default) if default is not None else int if name == "seed" else str
     try:
         return name, kind(value)
     except ValueError as error:

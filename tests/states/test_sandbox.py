@@ -26,6 +26,7 @@ from states.sandbox import OPERATIONS, AuthorizeError, Sandbox, journal, parse_f
 from states.sandbox.expressions import check, evaluate
 from states.sandbox.filters import FilterError, parse
 from states.sandbox.passwords import unsatisfied
+from states.sandbox.settings import SandboxSettings, parse_setting
 from tests.support.tenant import sandbox, signing_key
 
 PASSWORD = "2Federate!Now"
@@ -263,6 +264,21 @@ async def test_what_the_management_api_refuses(rule: str) -> None:
         answer = await call(method, path, **request)
     assert (answer.status, answer.detail) == (status, detail)
     assert answer.body["id"] == answer.headers["Correlation-Id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("list-delay-s=0.5", 0.5),
+        ("page_size=7", 7),
+        ("existing_id=false", False),
+        ("seed=3", 3),
+        ("authorize_errors=body", AuthorizeError.BODY),
+    ],
+)
+def test_a_setting_is_read_as_what_it_is(text: str, value: object) -> None:
+    name, found = parse_setting(text)
+    assert (found, getattr(SandboxSettings(**{name: found}), name)) == (value, value)
 
 
 async def test_an_environment_has_resources_that_nobody_made() -> None:
