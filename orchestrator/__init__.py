@@ -5,7 +5,7 @@ What is exported here is the public API: a workflow is written with, and driven 
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.decision import OnFailure, OnSuccess
-from orchestrator.embedding import Run, cleanup, resume, start
+from orchestrator.embedding import Run, cleanup, resume, retry, start
 from orchestrator.encryption import Vault, find_key, new_key
 from orchestrator.errors import (
     AmbiguousError,
@@ -120,6 +120,7 @@ __all__ = [
     "record",
     "redact",
     "resume",
+    "retry",
     "setting",
     "start",
 ]

@@ -13,10 +13,12 @@ class Admission:
 
     Args:
         elapsed: Seconds of the scenario that earlier processes have spent.
+        cuts: Whether what is under way when the scenario's time is over is cut off.
     """
 
-    def __init__(self, scenario: Scenario, clock: Clock, elapsed: float = 0.0) -> None:
+    def __init__(self, scenario: Scenario, clock: Clock, elapsed: float = 0.0, *, cuts: bool = True) -> None:
         self.scenario = scenario
+        self._cut_at = scenario.ends_at if cuts else None
         self.active = 0
         """How many instances are being driven."""
         self._clock = clock
@@ -46,8 +48,7 @@ class Admission:
     @property
     def is_cut(self) -> bool:
         """Whether what is under way has had its time."""
-        end = self.scenario.ends_at
-        return end is not None and self.elapsed >= end
+        return self._cut_at is not None and self.elapsed >= self._cut_at
 
     def close(self) -> None:
         """Admit nothing more; whoever waits is told."""
@@ -95,8 +96,7 @@ class Admission:
 
     def cut_in(self) -> float | None:
         """Seconds until what is under way is cut off; ``None``: never."""
-        end = self.scenario.ends_at
-        return None if end is None else max(0.0, end - self.elapsed)
+        return None if self._cut_at is None else max(0.0, self._cut_at - self.elapsed)
 
     async def _until(self, moment: float, told: anyio.Event) -> None:
         with anyio.CancelScope(deadline=self._clock.deadline(moment - self.elapsed)):

@@ -26,6 +26,7 @@ def mermaid(workflow: Workflow[Any, Any]) -> str:
         "    rolling_back --> rolled_back: nothing left",
         "    rolling_back --> rollback_failed: leftovers",
         "    rolled_back --> [*]",
+        "    failed --> any_state: put_back (retry)",
     ]
     return "\n".join(lines) + "\n"
 
@@ -57,6 +58,7 @@ def dot(workflow: Workflow[Any, Any]) -> str:
         '  failed [label="failed (kept)", peripheries=2, fillcolor="#fbe9e7", color="#aa3333"];',
         '  any -> rolling_back [label=" roll_back "];',
         '  any -> failed [label=" fail "];',
+        '  failed -> any [label=" put_back ", style=dashed, constraint=false, color="#aa3333", fontcolor="#aa3333"];',
         '  rolling_back -> rolling_back [label=" undo, newest first "];',
         '  rolling_back -> rolled_back [label=" nothing left "];',
         '  rolling_back -> rollback_failed [label=" leftovers "];',

@@ -150,6 +150,11 @@ class Driver(Generic[C, S]):
         rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
         await self._save(rolling, self._event(EventKind.ROLLING_BACK))
 
+    async def put_back(self) -> None:
+        """Store a failed instance back in the state that failed, for a driver to take up: what the user's ``retry`` does first."""
+        then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
+        await self._save(then, self._event(EventKind.PUT_BACK, state=then.position))
+
     async def drive(self, begin: Begin) -> Instance[C]:
         """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
 
@@ -280,7 +285,7 @@ class Driver(Generic[C, S]):
         if here.doubt and state.repeat is Repeat.AFTER_A_LOOK:
             return _Attempt(state, "recover", state.recover, now, now, waited)
         if here.doubt and state.repeat is Repeat.NEVER:
-            error = AmbiguousError("its driver died while a request may have been under way", code="interrupted")
+            error = AmbiguousError("an earlier attempt, of which no answer was seen, may have had its effect", code="interrupted")
             return _Attempt(state, "run", state.run, now, now, waited, Failed(error), made=False)
         return _Attempt(state, "run", state.run, now, now, waited)
 

@@ -166,7 +166,7 @@ async def resume(
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`. One that was being cleaned up
-    is cleaned up further.
+    is cleaned up further, and so with one whose failed instances were being retried.
 
     Args:
         changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
@@ -178,6 +178,31 @@ async def resume(
         UnknownRunError, StoreError, ServicesError: as they say.
     """
     async with _again(workflow, run_id, store, changes, options, Mode.RESUME) as run:
+        yield run
+
+
+@asynccontextmanager
+async def retry(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    number: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Have the failed instances of a finished run go on from the state that failed; raises as :func:`resume` does.
+
+    They are put back first, all of them: a retry that is interrupted is a run to be resumed. What they take is not measured as
+    part of the scenario, and its time-limit does not cut them off.
+
+    Args:
+        number: Of the only instance to retry; ``None``: every one that failed and was kept.
+
+    Raises:
+        ConfigurationError: The run is not finished, or that instance has not failed.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.RETRY, number) as run:
         yield run
 
 
@@ -200,7 +225,13 @@ async def cleanup(
 
 @asynccontextmanager
 async def _again(
-    workflow: Workflow[C, S], run_id: str, store: Store, changes: Mapping[str, Any] | None, options: Options | None, mode: Mode
+    workflow: Workflow[C, S],
+    run_id: str,
+    store: Store,
+    changes: Mapping[str, Any] | None,
+    options: Options | None,
+    mode: Mode,
+    retried: int | None = None,
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
     vault = _vault(options)
@@ -208,7 +239,7 @@ async def _again(
     settings = stored_settings(workflow, record, vault)
     if changes:
         settings = attrs.evolve(settings, **changes)
-    runner = Runner(workflow, record, settings, store, vault, options, mode)
+    runner = Runner(workflow, record, settings, store, vault, options, mode, retried)
     async with _running(runner) as run:
         yield run
 

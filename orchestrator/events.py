@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     LEFT_OVER = "left_over"
     FAILED = "failed"
     """An attempt failed for good, and the instance is kept as it is."""
+    PUT_BACK = "put_back"
+    """The user wants a failed instance to be tried again: it is back in the state that failed."""
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     ENDED = "ended"

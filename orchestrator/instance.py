@@ -244,6 +244,24 @@ def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, no
     )
 
 
+def put_back(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Instance[C]:
+    """A failed instance suspended in the state that failed, as if it had just come there, because the user wants it to be
+    tried again. If that state may have had its effect, it is looked for first."""
+    assert instance.failure is not None, "an instance fails with a failure"
+    state = instance.failure.state
+    return _evolve(
+        instance,
+        status=Status.SUSPENDED,
+        position=workflow.machine.fire(instance.position, m.PUT_BACK + state),
+        failures=0,
+        doubt=state in instance.doubted,
+        entered_at=now,
+        backward={},
+        failure=None,
+        updated_at=now,
+    )
+
+
 def roll_back(
     workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None, doubt: bool = False
 ) -> Instance[C]:

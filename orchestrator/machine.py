@@ -31,6 +31,8 @@ UNDO = "undo"
 ENGINE_TRIGGERS = frozenset({RETRY, FAIL, ROLL_BACK, UNDO})
 FINISH = "finish_"
 """Prefix of the moves out of ``rolling_back``: ``finish_<where the instance ends>``."""
+PUT_BACK = "put_back_"
+"""Prefix of the moves out of ``failed``, for the user to ask for: ``put_back_<the state that failed>``."""
 
 
 @attrs.frozen
@@ -53,10 +55,11 @@ class _Position:
 
 
 def engine_moves(states: Iterable[str], ends: Iterable[str]) -> list[Move]:
-    """The moves that the engine adds to those of a workflow: retry, failure, and the way back."""
+    """The moves that the engine adds to those of a workflow: retry, failure, and the ways back."""
     moves = []
     for state in states:
         moves += [Move(state, RETRY, state), Move(state, FAIL, FAILED), Move(state, ROLL_BACK, ROLLING_BACK)]
+        moves.append(Move(FAILED, PUT_BACK + state, state, backward=True))
     ends = tuple(ends)
     for place in (*ends, FAILED, ROLLBACK_FAILED):
         moves.append(Move(place, ROLL_BACK, ROLLING_BACK))

@@ -127,8 +127,8 @@ async def result_of(store: Store, record: RunRecord, *, everything_admitted: boo
     if total is not None and (pending := total - sum(counts.values())) > 0:
         counts[Status.PENDING] = pending
     admitted = everything_admitted or record.status is RunStatus.FINISHED or (total is not None and Status.PENDING not in counts)
-    if record.status is RunStatus.CLEANING_UP:
-        stands = RunStatus.CLEANING_UP
+    if record.status in {RunStatus.CLEANING_UP, RunStatus.RETRYING}:
+        stands: RunStatus = record.status
     else:
         stands = RunStatus.INTERRUPTED if unfinished or not admitted else RunStatus.FINISHED
     return RunResult(run_id=record.id, status=stands, counts=counts)

@@ -26,6 +26,9 @@ class RunStatus(StrEnum):
     INTERRUPTED = "interrupted"
     CLEANING_UP = "cleaning_up"
     """Its user wants everything removed that it has made: whoever takes it up goes on with that, and never forward."""
+    RETRYING = "retrying"
+    """It was finished, and its user wants failed instances to go on: whoever takes it up drives those that were put back,
+    and starts nothing new."""
     FINISHED = "finished"
     """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
 

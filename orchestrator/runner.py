@@ -29,6 +29,7 @@ from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
     CheckpointError,
+    ConfigurationError,
     DefinitionError,
     EncryptionKeyError,
     LeaseExpiredError,
@@ -36,6 +37,7 @@ from orchestrator.errors import (
     StaleEpochError,
     StepError,
     StoreError,
+    UnknownRunError,
     WorkflowChangedError,
 )
 from orchestrator.estimate import check_room
@@ -47,6 +49,7 @@ from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.scenario import UNBOUNDED
 from orchestrator.state import C, S
+from orchestrator.statistics import Statistics
 from orchestrator.stores.base import Shard, Store
 from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
 from orchestrator.workflow import Opening, Workflow
@@ -88,7 +91,13 @@ class Mode(Enum):
 
     START = "start"
     RESUME = "resume"
+    RETRY = "retry"
+    """Have failed instances of a finished run go on."""
     CLEAN_UP = "clean up"
+
+
+_LATER = {RunStatus.CLEANING_UP: Mode.CLEAN_UP, RunStatus.RETRYING: Mode.RETRY}
+"""What the user has wanted of a run after its scenario: whoever takes it up goes on with that."""
 
 
 class Runner(Generic[C, S]):
@@ -103,6 +112,7 @@ class Runner(Generic[C, S]):
         vault: Vault,
         options: Options,
         mode: Mode,
+        retried: int | None = None,
     ) -> None:
         self.record = record
         self.ready = anyio.Event()
@@ -119,6 +129,10 @@ class Runner(Generic[C, S]):
         self._options = options
         self._clock = options.clock
         self._mode = mode
+        self._retried = retried
+        """The failed instance that is to go on; ``None``: all of them."""
+        self._puts_back = mode is Mode.RETRY
+        """Whether failed instances are put back first; a retry that is taken up again goes on with those that were."""
         self._reader = Reader(workflow, store, vault)
         self._lease = Lease(record.id, options.lease_s, options.clock)
         self._stopping = anyio.Event()
@@ -137,7 +151,7 @@ class Runner(Generic[C, S]):
 
         self._prepared = False
         self._walked = False
-        """Whether every instance that a clean-up has to do with was given to a driver."""
+        """Whether every instance that was left by the last process was given to a driver."""
         self._used: list[int] = []
         """Instances of the run that this one uses again."""
         self.collector: Collector
@@ -265,14 +279,41 @@ class Runner(Generic[C, S]):
         self._owned = True
         # Only now nobody else changes it: whoever had the run until a moment ago may have finished it.
         self.record = await self._store.run(self.record.id)
-        if self.record.status is RunStatus.CLEANING_UP:
-            self._mode = Mode.CLEAN_UP
+        if self._mode is Mode.RESUME:
+            self._mode = _LATER.get(self.record.status, Mode.RESUME)
+        elif self._mode is Mode.RETRY:
+            await self._check_retry()
+
+    async def _check_retry(self) -> None:
+        run_id, status = self.record.id, self.record.status
+        if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
+            do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
+            raise ConfigurationError(f"run {run_id} is not finished, so nothing of it can be retried yet: {do} it first")
+        if self._retried is None:
+            return
+        found = await self._store.load(run_id, after=self._retried - 1, limit=1)
+        if not found or found[0].number != self._retried:
+            raise UnknownRunError(f"instance {run_id}-{self._retried}", self._store.where)
+        if found[0].status is not Status.FAILED:
+            stands = found[0].status.value
+            raise ConfigurationError(
+                f"instance {run_id}-{self._retried} is {stands}; one that has failed and was kept can be retried"
+            )
 
     async def _note_resumption(self) -> None:
         await self._store.add_fingerprints(self._workflow.definition, self._workflow.fingerprints)
-        status = RunStatus.CLEANING_UP if self._mode is Mode.CLEAN_UP else RunStatus.RUNNING
-        if self._mode is Mode.CLEAN_UP or self.record.status is not RunStatus.FINISHED:
+        status = self._status_meanwhile
+        if status is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._store.set_run_status(self._shard, status, self._clock.now())
+
+    @property
+    def _status_meanwhile(self) -> RunStatus:
+        return {Mode.CLEAN_UP: RunStatus.CLEANING_UP, Mode.RETRY: RunStatus.RETRYING}.get(self._mode, RunStatus.RUNNING)
+
+    @property
+    def _in_scenario(self) -> bool:
+        """Whether what is done is part of the scenario. What a clean-up and a retry take is not measured as such."""
+        return self._status_meanwhile is RunStatus.RUNNING
 
     async def _release(self) -> None:
         """Store where the run stands and give it up; also when we were cancelled."""
@@ -295,12 +336,12 @@ class Runner(Generic[C, S]):
             )
 
     async def _sum_up(self) -> RunResult:
-        if self._mode is not Mode.CLEAN_UP:
+        if self._in_scenario:
             return await result_of(self._store, self.record, everything_admitted=self._admission.is_over)
         # What was not admitted stays so: the run is finished when everything was looked at, and nothing is on its way.
         result = await result_of(self._store, attrs.evolve(self.record, status=RunStatus.FINISHED))
         if result.interrupted or self.error is not None or not self._walked:
-            return attrs.evolve(result, status=RunStatus.CLEANING_UP)
+            return attrs.evolve(result, status=self._status_meanwhile)
         return result
 
     async def _driving(self, services: S) -> None:
@@ -337,7 +378,8 @@ class Runner(Generic[C, S]):
     async def _prepare(self) -> None:
         """What driving needs to know of the past: the instances to use again, what was measured, the time spent."""
         scenario = self.record.scenario
-        earlier = await self._store.statistics(self.record.id) if self._mode is Mode.RESUME else []
+        earlier = await self._store.statistics(self.record.id) if self._mode is not Mode.START else []
+        before = Statistics.of(earlier)
         self.collector = Collector(
             self._workflow,
             self._clock,
@@ -345,11 +387,11 @@ class Runner(Generic[C, S]):
             active=lambda: self._admission.active,
             warm_up=scenario.warm_up,
             arrivals=scenario.is_open,
-            earlier=earlier,
+            earlier=earlier if self._in_scenario else (),
             epoch=self._shard.epoch,
         )
-        self._admission = Admission(scenario, self._clock, self.collector.statistics.elapsed)
-        if self.collector.counters[ABORTED]:
+        self._admission = Admission(scenario, self._clock, before.elapsed, cuts=self._in_scenario)
+        if before.total.counters[ABORTED]:
             self._admission.abort()
         self._observers.insert(0, self.collector)
         self._prepared = True
@@ -370,9 +412,8 @@ class Runner(Generic[C, S]):
                 pass  # they are kept for the next time; a store that has failed is told of by the checkpoints
 
     async def _store_statistics(self) -> None:
-        """A clean-up is no part of the scenario: what it takes is not counted."""
         rows, gone = self.collector.tick()
-        if self._mode is Mode.CLEAN_UP:
+        if not self._in_scenario:
             return
         self._unsaved |= rows
         self._outdated |= set(gone)
@@ -382,7 +423,7 @@ class Runner(Generic[C, S]):
     def _judge(self) -> None:
         """End the scenario at a broken threshold, if that is wanted and there is something to judge."""
         if (
-            self._mode is Mode.CLEAN_UP
+            not self._in_scenario
             or not self.record.abort
             or self.aborted
             or self.collector.statistics.total.width < ABORT_AFTER_S
@@ -429,6 +470,8 @@ class Runner(Generic[C, S]):
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
         drive.workers = min(self.record.scenario.cap, self._shard.count)
         self._admission.begin()
+        if self._puts_back:
+            await self._put_back(drive)
         async with anyio.create_task_group() as workers:
             for index in range(drive.workers):
                 workers.start_soon(self._worker, drive, index, left, numbers, name=f"{self.record.id} worker {index}")
@@ -459,15 +502,32 @@ class Runner(Generic[C, S]):
             async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
                 if instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(self._clean_up, drive, instance)
-            self._walked = True
-        elif self._mode is Mode.RESUME and self.record.status is not RunStatus.FINISHED:
+        elif self._mode is Mode.RETRY or (self._mode is Mode.RESUME and self.record.status is not RunStatus.FINISHED):
             async for instance in self._reader.instances(self.record.id, RESUMABLE, self._unreadable.append):
                 yield partial(self._take_up, drive, instance)
+        self._walked = True
+
+    async def _put_back(self, drive: Drive[C, S]) -> None:
+        """All of them before the first goes on: whatever interrupts a retry, those that it was to be are known."""
+        failed = self._reader.instances(self.record.id, {Status.FAILED}, self._unreadable.append)
+        places = anyio.Semaphore(drive.workers)
+
+        async def put_back(instance: Instance[C]) -> None:
+            try:
+                await Driver(drive, instance).put_back()
+            finally:
+                places.release()
+
+        async with anyio.create_task_group() as tasks:
+            async for instance in failed:
+                if self._retried in (None, instance.number):
+                    await places.acquire()
+                    tasks.start_soon(put_back, instance)
 
     @property
     def _admits_nothing(self) -> bool:
         """What a clean-up found not admitted stays so."""
-        return self._mode is Mode.CLEAN_UP or self.record.status is RunStatus.FINISHED
+        return not self._in_scenario or self.record.status is RunStatus.FINISHED
 
     async def _numbers(self) -> Iterable[int]:
         """The instances that were not admitted yet."""
@@ -510,7 +570,7 @@ class Runner(Generic[C, S]):
         """Refuse before anything is sent, naming every instance that cannot go on."""
         touched: list[str] = []
         changes: tuple[str, ...] = ()
-        wanted = RESUMABLE if self._mode is Mode.RESUME else UNDOABLE
+        wanted = {Mode.RESUME: RESUMABLE, Mode.RETRY: {*RESUMABLE, Status.FAILED}}.get(self._mode, UNDOABLE)
         last = -1
         while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
             for row in rows:

@@ -81,6 +81,8 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
             return f"     {event.state:<24} {took}  rolled back"
         case EventKind.LEFT_OVER:
             return f"     {event.state:<24} {took}  left over: {event.error}"
+        case EventKind.PUT_BACK:
+            return f"{place} {took}  put back, to be retried"
         case EventKind.SUSPENDED | EventKind.RESUMED | EventKind.FAILED:
             return f"{place} {took}  {event.kind.value}" + (f": {event.error}" if event.error else "")
         case _:

@@ -1,4 +1,4 @@
-"""The commands that drive a run: run, load, resume, cleanup."""
+"""The commands that drive a run: run, load, resume, retry, cleanup."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from orchestrator import embedding
 from orchestrator.cli.display import Display, LiveTable, Plain, Silent, stdout
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
-from orchestrator.cli.parameters import Resolver
+from orchestrator.cli.parameters import Resolver, parse_instance, parse_run
 from orchestrator.embedding import Run
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, SettingError, StoreError
 from orchestrator.estimate import estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
+from orchestrator.instance import Status
 from orchestrator.interrupt import watch_signals
 from orchestrator.reading import result_of, run_of, stored_settings
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
 from orchestrator.report.summary import summarise
-from orchestrator.run import RunRecord, RunStatus, parse_id
-from orchestrator.runner import Options
+from orchestrator.run import RunRecord, RunStatus
+from orchestrator.runner import Mode, Options
 from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
 from orchestrator.stores import open_store
@@ -171,7 +172,26 @@ async def resume(
       orchestrator resume 261123-k7m3qp
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
-    return await _again(embedding.resume, observers, run, json, config, flags, cleaning=False)
+    named = parse_run(run) if run is not None else None
+    return await _again(embedding.resume, observers, named, json, config, flags, mode=Mode.RESUME)
+
+
+async def retry(
+    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Have failed instances of a finished run go on from the step that failed: those that were kept as they are.
+
+    Without an id, those of the newest run. What went wrong was put right meanwhile, you think; their attempts are counted from one
+    again. Nothing is created twice: if the step that failed may have had its effect, that is looked for first.
+
+    Examples:
+      orchestrator retry 261123-k7m3qp
+      orchestrator retry 261123-k7m3qp-17    (only this instance)
+      orchestrator retry --client-secret-file new-secret    (the worker's secret was changed meanwhile)
+    """
+    named, number = parse_instance(what) if what is not None else (None, None)
+    how = partial(embedding.retry, number=number)
+    return await _again(how, observers, named, json, config, flags, mode=Mode.RETRY)
 
 
 async def cleanup(
@@ -186,43 +206,44 @@ async def cleanup(
       orchestrator cleanup
       orchestrator cleanup 261123-k7m3qp
     """
-    return await _again(embedding.cleanup, observers, run, json, config, flags, cleaning=True)
+    named = parse_run(run) if run is not None else None
+    return await _again(embedding.cleanup, observers, named, json, config, flags, mode=Mode.CLEAN_UP)
 
 
 async def _again(
-    how: Any, observers: Sequence[Observer], run: str | None, as_json: bool, config: Path | None, flags: Any, *, cleaning: bool
+    how: Any, observers: Sequence[Observer], named: str | None, as_json: bool, config: Path | None, flags: Any, *, mode: Mode
 ) -> int:
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
-    named = parse_run(run) if run is not None else None
     async with open_store(engine.url, create=False) as store:
-        record = await _named_run(store, named, cleaning)
+        record = await _named_run(store, named, mode)
         if record is None:
             return _nothing_to_do(as_json)
         vault = resolver.vault()
         found = find_workflow(record.workflow)
-        if not cleaning and record.status is RunStatus.FINISHED:
-            return await _already_finished(found, store, vault, record, as_json, _suffix(flags))
-        cleaning = cleaning or record.status is RunStatus.CLEANING_UP
+        if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode)):
+            return await _already_finished(found, store, vault, record, as_json, _suffix(flags), why)
+        cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
 
 
-def parse_run(given: str) -> str:
-    """The run that an id names; that of an instance will do. Raises ``ConfigurationError``."""
-    try:
-        return parse_id(given)[0]
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-async def _named_run(store: Store, given: str | None, cleaning: bool) -> RunRecord | None:
+async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
     if given is not None:
         return await store.run(given)
     runs = await store.runs()
-    return next((record for record in runs if cleaning or record.status is not RunStatus.FINISHED), None)
+    return next((record for record in runs if mode is not Mode.RESUME or record.status is not RunStatus.FINISHED), None)
+
+
+async def _nothing_left(store: Store, record: RunRecord, mode: Mode) -> str:
+    """Why there is nothing to do for a run that is finished, if so."""
+    if mode is Mode.RESUME:
+        return f"Run {record.id} is finished: there is nothing to go on with."
+    if mode is Mode.RETRY and not (await result_of(store, record)).of(Status.FAILED):
+        return f"Run {record.id} has no instance that failed and was kept: there is nothing to retry."
+    return ""
 
 
 def _nothing_to_do(as_json: bool) -> int:
@@ -234,12 +255,12 @@ def _nothing_to_do(as_json: bool) -> int:
 
 
 async def _already_finished(
-    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str
+    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str, why: str
 ) -> int:
     result = await result_of(store, record)
     summary = await summarise(found, store, vault, record, result)
     code = summary.exit_code()
-    _print(summary, code, as_json, suffix, f"Run {record.id} is finished: there is nothing to go on with.")
+    _print(summary, code, as_json, suffix, why)
     return code
 
 

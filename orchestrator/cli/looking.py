@@ -14,7 +14,7 @@ from rich.table import Table
 from orchestrator.checkpoint import Codec, make_converter
 from orchestrator.cli.display import describe, stdout
 from orchestrator.cli.outputs import check_writable, write_files
-from orchestrator.cli.parameters import Resolver
+from orchestrator.cli.parameters import Resolver, parse_instance
 from orchestrator.clock import SystemClock
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, UnknownRunError
@@ -27,7 +27,7 @@ from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
 from orchestrator.report.summary import effects_of, summarise
 from orchestrator.report.text import lines
-from orchestrator.run import RunRecord, RunStatus, parse_id
+from orchestrator.run import RunRecord, RunStatus
 from orchestrator.secret import Secret
 from orchestrator.stores import open_store
 from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
@@ -85,7 +85,7 @@ async def show(
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
     suffix = f" --store {flags['store']}" if flags.get("store") else ""
-    named = _parsed(what) if what is not None else None
+    named = parse_instance(what) if what is not None else None
     if har is not None:
         check_writable("har", Path(har))
     async with open_store(engine.url, create=False) as store:
@@ -116,13 +116,6 @@ async def show(
     return ExitCode.SUCCESS
 
 
-def _parsed(what: str) -> tuple[str, int | None]:
-    try:
-        return parse_id(what)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
 async def _newest(store: Store) -> tuple[str, int | None]:
     runs = await store.runs(1)
     if not runs:
@@ -150,12 +143,16 @@ async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
 
 def _standing(record: RunRecord, shard: Shard | None) -> str:
     """The status of a run as it is: one whose process died says *running* in the store."""
-    if record.status not in {RunStatus.RUNNING, RunStatus.CLEANING_UP}:
+    under_way = {
+        RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),
+        RunStatus.RETRYING: ("being retried", "retry interrupted"),
+        RunStatus.CLEANING_UP: ("being cleaned up", "clean-up interrupted"),
+    }
+    if record.status not in under_way:
         return record.status.value
+    driven, left = under_way[record.status]
     driver = _driver(shard)
-    if record.status is RunStatus.CLEANING_UP:
-        return f"being cleaned up ({driver})" if driver else "clean-up interrupted"
-    return f"running ({driver})" if driver else "interrupted (its process is gone)"
+    return f"{driven} ({driver})" if driver else left
 
 
 def _driver(shard: Shard | None) -> str | None:
@@ -255,7 +252,7 @@ def _next(workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[An
         more = {
             Status.COMPLETED: "it has reached its end",
             Status.ROLLED_BACK: "everything it made was removed",
-            Status.FAILED: "it is kept as it is; `orchestrator cleanup` removes what it made",
+            Status.FAILED: "it is kept as it is; `orchestrator retry` has it go on, `orchestrator cleanup` removes what it made",
             Status.ROLLBACK_FAILED: "some of what it made is left over; `orchestrator cleanup` tries again",
         }
         return f"nothing: {more[instance.status]}"

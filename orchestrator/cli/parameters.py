@@ -14,7 +14,8 @@ from cyclopts import Group, Parameter
 
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.encryption import Vault, find_key
-from orchestrator.errors import SettingError
+from orchestrator.errors import ConfigurationError, SettingError
+from orchestrator.run import parse_id
 from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
 from orchestrator.settings import (
     Resolved,
@@ -281,6 +282,19 @@ class Resolver:
         if not isinstance(data, dict):
             raise SettingError(table, "is not a table", str(self._file))
         return resolve(cls, flags=self._flags, environ=self._environ, table=data, file=str(self._file) if self._file else None)
+
+
+def parse_instance(given: str) -> tuple[str, int | None]:
+    """The run that an id names, and the number of the instance if it is one of an instance. Raises ``ConfigurationError``."""
+    try:
+        return parse_id(given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def parse_run(given: str) -> str:
+    """The run that an id names; that of an instance will do. Raises ``ConfigurationError``."""
+    return parse_instance(given)[0]
 
 
 def _is_argument(annotation: Any) -> bool:

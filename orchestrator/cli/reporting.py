@@ -10,9 +10,8 @@ import attrs
 from rich.table import Table
 
 from orchestrator.cli.display import stdout
-from orchestrator.cli.driving import parse_run
 from orchestrator.cli.outputs import Outputs, check_writable, write_files
-from orchestrator.cli.parameters import Resolver
+from orchestrator.cli.parameters import Resolver, parse_run
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, UnknownRunError
 from orchestrator.events import Observer

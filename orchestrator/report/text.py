@@ -110,6 +110,8 @@ def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
     commands = []
     if summary.unfinished and not cleaning:
         commands.append((f"orchestrator resume {run}", "go on where it stopped"))
+    if summary.counts.get(Status.FAILED) and not summary.unfinished:
+        commands.append((f"orchestrator retry {run}", "have what failed go on from there"))
     if removes:
         commands.append((f"orchestrator cleanup {run}", removes))
     if summary.admitted > 1:

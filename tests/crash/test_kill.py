@@ -125,6 +125,17 @@ async def test_killed_on_the_way_back_a_resume_leaves_nothing(home: Path, way: s
         assert_nothing_left(emulator)
 
 
+@pytest.mark.parametrize("state", ["create_user", "exchange_token"])
+async def test_killed_in_a_retry_a_resume_completes_it_with_one_of_each(home: Path, state: str) -> None:
+    async with sandbox(f"{OPERATION.get(state, state)}:400*1") as emulator:
+        shell = Shell(home, emulator)
+        assert await shell.run("run", "--on-failure", "keep") == 1
+        assert "orchestrator retry" in shell.said()
+        assert await shell.run("retry", kill=KillAt(EventKind.ANSWER, state, "run")) == KILLED
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator)
+
+
 async def test_killed_while_it_recovers_it_recovers_again(home: Path) -> None:
     async with sandbox("create_user:500_after*1") as emulator:
         shell = Shell(home, emulator)

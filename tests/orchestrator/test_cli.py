@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator import PermanentError
 from orchestrator.cli import main
 from orchestrator.encryption import new_key
+from states.token_fulfillment.users import CreateUser
 
 
 @pytest.fixture
@@ -71,6 +73,31 @@ def test_list_show_and_cleanup_of_a_run(cli: Any) -> None:
     assert "Nothing of it exists" in out
     assert cli("cleanup", run)[0] == 0
     assert "nothing to go on with" in cli("resume", run)[1]
+
+
+def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(self: CreateUser, step: Any) -> Any:
+        raise PermanentError("not today")
+
+    with monkeypatch.context() as today:
+        today.setattr(CreateUser, "run", refused)
+        code, out, _ = cli("run", "--json", "--on-failure", "keep")
+    data = json.loads(out)
+    run = data["run"]
+    assert code == 1
+    assert f"orchestrator retry {run}" in data["next"]
+    assert "`orchestrator retry` has it go on" in cli("show", f"{run}-0")[1]
+    for wrong, words in ((f"{run}-7", f"instance {run}-7 is not in"), ("nonsense", "not the id of a run")):
+        code, _, err = cli("retry", wrong)
+        assert (code, len(err.strip().splitlines())) == (2, 1)
+        assert words in err
+    code, out, err = cli("retry", f"{run}-0")
+    assert code == 0, err
+    assert "put back, to be retried" in out
+    assert "1 completed" in out
+    code, out, _ = cli("retry")
+    assert code == 0
+    assert "no instance that failed and was kept: there is nothing to retry" in out
 
 
 def test_several_instances_and_every_option_work_together(cli: Any) -> None:
@@ -215,7 +242,7 @@ def test_a_picture_of_the_machine(cli: Any, home: Path, monkeypatch: pytest.Monk
     assert "Graphviz" in err
 
 
-COMMANDS = ["run", "resume", "list", "show", "cleanup", "graph", "sandbox", "doctor"]
+COMMANDS = ["run", "resume", "retry", "list", "show", "cleanup", "graph", "sandbox", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from orchestrator import EventKind, Options, Scenario, SettingError, Status, Vault, cleanup, open_store, start
+from orchestrator import EventKind, OnFailure, Options, Scenario, SettingError, Status, Vault, cleanup, open_store, retry, start
 from states.pingone.assertion import ClientAuthentication, HmacAlgorithm
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from states.token_fulfillment.settings import Expression, Pkce, ResponseMode
@@ -251,6 +251,21 @@ async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left
     assert instance.failure.state == state
     assert "Correlation-Id" in instance.failure.message or "correlation" in instance.failure.message.lower()
     assert_nothing_left(emulator)
+
+
+@pytest.mark.parametrize("fault", ["400*1", "500_after"])
+@pytest.mark.parametrize("state", STATES)
+async def test_what_failed_in_any_state_and_was_kept_goes_on_when_it_is_retried(vault: Vault, state: str, fault: str) -> None:
+    rule = f"{OPERATION.get(state, state)}:{fault}"
+    async with sandbox(rule, list_delay_s=0.02) as emulator, open_store("memory:") as store:
+        result, kept = await run_once(emulator, store, vault, run={"on_failure": OnFailure.KEEP})
+        emulator.faults.clear()
+        async with retry(WORKFLOW, result.run_id, store=store, options=fast(vault)) as again:
+            await again.wait()
+        instance = await again.instance(0)
+    assert kept.status in ({Status.FAILED} if fault == "400*1" else {Status.FAILED, Status.COMPLETED})
+    assert instance.status is Status.COMPLETED, instance.failure
+    assert_each_once(emulator)
 
 
 async def test_a_licence_that_is_used_up_is_no_matter_of_trying_again(vault: Vault) -> None:
