@@ -133,7 +133,8 @@ def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepErro
     except orjson.JSONDecodeError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    details = [detail for detail in body.get("details") or [] if isinstance(detail, dict)]
+    listed = body.get("details")
+    details = [detail for detail in listed if isinstance(detail, dict)] if isinstance(listed, list) else []
     codes = [str(code) for code in (*(d.get("code") for d in details), body.get("code"), body.get("error")) if code]
     cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
     if cls is None:

@@ -26,6 +26,7 @@ from states.pingone.worker_token import WorkerToken
 
 Found = dict[str, Any]
 
+_ROLES = "does the worker have its roles in this environment? (One that was just given takes a moment)"
 CREATED = (200, 201, 202)
 """Ping says that the code within a class may change."""
 
@@ -171,6 +172,8 @@ class Management:
                 self._token.refused(token)
                 if last:
                     raise
+            except AccessError as error:
+                raise AccessError(f"{error.message}; {_ROLES}", code=error.code) from error
         raise AssertionError("unreachable")
 
     def _own(self, url: str) -> str:

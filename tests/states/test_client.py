@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import aiohttp
 import attrs
 import jwt
+import orjson
 import pytest
 from aioresponses import aioresponses
 from hypothesis import given
@@ -89,8 +90,6 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
 
 
 def detail(code: str, **inner: str) -> bytes:
-    import orjson
-
     return orjson.dumps(
         {
             "id": "i",
@@ -160,6 +159,44 @@ def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_details() -> None
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_no_answer_is_too_odd_to_be_an_error(body: bytes, status: int) -> None:
     assert isinstance(refusal("ask", reply(status, body)), StepError)
+
+
+_WORDS = st.sampled_from(
+    [
+        "code",
+        "details",
+        "error",
+        "message",
+        "error_description",
+        "id",
+        "target",
+        "innerError",
+        "existingId",
+        "retryAfter",
+        "unsatisfiedRequirements",
+        "NOT_FOUND",
+        "QUOTA_EXCEEDED",
+    ]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_WORDS, _JSON, max_size=6), st.sampled_from([400, 403, 409, 429, 500]))
+def test_no_shape_of_an_error_body_is_too_odd(body: dict[str, Any], status: int) -> None:
+    error = refusal("ask", reply(status, orjson.dumps(body)))
+    assert isinstance(error, StepError)
+    assert error.message.startswith(f"ask: {status}")
+
+
+async def test_a_403_says_what_to_look_at(http: aioresponses) -> None:
+    http.post(f"{API}/users", status=403, payload={"code": "ACCESS_FAILED", "message": "no"})
+    async with client() as pingone:
+        with pytest.raises(AccessError, match="does the worker have its roles in this environment"):
+            await pingone.management.create("user", "users", {})
 
 
 async def test_the_worker_token_is_fetched_once_and_shared(http: aioresponses) -> None:
