@@ -133,10 +133,10 @@ class Management:
         while url is not None and url not in seen:
             seen.add(url)
             page = (await self._send(f"list {listing.collection}", "GET", url)).json()
-            for row in (page.get("_embedded") or {}).get(listing.collection) or []:
+            rows, following = _page(page, listing.collection)
+            for row in rows:
                 if listing.matches(row) and row.get("id") not in but:
                     return _with_id(row, listing.collection)
-            following = ((page.get("_links") or {}).get("next") or {}).get("href")
             url = self._own(following) if following else None
         return None
 
@@ -179,10 +179,26 @@ class Management:
     def _own(self, url: str) -> str:
         """A link of a page, which is followed only to the host that the token is for. (Its scheme and port are ours: the
         vendor's own examples have links with another scheme.)"""
-        link = urlsplit(url)
+        try:
+            link = urlsplit(url)
+        except ValueError as error:
+            raise AmbiguousError(f"the link to the next page is none: {error}", code="not_a_list") from error
         if link.hostname not in {None, self._origin.hostname}:
             raise PermanentError(f"the next page lies at {link.netloc}, and the token is not for that host", code="foreign_link")
         return urlunsplit((*self._origin[:2], link.path, link.query, ""))
+
+
+def _page(page: Found, collection: str) -> tuple[list[Found], str | None]:
+    """The rows of a page, and the link to the next. What is no list is not taken for an empty one: something that is there
+    would be made again."""
+    embedded, links = page.get("_embedded") or {}, page.get("_links") or {}
+    if page.keys() & {"_embedded", "_links", "size", "count"} and isinstance(embedded, dict) and isinstance(links, dict):
+        rows, following = embedded.get(collection) or [], links.get("next") or {}
+        if isinstance(rows, list) and isinstance(following, dict) and all(isinstance(row, dict) for row in rows):
+            href = following.get("href")
+            if href is None or isinstance(href, str):
+                return rows, href
+    raise AmbiguousError(f"list {collection}: the answer is no list of them", code="not_a_list")
 
 
 def _with_id(row: Found, what: str) -> Found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
 import attrs
 import orjson
@@ -118,7 +118,7 @@ def _code(flow: Mapping[str, Any]) -> Secret | None:
 
 
 def _query(reply: Reply) -> dict[str, str]:
-    query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
+    query = parse_qs(reply.headers.get("Location", "").partition("?")[2].partition("#")[0])
     return {name: values[0] for name, values in query.items()}
 
 

@@ -120,10 +120,15 @@ class GrantAccess(RemovableState):
 
     def listing(self, step: TokenStep) -> Listing:
         resource_id = step.context.resource_id
-        return Listing(self._path(step), "grants", lambda row: (row.get("resource") or {}).get("id") == resource_id)
+        return Listing(self._path(step), "grants", lambda row: _resource_of(row) == resource_id)
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("grant", f"{self._path(step)}/{object_id}")
 
     def _path(self, step: TokenStep) -> str:
         return f"applications/{step.context.application_id}/grants"
+
+
+def _resource_of(grant: Found) -> object:
+    resource = grant.get("resource")
+    return resource.get("id") if isinstance(resource, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -265,6 +266,34 @@ async def test_a_refusal_of_the_token_endpoint_says_nothing_of_the_object(http: 
                 await call
             assert type(refused.value) is PermanentError
     assert not [url for _, url in http.requests if str(url) != TOKEN]
+
+
+NO_LISTS: list[dict[str, Any]] = [
+    {},
+    {"_embedded": [1]},
+    {"_embedded": {"users": 5}},
+    {"_embedded": {"users": [None]}},
+    {"_embedded": {"users": []}, "_links": {"next": 5}},
+    {"_embedded": {"users": []}, "_links": {"next": {"href": 5}}},
+    {"_embedded": {"users": []}, "_links": {"next": {"href": "http://[x"}}},
+]
+
+
+@pytest.mark.parametrize("odd", NO_LISTS, ids=str)
+async def test_what_is_no_list_is_not_taken_for_an_empty_one(http: aioresponses, odd: dict[str, Any]) -> None:
+    """Something that is there would be made again."""
+    http.get(f"{API}/users", payload=odd)
+    async with client() as pingone:
+        with pytest.raises(AmbiguousError):
+            await pingone.management.find(Listing("users", "users", lambda row: row.get("username") == "somebody"))
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "", "?", "https://www.example.com/signon/"])
+async def test_a_redirect_to_nowhere_is_refused_in_words(http: aioresponses, location: str) -> None:
+    http.get(re.compile(r".*/as/authorize.*"), status=302, headers={"Location": location})
+    async with client() as pingone:
+        with pytest.raises(PermanentError, match="the redirect names no flow"):
+            await pingone.sign_on.authorize({"client_id": "a"})
 
 
 @pytest.mark.parametrize("answer", [{"status": 201, "payload": {}}, {"status": 206, "payload": {"id": "u-1"}}, {"status": 303}])
