@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -196,8 +195,7 @@ class Runner(Generic[C, S]):
     async def execute(self) -> None:
         """Everything, from the claim to the release; errors are kept for whoever waits."""
         try:
-            async with AsyncExitStack() as stack:
-                await self._open(stack)
+            await self._open()
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
@@ -206,24 +204,33 @@ class Runner(Generic[C, S]):
             self.ready.set()
             self.ended.set()
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        # Left in reverse: the services close while the lease is still renewed, then the run is released.
-        stack.push_async_callback(self._release)
-        if self._mode is not Mode.START:
-            await self._claim()
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
-        stack.callback(tasks.cancel_scope.cancel)
+    async def _open(self) -> None:
+        """The services close while the lease is still renewed, then the run is released."""
+        # No AsyncExitStack: a task group in it, with a block inside that answers a cancellation with one of its own (aiohttp's
+        # session does), makes an exception that is its own context, and anyio follows contexts for ever.
+        try:
+            if self._mode is not Mode.START:
+                await self._claim()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._renew, name=f"lease of {self.record.id}")
+                try:
+                    await self._with_services()
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            await self._release()
+
+    async def _with_services(self) -> None:
         if self._mode is not Mode.START:
             await self._check_definition()
-        services = await stack.enter_async_context(self._services())
-        if self._mode is Mode.START:
-            await self._check_room(services)
-            await self._find_used()
-            await self._create()
-        else:
-            await self._note_resumption()
-        await self._driving(services)
+        async with self._services() as services:
+            if self._mode is Mode.START:
+                await self._check_room(services)
+                await self._find_used()
+                await self._create()
+            else:
+                await self._note_resumption()
+            await self._driving(services)
 
     def _services(self) -> Any:
         # A run that uses the instances of another one finds what they made in the same place.

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator import EventKind
 from states.sandbox import OPERATIONS, Sandbox, parse_faults
-from tests.crash.worker import KillAt, start
+from tests.crash.worker import KillAt, start, start_embedded
 from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, sandbox, variables_for
 
 JWT = re.compile(rb"eyJ[\w-]+\.eyJ")
@@ -263,6 +263,15 @@ async def test_the_second_signal_stops_at_once(home: Path) -> None:
         assert await ended(process) == 130
         assert await shell.run("resume") == 0, shell.said()
         assert_each_once(emulator)
+
+
+async def test_a_program_may_cancel_the_task_that_embeds_a_run() -> None:
+    process = start_embedded()
+    try:
+        await anyio.to_thread.run_sync(process.join, 20)
+        assert process.exitcode == 0, "it hangs" if process.exitcode is None else process.exitcode
+    finally:
+        process.kill()
 
 
 async def test_no_secret_is_in_a_file_or_in_the_output_after_crashes_and_failures(home: Path) -> None:

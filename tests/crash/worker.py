@@ -3,6 +3,7 @@ everything imported, so that a hundred crashes take seconds."""
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import attrs
 
-from orchestrator import Event, EventKind
+from orchestrator import Event, EventKind, Options, RunStatus, Vault, open_store
+from orchestrator import start as start_run
 from orchestrator.cli import main
+from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 
 
 @attrs.frozen
@@ -46,6 +49,32 @@ def start(argv: Sequence[str], environ: Mapping[str, str], output: Path, kill: K
     process = context().Process(target=_run, args=(list(argv), dict(environ), str(output), kill))
     process.start()
     return process
+
+
+def start_embedded() -> ForkServerProcess:
+    """A program that embeds a run and cancels its own task in the middle; it exits with 0 if the run is interrupted then."""
+    process = context().Process(target=_embedded)
+    process.start()
+    return process
+
+
+def _embedded() -> None:
+    async def main() -> RunStatus:
+        async with open_store("memory:") as store:
+
+            async def onboard() -> None:
+                options = Options(vault=Vault(bytes(32), "the test"))
+                async with start_run(WORKFLOW, TokenFulfillmentSettings(), store=store, instances=500, options=options) as run:
+                    async for event in run.events():
+                        if event.state == "create_user":
+                            asyncio.get_running_loop().call_soon(task.cancel)
+
+            task = asyncio.create_task(onboard())
+            await asyncio.wait([task])
+            assert task.cancelled()
+            return (await store.runs())[0].status
+
+    os._exit(0 if asyncio.run(main()) is RunStatus.INTERRUPTED else 1)
 
 
 def _run(argv: list[str], environ: dict[str, str], output: str, kill: KillAt | None) -> None:
