@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -130,7 +131,7 @@ async def start(
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
     check(workflow, scenario, limits, thresholds)
-    vault = _vault(options)
+    vault = _vault(options, create=True)
     now = options.clock.now()
     run_id = new_run_id(now)
     sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
@@ -234,7 +235,7 @@ async def _again(
     retried: int | None = None,
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
-    vault = _vault(options)
+    vault = _vault(options, create=False)
     record = await run_of(workflow, store, run_id)
     settings = stored_settings(workflow, record, vault)
     if changes:
@@ -250,15 +251,15 @@ def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, 
         name = "rounds" if scenario.rounds != 1 else "use"
         raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
     for group, rate in rates.items():
-        if not rate > 0:
-            raise SettingError("rates", f"{group}={rate:g} is not more than 0")
+        if not 0 < rate < math.inf:
+            raise SettingError("rates", f"{group}={rate:g} is not more than 0 and finite; leave the group out for no limit")
     parse_all(thresholds, workflow)
     check_groups(workflow, rates)
     check_time(workflow, scenario, rates)
 
 
-def _vault(options: Options) -> Vault:
-    return options.vault or find_key(os.environ, default_key_file())
+def _vault(options: Options, *, create: bool) -> Vault:
+    return options.vault or find_key(os.environ, default_key_file(), create=create)
 
 
 @asynccontextmanager

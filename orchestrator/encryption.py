@@ -80,11 +80,14 @@ class Vault:
         return secret
 
 
-def find_key(environ: Mapping[str, str], key_file: Path) -> Vault:
+def find_key(environ: Mapping[str, str], key_file: Path, *, create: bool = True) -> Vault:
     """The vault with the user's key: ``ORCHESTRATOR_KEY`` if set, else the key file, which is made on first use.
 
+    Args:
+        create: Whether the file may be made. Whoever takes up what was sealed needs the key that sealed it, and no other.
+
     Raises:
-        EncryptionKeyError: The key is malformed, or the file cannot be read, written, or is open to others.
+        EncryptionKeyError: The key is malformed or missing, or the file cannot be read, written, or is open to others.
     """
     given = environ.get(KEY_VARIABLE)
     if given:
@@ -93,6 +96,10 @@ def find_key(environ: Mapping[str, str], key_file: Path) -> Vault:
     try:
         text = key_file.read_text("ascii")
     except FileNotFoundError:
+        if not create:
+            raise EncryptionKeyError(
+                f"{source} is not there: put it back, or set {KEY_VARIABLE} to the key that the run was started with"
+            ) from None
         return Vault(_create(key_file), source)
     except (OSError, UnicodeDecodeError) as error:
         raise EncryptionKeyError(f"{source} cannot be read: {_reason(error)}") from error

@@ -120,9 +120,14 @@ def resolve(
         SettingError: A value does not fit its type, or the table has a key that is no setting.
     """
     known = {s.name: s for s in settings_of(cls)}
+    given: set[str] = set()
     for key in table:
-        if key.replace("-", "_") not in known:
+        name = key.replace("-", "_")
+        if name not in known:
             raise SettingError(key, f"is no setting; known: {', '.join(s.replace('_', '-') for s in known)}", file)
+        if name in given:
+            raise SettingError(key, "is there twice, with - and with _", file)
+        given.add(name)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, s in known.items():
@@ -188,7 +193,7 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
             return _choice(s.type, raw)
         if s.type in (int, float):
             return _number(s.type, raw)
-        return s.type(raw)
+        return _text(s.type, raw)
     except OSError as error:
         raise SettingError(name, f"{raw} cannot be read: {error.strerror}", source) from error
     except (ValueError, TypeError) as error:
@@ -196,8 +201,16 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
         raise SettingError(name, what, source) from error
 
 
+def _text(kind: Any, raw: Any) -> Any:
+    if not isinstance(raw, str):
+        raise TypeError(f"{raw!r} is no text")
+    return kind(raw)
+
+
 def _number(kind: Any, raw: Any) -> Any:
     try:
+        if isinstance(raw, bool) or (kind is int and isinstance(raw, float)):
+            raise ValueError
         return kind(raw)
     except (ValueError, TypeError):
         raise ValueError(f"{raw!r} is no {'whole ' if kind is int else ''}number") from None

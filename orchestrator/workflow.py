@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, get_args, get_type_hints
 
@@ -13,12 +15,15 @@ import orjson
 
 from orchestrator.clock import Clock
 from orchestrator.errors import DefinitionError
-from orchestrator.machine import ENGINE_TRIGGERS, FINISH, STATIONS, Machine, Move
+from orchestrator.machine import ENGINE_TRIGGERS, FINISH, PUT_BACK, STATIONS, Machine, Move
+from orchestrator.retry import RetryPolicy
 from orchestrator.secret import fields_of
 from orchestrator.state import Again, Back, C, Repeat, S, State
 
 RESERVED = frozenset({"context", "instance", "start_lag"})
 """Names that fingerprints and statistics use for themselves."""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""Of a state: thresholds and reports put a dot, a blank or a line behind it."""
 COMPLETED = "completed"
 """The end of a workflow that names no other."""
 
@@ -175,6 +180,12 @@ def _check_names(workflow: Workflow[Any, Any]) -> None:
         raise DefinitionError(workflow.name, "has no end")
     if not attrs.has(workflow.context):
         raise DefinitionError(workflow.name, f"its context {workflow.context.__name__} is not an attrs class")
+    for state in workflow.states:
+        if not _NAME.fullmatch(state.name):
+            raise DefinitionError(workflow.name, f"the state {state.name!r} is not named in small letters, digits and _")
+        for name, kind in (("retry", RetryPolicy), ("rollback_retry", RetryPolicy), ("timeout", timedelta), ("repeat", Repeat)):
+            if not isinstance(value := getattr(state, name), kind):
+                raise DefinitionError(workflow.name, f"state {state.name!r}: {name} is {value!r}, not a {kind.__name__}")
     taken = set(STATIONS) | RESERVED
     for name in (*(state.name for state in workflow.states), *workflow.ends, *(span.name for span in workflow.spans)):
         if name in taken:
@@ -197,7 +208,7 @@ def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
         for outcome in sorted(state.outcomes - table.keys()):
             raise DefinitionError(workflow.name, f"state {state.name!r} may end with {outcome!r} but has no transition for it")
         for outcome, to in table.items():
-            if outcome in ENGINE_TRIGGERS or outcome.startswith(FINISH):
+            if outcome in ENGINE_TRIGGERS or outcome.startswith((FINISH, PUT_BACK)):
                 raise DefinitionError(
                     workflow.name, f"state {state.name!r}: the outcome {outcome!r} is a name of the engine's own"
                 )

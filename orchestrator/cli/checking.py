@@ -19,10 +19,12 @@ from orchestrator.diagram import FORMATS, mermaid, picture
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
-from orchestrator.registry import find_workflow, workflow_names
+from orchestrator.reading import check_key
+from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
+from orchestrator.run import RunRecord, RunStatus
 from orchestrator.secret import Secret
-from orchestrator.stores import open_store
+from orchestrator.stores import open_store, store_exists
 from orchestrator.workflow import Opening, Workflow
 
 
@@ -81,7 +83,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
     yield "workflow", True, f"{workflow.name} version {workflow.version}, {len(workflow.states)} states"
     settings = None
     try:
-        resolver.check_tables("orchestrator", "run", *workflow_names())
+        resolver.check_tables()
         resolver.run()
         resolved = resolver.workflow(workflow)
         settings = resolved.value
@@ -90,18 +92,18 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
         yield "settings", True, ", ".join(shown) or "all defaults"
     except OrchestratorError as error:
         yield "settings", False, str(error)
+    runs: list[RunRecord] = []
     try:
-        vault = resolver.vault()
-        yield "key", True, f"{vault.key_id} from {vault.source}"
-    except OrchestratorError as error:
-        yield "key", False, str(error)
-        return
-    try:
-        async with open_store(resolver.engine().value.url) as store:
-            runs = await store.runs()
-            yield "store", True, f"{store.where}, {len(runs)} runs"
+        url = resolver.engine().value.url
+        if store_exists(url):
+            async with open_store(url, create=False) as store:
+                runs = await store.runs()
+                yield "store", True, f"{store.where}, {len(runs)} runs"
+        else:
+            yield "store", True, f"none at {url} yet; the first run makes it"
     except OrchestratorError as error:
         yield "store", False, str(error)
+    yield _check_key(resolver, runs)
     if settings is None and isinstance(workflow.settings, type):
         return
     opening = Opening(
@@ -120,6 +122,20 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
                 yield what, True, fact
     except OrchestratorError as error:
         yield "services", False, str(error)
+
+
+def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool, str]:
+    """The key is not made here. One that was changed is none for the runs before; those may be over and done with."""
+    if not runs and not resolver.has_key:
+        return "key", True, "none yet; the first run makes it"
+    try:
+        vault = resolver.vault()
+        for record in runs:
+            if record is runs[0] or record.status is not RunStatus.FINISHED:
+                check_key(record, vault)
+    except OrchestratorError as error:
+        return "key", False, str(error)
+    return "key", True, f"{vault.key_id} from {vault.source}"
 
 
 def _shown(value: Any) -> str:

@@ -34,7 +34,7 @@ from orchestrator.run import RunRecord, RunStatus
 from orchestrator.runner import Mode, Options
 from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
-from orchestrator.stores import open_store
+from orchestrator.stores import is_lasting, open_store
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow
 
@@ -67,9 +67,9 @@ async def run(
     found = find_workflow(workflow or default_workflow())
     resolver = Resolver(flags, config)
     engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
-    resolver.check_tables("orchestrator", "run", *workflow_names())
+    resolver.check_tables()
     scenario = wanted.scenario()
-    vault = resolver.vault()
+    vault = resolver.vault(create=True)
     display = _display(found, scenario, json, found.name)
     async with open_store(engine.url) as store:
         options = _options(resolver, engine, vault, (*display.observers, *observers))
@@ -83,7 +83,7 @@ async def run(
             rates=wanted.rates,
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags))
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags, engine))
 
 
 async def load(
@@ -111,7 +111,7 @@ async def load(
     resolver = Resolver(flags, Path(scenario) if scenario is not None else config)
     found = find_workflow(workflow or default_workflow())
     engine, wanted = resolver.engine().value, resolver.load().value
-    resolver.check_tables("orchestrator", "run", "load", *workflow_names())
+    resolver.check_tables()
     if scenario is not None and not resolver.has_load:
         raise SettingError("load", "there is no such table in the scenario", scenario)
     outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
@@ -119,7 +119,7 @@ async def load(
     asked = wanted.scenario()
     if asked.use is not None:
         asked = attrs.evolve(asked, use=parse_run(asked.use))
-    vault = resolver.vault()
+    vault = resolver.vault(create=True)
     display = _display(found, asked, json, found.name, many=True)
     async with open_store(engine.url) as store:
         if asked.use is None:
@@ -144,7 +144,7 @@ async def load(
             abort=wanted.abort,
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags), outputs=outputs)
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags, engine), outputs=outputs)
 
 
 async def _settings_of_used(
@@ -222,12 +222,14 @@ async def _again(
         vault = resolver.vault()
         found = find_workflow(record.workflow)
         if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode)):
-            return await _already_finished(found, store, vault, record, as_json, _suffix(flags), why)
+            return await _already_finished(found, store, vault, record, as_json, _suffix(flags, engine), why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
-        return await _drive(opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags), cleaning=cleaning)
+        return await _drive(
+            opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags, engine), cleaning=cleaning
+        )
 
 
 async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
@@ -255,7 +257,7 @@ def _nothing_to_do(as_json: bool) -> int:
 
 
 async def _already_finished(
-    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str, why: str
+    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str | None, why: str
 ) -> int:
     result = await result_of(store, record)
     summary = await summarise(found, store, vault, record, result)
@@ -276,8 +278,10 @@ def _display(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, ti
     return LiveTable(workflow, title) if sys.stdout.isatty() else Plain(workflow)
 
 
-def _suffix(flags: Mapping[str, Any]) -> str:
-    """What the commands that come next need to find this run again."""
+def _suffix(flags: Mapping[str, Any], engine: Any) -> str | None:
+    """What the commands that come next need to find this run again; ``None``: they cannot."""
+    if not is_lasting(engine.url):
+        return None
     return f" --store {flags['store']}" if flags.get("store") else ""
 
 
@@ -315,7 +319,7 @@ async def _drive(
     display: Display,
     *,
     as_json: bool,
-    suffix: str,
+    suffix: str | None,
     cleaning: bool = False,
     outputs: Outputs | None = None,
 ) -> int:
@@ -337,7 +341,7 @@ async def _drive(
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
-        if isinstance(failure, StoreError) and control.run is not None:
+        if isinstance(failure, StoreError) and control.run is not None and suffix is not None:
             verb = "cleanup" if cleaning else "resume"
             failure.add_note(f"to go on with it: orchestrator {verb} {control.run.id}{suffix}")
         raise failure
@@ -355,7 +359,7 @@ async def _drive(
     return code
 
 
-def _print(summary: Any, code: int, as_json: bool, suffix: str, heading: str = "") -> None:
+def _print(summary: Any, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:
     console = stdout()
     if as_json:
         console.print(json_report.dumps(json_report.document(summary, code, suffix)), markup=False)

@@ -29,7 +29,7 @@ from orchestrator.report.summary import effects_of, summarise
 from orchestrator.report.text import lines
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.secret import Secret
-from orchestrator.stores import open_store
+from orchestrator.stores import open_store, store_exists
 from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
 from orchestrator.workflow import Workflow
 
@@ -46,7 +46,7 @@ async def list_runs(observers: Sequence[Observer], *, json: bool = False, config
       orchestrator list --store /var/lib/orchestrator/runs.db --json
     """
     engine = Resolver(flags, config).engine().value
-    if not _exists(engine.url):
+    if not store_exists(engine.url):
         stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.", markup=False)
         return ExitCode.SUCCESS
     async with open_store(engine.url, create=False) as store:
@@ -121,11 +121,6 @@ async def _newest(store: Store) -> tuple[str, int | None]:
     if not runs:
         raise UnknownRunError("a run", store.where)
     return runs[0].id, None
-
-
-def _exists(url: str) -> bool:
-    scheme, colon, rest = url.partition(":")
-    return scheme == "memory" or Path(rest if colon else url).expanduser().exists()
 
 
 async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:

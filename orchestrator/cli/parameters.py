@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -13,8 +14,9 @@ import attrs
 from cyclopts import Group, Parameter
 
 from orchestrator.decision import OnFailure, OnSuccess
-from orchestrator.encryption import Vault, find_key
+from orchestrator.encryption import KEY_VARIABLE, Vault, find_key
 from orchestrator.errors import ConfigurationError, SettingError
+from orchestrator.registry import workflow_names
 from orchestrator.run import parse_id
 from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
 from orchestrator.settings import (
@@ -39,6 +41,8 @@ ENGINE_TABLE = "orchestrator"
 RUN_TABLE = "run"
 LOAD_TABLE = "load"
 
+LEAST_LEASE_S = 1.0
+"""One that a busy moment of the machine outlasts ends the run."""
 MAX_SECONDS = 86_400
 """A day: a lease that never ran out could not be taken over from a machine that is gone."""
 
@@ -54,8 +58,8 @@ class EngineSettings:
     )
 
     def __attrs_post_init__(self) -> None:
-        if not 0 < self.lease <= MAX_SECONDS:
-            raise SettingError("lease", f"{self.lease:g} is not more than 0 and at most {MAX_SECONDS} seconds")
+        if not LEAST_LEASE_S <= self.lease <= MAX_SECONDS:
+            raise SettingError("lease", f"{self.lease:g} is not between {LEAST_LEASE_S:g} and {MAX_SECONDS} seconds")
         if not 0 <= self.grace <= MAX_SECONDS:
             raise SettingError("grace", f"{self.grace:g} is not between 0 and {MAX_SECONDS} seconds")
 
@@ -76,8 +80,8 @@ def parse_rates(text: str) -> dict[str, float]:
             rates[group.strip()] = float(rate)
         except ValueError:
             raise ValueError(f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
-        if not rates[group.strip()] > 0:
-            raise ValueError(f"{part.strip()!r} is not more than 0")
+        if not 0 < rates[group.strip()] < math.inf:
+            raise ValueError(f"{part.strip()!r} is not more than 0 and finite; leave the group out for no limit")
     return rates
 
 
@@ -232,8 +236,9 @@ class Resolver:
         self._file = named or (CONFIG_FILE if CONFIG_FILE.exists() else None)
         self._tables: dict[str, Any] = read_table(self._file) if self._file else {}
 
-    def check_tables(self, *known: str) -> None:
-        """Refuse a table that nobody reads. Raises ``SettingError``."""
+    def check_tables(self) -> None:
+        """Refuse a table that no command reads. Raises ``SettingError``."""
+        known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, *workflow_names())
         for name in self._tables:
             if name not in known:
                 raise SettingError(name, f"is no table; known: {', '.join(f'[{k}]' for k in known)}", str(self._file))
@@ -268,9 +273,14 @@ class Resolver:
             s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None
         }
 
-    def vault(self) -> Vault:
-        """The user's key."""
-        return find_key(self._environ, default_key_file())
+    def vault(self, *, create: bool = False) -> Vault:
+        """The user's key; ``create``: made if there is none."""
+        return find_key(self._environ, default_key_file(), create=create)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key, or something in its place."""
+        return bool(self._environ.get(KEY_VARIABLE)) or default_key_file().exists()
 
     @property
     def directory(self) -> Path:

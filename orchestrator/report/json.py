@@ -13,7 +13,7 @@ from orchestrator.report.text import next_commands
 from orchestrator.statistics import PERCENTILES, Latency
 
 
-def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, Any]:
+def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[str, Any]:
     """The whole summary; keys are stable."""
     return {
         "run": summary.run_id,
@@ -33,7 +33,7 @@ def document(summary: Summary, exit_code: int, suffix: str = "") -> dict[str, An
         "failures": [attrs.asdict(failure) | {"instance": instance} for instance, failure in summary.failures],
         "failures_total": summary.failed,
         "aborted": summary.aborted,
-        "next": [command for command, _ in next_commands(summary, suffix)],
+        "next": [] if suffix is None else [command for command, _ in next_commands(summary, suffix)],
     }
 
 

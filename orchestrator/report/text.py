@@ -13,11 +13,12 @@ from orchestrator.statistics import START_LAG, WAIT, Latency
 ERRORS_SHOWN = 8
 
 
-def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
+def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
     """The end of a run, line by line: its verdict, the proof, what exists, what is left over, what comes next.
 
     Args:
-        suffix: Flags that the commands which come next need, e.g. `` --store x.db``.
+        suffix: Flags that the commands which come next need, e.g. `` --store x.db``; ``None``: there are none, for the store
+            is gone with the process.
     """
     yield f"Run {summary.run_id}: {counted(summary)}"
     if summary.aborted:
@@ -30,6 +31,9 @@ def lines(summary: Summary, suffix: str = "") -> Iterator[str]:
     yield from _existing(summary)
     yield from _leftovers(summary)
     yield ""
+    if suffix is None:
+        yield "Its store was in memory: nothing more can be done with this run."
+        return
     yield "Next"
     for command, why in next_commands(summary, suffix):
         yield f"  {command:<44} {why}"

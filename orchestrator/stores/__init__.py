@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from orchestrator.errors import SettingError
 from orchestrator.stores.base import Store
@@ -22,15 +23,30 @@ async def open_store(url: str, *, create: bool = True) -> AsyncIterator[Store]:
         SettingError: No store goes by this scheme.
         StoreError: The file is not a store of ours, of an unknown version, unreadable …
     """
-    scheme, colon, rest = url.partition(":")
-    store: Store
-    if not colon or scheme == "sqlite":
-        store = await SQLiteStore.open(rest if colon else url, create=create)
-    elif scheme == "memory":
-        store = MemoryStore()
-    else:
-        raise SettingError("store", f"{url!r} is neither a path, nor sqlite:PATH, nor memory:")
+    path = _path(url)
+    store: Store = MemoryStore() if path is None else await SQLiteStore.open(path, create=create)
     try:
         yield store
     finally:
         await store.close()
+
+
+def store_exists(url: str) -> bool:
+    """Whether there is something to open; a store in memory is there, and empty. Raises ``SettingError``."""
+    path = _path(url)
+    return path is None or path.exists()
+
+
+def is_lasting(url: str) -> bool:
+    """Whether another process finds what is stored there. Raises ``SettingError``."""
+    return _path(url) is not None
+
+
+def _path(url: str) -> Path | None:
+    """Of the SQLite file; ``None``: in memory."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme == "sqlite":
+        return Path(rest if colon else url).expanduser()
+    if scheme == "memory":
+        return None
+    raise SettingError("store", f"{url!r} is neither a path, nor sqlite:PATH, nor memory:")

@@ -110,13 +110,13 @@ class SQLiteStore(Store):
         await self._write(write)
 
     async def run(self, run_id: str) -> RunRecord:
-        rows = await self._read("SELECT status, updated_at, body FROM runs WHERE id = ?", run_id)
+        rows = await self._read("SELECT id, status, updated_at, body FROM runs WHERE id = ?", run_id)
         if not rows:
             raise UnknownRunError(f"run {run_id}", self.where)
         return _run_from_row(rows[0])
 
     async def runs(self, limit: int = 100) -> list[RunRecord]:
-        rows = await self._read("SELECT status, updated_at, body FROM runs ORDER BY created_at DESC LIMIT ?", limit)
+        rows = await self._read("SELECT id, status, updated_at, body FROM runs ORDER BY created_at DESC LIMIT ?", limit)
         return [_run_from_row(row) for row in rows]
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
@@ -399,7 +399,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("COMMIT")
     if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
         raise StoreError(f"{path} is a database, but not a store of this program; name another file")
-    if version > len(MIGRATIONS):
+    if not 0 <= version <= len(MIGRATIONS):
         raise StoreError(
             f"the store {path} has schema version {version}, and this program knows versions up to {len(MIGRATIONS)}; "
             "use the newer program that made it, or name another file"
@@ -477,8 +477,13 @@ def _insert_fingerprints(db: sqlite3.Connection, definition: str, fingerprints: 
 
 
 def _run_from_row(row: Any) -> RunRecord:
-    status, updated_at, body = row
-    return attrs.evolve(_converter.loads(body, RunRecord), status=RunStatus(status), updated_at=updated_at)
+    run_id, status, updated_at, body = row
+    try:
+        return attrs.evolve(_converter.loads(body, RunRecord), status=RunStatus(status), updated_at=updated_at)
+    except Exception as error:
+        raise StoreError(
+            f"the record of run {run_id} cannot be read: it is damaged, or of another version of this program"
+        ) from error
 
 
 def _shard_from_row(row: Any) -> Shard:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Container
 from typing import Any, ClassVar
 
-from orchestrator import AmbiguousError, Effect, Look, Outcome, done
+from orchestrator import AmbiguousError, Effect, Look, Outcome, ThrottledError, TransientError, done
 from states.pingone.answers import AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment.context import TokenContext, evolve
@@ -74,6 +74,12 @@ class CreatingState(TokenState):
                 found = await step.services.management.find(self.listing(step), but=but)
             except MissingError:
                 found = None
+            except ThrottledError:
+                raise
+            except TransientError:
+                if pause is None:
+                    raise
+                found = None  # the next look sees all that this one would have seen
             if found is not None or pause is None:
                 return found
             await step.clock.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -95,3 +96,21 @@ class TokenFulfillmentSettings(PingOneSettings):
         super().__attrs_post_init__()
         if self.claim.lower() in RESERVED_CLAIMS or self.claim.lower().startswith("p1."):
             raise SettingError("claim", f"{self.claim!r} is a name that PingOne reserves")
+        if not self.claim.strip():
+            raise SettingError("claim", "a claim needs a name")
+        _check_redirect_uri(self.redirect_uri)
+
+
+def _check_redirect_uri(uri: str) -> None:
+    """Source: the vendor's SDK: https, a scheme of one's own, or http on this machine; no wildcards unless they are allowed."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError as error:
+        raise SettingError("redirect-uri", f"{uri!r} is no address ({error})") from error
+    if not parts.scheme or not (host or parts.path) or any(c.isspace() or c in "*#" for c in uri):
+        raise SettingError("redirect-uri", f"{uri!r} is no address of the form https://host/path, without * and #")
+    if parts.scheme in ("http", "https") and not host:
+        raise SettingError("redirect-uri", f"{uri!r} names no host")
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1"):
+        raise SettingError("redirect-uri", f"{uri!r}: http is for localhost only; use https")

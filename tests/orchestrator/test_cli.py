@@ -119,9 +119,14 @@ USAGE = {
     "half a tenant": (["run", "--client-id", "x"], "client-secret, environment-id: missing"),
     "a bad rate": (["run", "--rates", "configuration"], "rates (from --rates): 'configuration' is not of the form"),
     "a bad policy": (["run", "--on-failure", "explode"], "on-failure (from --on-failure): 'explode' is none of rollback, keep"),
-    "a bad lease": (["run", "--lease", "0"], "lease: 0 is not more than 0 and at most 86400 seconds"),
-    "a lease that is no number": (["run", "--lease", "nan"], "lease: nan is not more than 0"),
-    "a lease without end": (["run", "--lease", "inf"], "lease: inf is not more than 0 and at most"),
+    "a bad lease": (["run", "--lease", "0.001"], "lease: 0.001 is not between 1 and 86400 seconds"),
+    "a lease that is no number": (["run", "--lease", "nan"], "lease: nan is not between"),
+    "a lease without end": (["run", "--lease", "inf"], "lease: inf is not between"),
+    "a rate without end": (["run", "--rates", "configuration=inf"], "'configuration=inf' is not more than 0 and finite"),
+    "a redirect URI that is none": (["run", "--redirect-uri", "notauri"], "redirect-uri: 'notauri' is no address"),
+    "a redirect URI of another kind": (["run", "--redirect-uri", "http://a.example"], "http is for localhost only; use https"),
+    "a redirect URI without a host": (["run", "--redirect-uri", "https:///x"], "redirect-uri: 'https:///x' names no host"),
+    "a claim without a name": (["run", "--claim", ""], "claim: a claim needs a name"),
     "a grace that is no number": (["run", "--grace", "nan"], "grace: nan is not between"),
     "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),
     "no such secret file": (["run", "--client-secret-file", "nothing"], "nothing cannot be read"),
@@ -153,6 +158,13 @@ TOML = {
     "an unknown key": ("[run]\ninstance = 3", "instance (from orchestrator.toml): is no setting; known: instances"),
     "an unknown table": ("[runs]\ninstances = 3", "runs (from orchestrator.toml): is no table"),
     "a value of the wrong kind": ("[run]\ninstances = 'many'", "instances (from orchestrator.toml)"),
+    "a truth for a number": ("[run]\ninstances = true", "instances (from orchestrator.toml): True is no whole number"),
+    "a part of a whole": ("[run]\ninstances = 1.5", "instances (from orchestrator.toml): 1.5 is no whole number"),
+    "a number for a path": ("[orchestrator]\nstore = 3", "store (from orchestrator.toml): 3 is no text"),
+    "a setting twice": (
+        "[run]\non-failure = 'keep'\non_failure = 'rollback'",
+        "on_failure (from orchestrator.toml): is there twice",
+    ),
     "a table that is none": ("run = 3", "run (from orchestrator.toml): is not a table"),
 }
 
@@ -164,6 +176,53 @@ def test_a_wrong_configuration_file_is_named(cli: Any, home: Path, case: str) ->
     code, _, err = cli("run")
     assert code == 2
     assert message in err
+
+
+def test_one_file_serves_all_commands(cli: Any, home: Path) -> None:
+    (home / "orchestrator.toml").write_text("[orchestrator]\ngrace = 5\n[run]\ninstances = 2\n[load]\ninstances = 3\n")
+    assert json.loads(cli("run", "--json")[1])["counts"] == {"completed": 2}
+    assert json.loads(cli("load", "--json")[1])["counts"] == {"completed": 3}
+    assert cli("doctor")[0] == 0
+
+
+def test_doctor_changes_nothing(cli: Any, home: Path) -> None:
+    for argv in (["doctor"], ["doctor", "--store", str(home / "other.db")]):
+        code, out, _ = cli(*argv)
+        assert code == 0
+        assert "none yet; the first run makes it" in out
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_doctor_knows_a_key_that_is_not_that_of_the_runs(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("run")
+    assert cli("doctor")[0] == 0
+    with monkeypatch.context() as other:
+        other.setenv("ORCHESTRATOR_KEY", new_key())
+        code, out, _ = cli("doctor")
+    assert code == 2
+    assert "WRONG key" in out
+    assert "set ORCHESTRATOR_KEY to the key it was started with" in out
+    (home / "data" / "orchestrator" / "key").unlink()
+    assert "is not there: put it back" in cli("doctor")[1]
+
+
+@pytest.mark.parametrize("command", ["show", "cleanup", "report", "retry", "resume"])
+def test_a_missing_key_is_missed_and_no_other_is_made(cli: Any, home: Path, command: str) -> None:
+    run = json.loads(cli("run", "--json")[1])["run"]
+    key = home / "data" / "orchestrator" / "key"
+    key.unlink()
+    code, _, err = cli(command, run)
+    assert code == 2
+    assert "is not there: put it back, or set ORCHESTRATOR_KEY" in err
+    assert not key.exists()
+
+
+def test_a_store_in_memory_promises_no_further_commands(cli: Any) -> None:
+    code, out, _ = cli("run", "--store", "memory:")
+    assert code == 0
+    assert "orchestrator cleanup" not in out
+    assert "Its store was in memory: nothing more can be done with this run." in out
+    assert json.loads(cli("run", "--store", "memory:", "--json")[1])["next"] == []
 
 
 def test_flags_win_over_variables_and_those_over_the_file(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -810,8 +810,9 @@ async def test_resuming_under_another_workflow_is_refused(store: MemoryStore, va
 async def test_a_rate_that_is_none_is_refused_before_anything_is_stored(store: MemoryStore, vault: Vault) -> None:
     from orchestrator import SettingError
 
-    with pytest.raises(SettingError, match="rates"):
-        await finish(toy(Ledger()), store, vault, rates={"slow": 0.0})
+    for rate in (0.0, float("inf"), float("nan")):
+        with pytest.raises(SettingError, match="rates"):
+            await finish(toy(Ledger()), store, vault, rates={"slow": rate})
     assert await store.runs() == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -249,21 +249,25 @@ def foreign_database(path: Path) -> None:
     db.close()
 
 
-def newer_store(path: Path) -> None:
-    async def make() -> None:
-        async with open_store(str(path)):
-            pass
+def store_of_version(version: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        async def opened() -> None:
+            async with open_store(str(path)):
+                pass
 
-    anyio.run(make)
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
+        anyio.run(opened)
+        with sqlite3.connect(path) as db:
+            db.execute(f"PRAGMA user_version = {version}")
+        db.close()
+
+    return make
 
 
 WRONG_FILES = {
     "a text file": (lambda path: path.write_text("not a database, but long enough to look at" * 20), "not a store"),
     "somebody's database": (foreign_database, "not a store of this program"),
-    "a newer schema": (newer_store, "schema version 99"),
+    "a newer schema": (store_of_version(99), "schema version 99"),
+    "an impossible schema": (store_of_version(-1), "schema version -1"),
     "a folder": (lambda path: path.mkdir(), "store"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import pytest
@@ -65,6 +66,25 @@ def toy_without_states() -> None:
 
     base = toy(Ledger())
     Workflow(name="toy", context=ToyContext, states=(), begin=base.begin, open_services=base.open_services)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("timeout", 5, "timeout is 5, not a timedelta"),
+        ("retry", None, "retry is None, not a RetryPolicy"),
+        ("rollback_retry", 3, "rollback_retry is 3, not a RetryPolicy"),
+        ("repeat", "freely", "repeat is 'freely', not a Repeat"),
+        ("name", "", "the state '' is not named in small letters"),
+        ("name", "a b", "the state 'a b' is not named in small letters"),
+        ("name", "a.b", "the state 'a.b' is not named in small letters"),
+        ("transitions", {"done": "completed", "put_back_one": "completed"}, "'put_back_one' is a name of the engine's own"),
+    ],
+)
+def test_an_attribute_of_the_wrong_kind_is_refused(attribute: str, value: Any, message: str) -> None:
+    state = type("Odd", (Making,), {"transitions": {"done": "completed"}, attribute: value})()
+    with pytest.raises(DefinitionError, match=re.escape(message)):
+        toy(Ledger(), state)
 
 
 def test_a_state_that_must_look_needs_a_way_to_look() -> None:

@@ -163,6 +163,16 @@ async def test_an_application_that_lists_show_late_is_adopted_not_doubled(vault:
     assert_nothing_left(emulator)
 
 
+async def test_a_look_survives_a_listing_that_fails(vault: Vault) -> None:
+    faults = "create_application:reset_after*1 read_applications:503*1"
+    async with sandbox(faults, list_delay_s=0.05) as emulator, open_store("memory:") as store:
+        result, instance = await run_once(emulator, store, vault)
+        events = await store.events(result.run_id, 0)
+    assert instance.status is Status.COMPLETED
+    assert [event.state for event in events if event.kind is EventKind.RETRY] == ["create_application"]
+    assert_each_once(emulator)
+
+
 async def test_a_twin_that_was_made_all_the_same_is_removed_with_it(vault: Vault) -> None:
     async with sandbox("create_application:reset_after*1", list_delay_s=0.3) as emulator, open_store("memory:") as store:
         result, instance = await run_once(emulator, store, vault, list_lag=0.0)
