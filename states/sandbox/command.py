@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from states.sandbox.app import OPERATIONS, Sandbox, serve
 from states.sandbox.faults import Fault, parse_faults
-from states.sandbox.settings import SandboxSettings, parse_setting
+from states.sandbox.settings import SandboxSettings, parse_setting, setting_names
 
 
 def sandbox(
@@ -29,7 +29,10 @@ def sandbox(
     worker_token_lifetime: Annotated[float, Parameter(help="Seconds that a worker token lives.")] = 3600.0,
     setting: Annotated[
         tuple[str, ...],
-        Parameter(help="NAME=VALUE of what the vendor leaves open, e.g. duplicate_status=409; may be repeated.", negative=()),
+        Parameter(
+            help=f"NAME=VALUE of what the vendor leaves open, any number of times. Names: {', '.join(setting_names())}.",
+            negative=(),
+        ),
     ] = (),
     json: Annotated[bool, Parameter(help="Address and credentials as one line of JSON.", negative=())] = False,
 ) -> int:

@@ -92,6 +92,11 @@ class SandboxSettings:
                 raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
 
 
+def setting_names() -> list[str]:
+    """What :func:`parse_setting` takes."""
+    return list(attrs.fields_dict(SandboxSettings))
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
 
@@ -99,10 +104,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
         ValueError: There is no such field, or the value does not fit it.
     """
     name, equals, value = text.partition("=")
-    fields = attrs.fields_dict(SandboxSettings)
     name = name.strip().replace("-", "_")
-    if not equals or name not in fields:
-        raise ValueError(f"setting {text!r} is not NAME=VALUE with a name of {', '.join(fields)}")
+    if not equals or name not in setting_names():
+        raise ValueError(f"setting {text!r} is not NAME=VALUE with a name of {', '.join(setting_names())}")
     hint = get_type_hints(SandboxSettings)[name]
     kind = next((inner for inner in get_args(hint) if inner is not NoneType), hint)
     if kind is bool:
