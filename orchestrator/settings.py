@@ -50,7 +50,7 @@ def setting(
     Args:
         help: One line for ``--help`` and the README.
         env: Environment variables that give it, the first one set wins.
-        renewable: A value from flags or the environment replaces the stored one when a run is resumed.
+        renewable: A flag replaces the stored value when a run is taken up again.
         group: Heading under which ``--help`` shows it.
         parse: Text → value, for what its type cannot read itself; raises ``ValueError``.
         shown: The default as people write it, where that differs.
@@ -151,7 +151,7 @@ def read_table(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SettingError("config", f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingError("config", f"{path} is not valid TOML: {error}") from error
 
 
@@ -178,6 +178,7 @@ def _find(
 def convert(s: Setting, raw: Any, source: str) -> Any:
     """A raw value as the setting's type; that of a secret's flag is the path of a file. Raises ``SettingError``."""
     name = s.name.replace("_", "-")
+    _check_text(name, raw, source)
     try:
         if s.secret:
             if source == s.flag:
@@ -194,11 +195,18 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
         if s.type in (int, float):
             return _number(s.type, raw)
         return _text(s.type, raw)
-    except OSError as error:
-        raise SettingError(name, f"{raw} cannot be read: {error.strerror}", source) from error
+    except (OSError, RuntimeError) as error:
+        raise SettingError(name, f"{raw} cannot be read: {getattr(error, 'strerror', None) or error}", source) from error
     except (ValueError, TypeError) as error:
         what = str(error) if not s.secret else "is not usable"
         raise SettingError(name, what, source) from error
+
+
+def _check_text(name: str, raw: Any, source: str) -> None:
+    """Refuse what no store and no server takes: halves of characters (bytes that are not UTF-8), and zeros."""
+    for text in raw if isinstance(raw, list | tuple) else [raw]:
+        if isinstance(text, str) and ("\0" in text or text != text.encode(errors="replace").decode()):
+            raise SettingError(name, "is not text in UTF-8", source)
 
 
 def _text(kind: Any, raw: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import inspect
+import io
 import itertools
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -46,8 +49,24 @@ configuration, store, key, another process); 3 leftovers remain; 4 a threshold w
 
 def entry() -> None:
     """The program ``orchestrator``."""
+    _open_standard_streams()
     tune_collector()
     sys.exit(main(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """One that the shell has closed would be given to the first file that is opened, and uvloop does not run without. What the
+    terminal's encoding has no letter for is escaped."""
+    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name := ("stdin", "stdout", "stderr")[number]) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # it is open as long as the program
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def tune_collector() -> None:
@@ -76,8 +95,11 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone: nothing can be told any more.
-        sys.stderr.close()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail(f"the output cannot be written: {error.strerror}")
 
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
@@ -157,5 +179,5 @@ def _version() -> str:
 
 
 def _fail(message: str) -> int:
-    stderr().print(f"orchestrator: {message}", markup=False)
+    stderr().print(f"orchestrator: {message}")
     return ExitCode.USAGE

@@ -37,7 +37,7 @@ async def graph(observers: Sequence[Observer], *, workflow: str | None = None, o
     """
     found = find_workflow(workflow or default_workflow())
     if output is None:
-        stdout().print(mermaid(found), end="", markup=False)
+        stdout().print(mermaid(found), end="")
         return ExitCode.SUCCESS
     form = output.suffix.lstrip(".").lower()
     if form in ("mmd", "mermaid"):
@@ -50,7 +50,7 @@ async def graph(observers: Sequence[Observer], *, workflow: str | None = None, o
         await anyio.to_thread.run_sync(output.write_bytes, data)
     except OSError as error:
         raise ConfigurationError(f"output: {output} cannot be written: {error.strerror}") from error
-    stdout().print(f"{output} written", markup=False)
+    stdout().print(f"{output} written")
     return ExitCode.SUCCESS
 
 
@@ -71,10 +71,10 @@ async def doctor(
     failed = [line for line in lines if not line[1]]
     if json:
         data = {"ok": not failed, "checks": [{"what": what, "ok": ok, "fact": fact} for what, ok, fact in lines]}
-        stdout().print(json_report.dumps(data), markup=False)
+        stdout().print(json_report.dumps(data))
     else:
         for what, ok, fact in lines:
-            stdout().print(f"{'ok   ' if ok else 'WRONG'} {what:<16} {fact}", markup=False)
+            stdout().print(f"{'ok   ' if ok else 'WRONG'} {what:<16} {fact}")
     return ExitCode.USAGE if failed else ExitCode.SUCCESS
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import anyio
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,19 +20,48 @@ from orchestrator.machine import ROLLING_BACK
 from orchestrator.workflow import Workflow
 
 
-def stdout() -> Console:
+class Output(Console):
+    """A console that prints what it is given: no markup, no emoji codes, no colours of its own.
+
+    Args:
+        unread: Called when whoever read our output has gone; nothing more is printed then. ``None``: ``BrokenPipeError`` is raised.
+    """
+
+    def __init__(self, *, unread: Callable[[], None] | None = None, **more: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **more)
+        self._unread = unread
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # What Python still holds for it would fail when the program ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if self._unread is None:
+            raise BrokenPipeError
+        self._unread()
+
+
+def stdout(unread: Callable[[], None] | None = None) -> Output:
     """For results; a table that is piped is not cut to a terminal's width."""
     width = None if sys.stdout.isatty() else 200
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    return Output(unread=unread, file=sys.stdout, soft_wrap=True, width=width)
 
 
-def stderr() -> Console:
+def stderr() -> Output:
     """For what is said beside them."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Output(file=sys.stderr, soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    """Whether lines that were printed can be written over."""
+    return sys.stdout.isatty() and not Output(file=sys.stdout).is_dumb_terminal
 
 
 class Display:
     """Shows a run, between ``with``. By itself it shows nothing; subclasses say at least how a line is printed."""
+
+    def __init__(self) -> None:
+        self.unread = anyio.Event()
+        """Set: whoever read our output has gone."""
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -58,7 +89,7 @@ class Silent(Display):
     """For ``--json``: what has to be said goes to stderr."""
 
     def say(self, text: str) -> None:
-        stderr().print(text, markup=False)
+        stderr().print(text)
 
 
 def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
@@ -95,15 +126,16 @@ class Plain(Display):
     stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
+        super().__init__()
         self._workflow = workflow
-        self._console = stdout()
+        self._console = stdout(self.unread.set)
 
     @property
     def observers(self) -> Sequence[Observer]:
         return (self,)
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
     def __call__(self, event: Event) -> None:
         line = describe(event, self._workflow)
@@ -117,6 +149,7 @@ class LiveTable(Display):
     stored_only = True
 
     def __init__(self, workflow: Workflow[Any, Any], title: str) -> None:
+        super().__init__()
         self._workflow = workflow
         self._title = title
         self._here: Counter[str] = Counter()
@@ -127,9 +160,7 @@ class LiveTable(Display):
         self._ended: Counter[str] = Counter()
         self._place: dict[int, str] = {}
         self._note = ""
-        self._live = Live(
-            get_renderable=self._table, console=Console(highlight=False), refresh_per_second=8, vertical_overflow="visible"
-        )
+        self._live = Live(get_renderable=self._table, console=Output(), refresh_per_second=8, vertical_overflow="visible")
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -143,7 +174,7 @@ class LiveTable(Display):
         return (self,)
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, markup=False)
+        self._live.console.print(text)
 
     def __call__(self, event: Event) -> None:
         match event.kind:

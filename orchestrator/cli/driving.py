@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -13,7 +12,7 @@ import anyio
 import attrs
 
 from orchestrator import embedding
-from orchestrator.cli.display import Display, LiveTable, Plain, Silent, stdout
+from orchestrator.cli.display import Display, LiveTable, Plain, Silent, is_terminal, stderr, stdout
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver, parse_instance, parse_run
@@ -250,9 +249,9 @@ async def _nothing_left(store: Store, record: RunRecord, mode: Mode) -> str:
 
 def _nothing_to_do(as_json: bool) -> int:
     if as_json:
-        stdout().print("null", markup=False)
+        stdout().print("null")
     else:
-        stdout().print("There is no run to go on with; `orchestrator list` shows all runs.", markup=False)
+        stdout().print("There is no run to go on with; `orchestrator list` shows all runs.")
     return ExitCode.SUCCESS
 
 
@@ -274,8 +273,8 @@ def _display(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, ti
     if as_json:
         return Silent()
     if many or scenario.total != 1 or scenario.rounds != 1:
-        return LoadView(workflow, title) if sys.stdout.isatty() else LoadLines(workflow)
-    return LiveTable(workflow, title) if sys.stdout.isatty() else Plain(workflow)
+        return LoadView(workflow, title) if is_terminal() else LoadLines(workflow)
+    return LiveTable(workflow, title) if is_terminal() else Plain(workflow)
 
 
 def _suffix(flags: Mapping[str, Any], engine: Any) -> str | None:
@@ -302,6 +301,13 @@ class _Control:
             return
         self._display.say(f"{name}: finishing attempts in flight (up to {self._grace_s:g} s); once more to stop at once")
         self.run.stop()
+
+    async def watch_reader(self) -> None:
+        """What nobody reads is not gone on with: `orchestrator run | head` is the user's way to end it."""
+        await self._display.unread.wait()
+        if self.run is not None:
+            stderr().print(f"nobody reads the output any more: stopping; to go on with it: orchestrator resume {self.run.id}")
+            self.run.stop()
 
     def cancel(self, name: str) -> None:
         self._display.say(f"{name}: stopping at once")
@@ -333,6 +339,7 @@ async def _drive(
                 async with opened as run:
                     control.run = run
                     display.attach(run)
+                    tasks.start_soon(control.watch_reader)
                     tasks.start_soon(display.keep_up)
                     with display:
                         display.say(f"run {run.id}")
@@ -362,8 +369,8 @@ async def _drive(
 def _print(summary: Any, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:
     console = stdout()
     if as_json:
-        console.print(json_report.dumps(json_report.document(summary, code, suffix)), markup=False)
+        console.print(json_report.dumps(json_report.document(summary, code, suffix)))
         return
-    console.print(heading, markup=False)
+    console.print(heading)
     for line in text.lines(summary, suffix):
-        console.print(line, markup=False)
+        console.print(line)

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.display import Display, stdout
+from orchestrator.cli.display import Display, Output, stdout
 from orchestrator.collector import LATEST_ERRORS, Collector
 from orchestrator.embedding import Run
 from orchestrator.machine import ROLLING_BACK
@@ -100,14 +100,15 @@ class LoadLines(Display):
     """A line every few seconds, where there is no terminal."""
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
+        super().__init__()
         self._progress = Progress(workflow)
-        self._console = stdout()
+        self._console = stdout(self.unread.set)
 
     def attach(self, run: Run[Any]) -> None:
         self._progress.run = run
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
     async def keep_up(self) -> None:
         while True:
@@ -136,12 +137,13 @@ class LoadView(Display):
     does not change while it runs, so nothing jumps."""
 
     def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
+        super().__init__()
         self._progress = Progress(workflow)
         self._workflow = workflow
         self._title = title
         self._live = Live(
             get_renderable=self.render,
-            console=console or Console(highlight=False),
+            console=console or Output(),
             refresh_per_second=REFRESH_PER_S,
             vertical_overflow="crop",
         )
@@ -158,7 +160,7 @@ class LoadView(Display):
         self._title = f"{self._title} {run.id}" if run.id not in self._title else self._title
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, markup=False)
+        self._live.console.print(text)
 
     async def keep_up(self) -> None:
         while True:

@@ -47,12 +47,12 @@ async def list_runs(observers: Sequence[Observer], *, json: bool = False, config
     """
     engine = Resolver(flags, config).engine().value
     if not store_exists(engine.url):
-        stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.", markup=False)
+        stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.")
         return ExitCode.SUCCESS
     async with open_store(engine.url, create=False) as store:
         rows = [await _listed(store, record) for record in await store.runs(RUNS_LISTED)]
     if json:
-        stdout().print(json_report.dumps(rows), markup=False)
+        stdout().print(json_report.dumps(rows))
         return ExitCode.SUCCESS
     table = Table(box=None, pad_edge=False)
     for name in ("run", "workflow", "started", "status", "instances"):
@@ -110,7 +110,7 @@ async def show(
             raise ConfigurationError(f"nothing is kept of what {instance.id} has sent: only of an instance that failed")
         write_files({Path(har): json_report.har(exchanges)})
     if json:
-        stdout().print(json_report.dumps(data), markup=False)
+        stdout().print(json_report.dumps(data))
     else:
         _print_instance(workflow, data, events)
     return ExitCode.SUCCESS
@@ -177,18 +177,18 @@ async def _show_run(
     }
     if as_json:
         data = json_report.document(summary, summary.exit_code(), suffix) | {"head": head, "places": dict(places)}
-        stdout().print(json_report.dumps(data), markup=False)
+        stdout().print(json_report.dumps(data))
         return ExitCode.SUCCESS
     console = stdout()
     for name, value in head.items():
-        console.print(f"{name:<10} {value}", markup=False)
+        console.print(f"{name:<10} {value}")
     if sum(places.values()) > 1:
         console.print("\nWhere its instances are")
         for place, number in sorted(places.items(), key=lambda item: workflow.order(item[0])):
-            console.print(f"  {number:>6}  {place}", markup=False)
+            console.print(f"  {number:>6}  {place}")
     console.print()
     for line in lines(summary, suffix):
-        console.print(line, markup=False)
+        console.print(line)
     return ExitCode.SUCCESS
 
 
@@ -270,7 +270,7 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
     console = stdout()
 
     def say(text: str) -> None:
-        console.print(text, markup=False)
+        console.print(text)
 
     say(f"instance   {data['instance']}")
     say(f"status     {data['status']}, in {data['position']}")

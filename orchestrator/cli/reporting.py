@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.display import stdout
 from orchestrator.cli.outputs import Outputs, check_writable, write_files
@@ -62,10 +63,10 @@ async def report(
         written = await outputs.write(picture.workflow, store, vault, record, picture.summary)
     if json:
         data = json_report.document(picture.summary, picture.summary.exit_code())
-        stdout().print(json_report.dumps(data), markup=False)
+        stdout().print(json_report.dumps(data))
         return ExitCode.SUCCESS
     for path in written:
-        stdout().print(f"written: {path}", markup=False)
+        stdout().print(f"written: {path}")
     return ExitCode.SUCCESS
 
 
@@ -103,7 +104,7 @@ async def compare_runs(
         numbers = [attrs.asdict(change) for change in comparison.numbers]
         latencies = {name: [attrs.asdict(change) for change in changes] for name, changes in comparison.latencies}
         runs = [picture.summary.run_id for picture in pictures]
-        stdout().print(json_report.dumps({"runs": runs, "numbers": numbers, "latencies": latencies}), markup=False)
+        stdout().print(json_report.dumps({"runs": runs, "numbers": numbers, "latencies": latencies}))
         return ExitCode.SUCCESS
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
@@ -117,14 +118,12 @@ async def compare_runs(
             table.add_row(f"{name} {change.what}, ms", change.before, change.after, _coloured(change))
     stdout().print(table)
     if output is not None:
-        stdout().print(f"written: {output}", markup=False)
+        stdout().print(f"written: {output}")
     return ExitCode.SUCCESS
 
 
-def _coloured(change: Change) -> str:
-    if change.better is None:
-        return change.change
-    return f"[{'green' if change.better else 'red'}]{change.change}[/]"
+def _coloured(change: Change) -> Text:
+    return Text(change.change, "" if change.better is None else "green" if change.better else "red")
 
 
 async def _record(store: Store, named: str | None) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import PermanentError
+from orchestrator import Event, EventKind, PermanentError
 from orchestrator.cli import main
+from orchestrator.cli.display import LiveTable, Output
 from orchestrator.encryption import new_key
+from states.token_fulfillment import WORKFLOW
 from states.token_fulfillment.users import CreateUser
 
 
@@ -128,6 +131,7 @@ USAGE = {
     "a redirect URI without a host": (["run", "--redirect-uri", "https:///x"], "redirect-uri: 'https:///x' names no host"),
     "a claim without a name": (["run", "--claim", ""], "claim: a claim needs a name"),
     "a grace that is no number": (["run", "--grace", "nan"], "grace: nan is not between"),
+    "bytes that are no text": (["run", "--claim", "a\udcff"], "claim (from --claim): is not text in UTF-8"),
     "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),
     "no such secret file": (["run", "--client-secret-file", "nothing"], "nothing cannot be read"),
     "no run id": (["show", "nonsense"], "'nonsense' is not the id of a run"),
@@ -310,6 +314,59 @@ def test_the_help_of_every_command_has_examples(cli: Any, command: str) -> None:
     assert code == 0
     examples = out.partition("\nTry\n")[2]
     assert f"  orchestrator {command}" in examples
+
+
+def shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A line for the shell, in which ``orchestrator`` is ours."""
+    program = f'orchestrator() {{ "{sys.executable}" -m orchestrator "$@"; }}; set -o pipefail; {line}'
+    return subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, timeout=60, check=False, env=os.environ | environ
+    )
+
+
+def test_what_nobody_reads_any_more_is_suspended(cli: Any) -> None:
+    done = shell("orchestrator run --instances 100000 --rounds 2 | head -1")
+    assert done.returncode == 130
+    assert "nobody reads the output any more: stopping; to go on with it: orchestrator resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = json.loads(cli("list", "--json")[1])
+    assert run["status"] == "interrupted"
+    assert shell("orchestrator list | true").returncode in (0, 141)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_closed_standard_stream_is_no_matter(home: Path, closed: str) -> None:
+    done = shell(f"orchestrator run {closed}")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+def test_a_full_disk_behind_the_output_is_told_in_one_line(home: Path) -> None:
+    done = shell("orchestrator list >/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.strip() == "orchestrator: the output cannot be written: No space left on device"
+
+
+def test_letters_that_the_output_has_not_are_escaped(home: Path) -> None:
+    done = shell("orchestrator run --value 'a→b'", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "a\\u2192b" in done.stdout
+
+
+def test_what_looks_like_markup_or_an_emoji_is_printed_as_it_is(cli: Any) -> None:
+    value = "a:key:b [/bold] [red]"
+    assert value in cli("run", "--value", value)[1]
+    proof = next(iter(json.loads(cli("run", "--json", "--value", value)[1])["proofs"].values()))
+    assert value in proof["claim found"]
+
+
+def test_an_error_that_looks_like_markup_does_not_break_the_table() -> None:
+    table = LiveTable(WORKFLOW, "a [/title]")
+    common = {"run_id": "r", "number": 0, "at": 0.0, "state": "create_scope"}
+    table(Event(kind=EventKind.STARTED, **common))
+    table(Event(kind=EventKind.RETRY, error="see [/docs/limits]", **common))
+    output = Output(file=io.StringIO(), width=120)
+    output.print(table._table())
+    assert "create_scope: see [/docs/limits]" in output.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
