@@ -324,9 +324,10 @@ class Collector:
     def _failed(self, event: Event) -> None:
         tally = self.tallies.get(event.state)
         if tally is not None:
-            what = "retried" if event.kind is EventKind.RETRY else "failed"
+            # What was cut off, or could not be stored, is no call that failed.
+            what = "retried" if event.kind is EventKind.RETRY else "failed" if event.handler else "cut_off"
             tally.count(what if event.handler != "rollback" else f"rollback.{what}")
-        self.counters["errors"] += 1
+        self.counters["errors"] += event.handler is not None
         place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
         self.latest_errors.append(f"{place}: {event.error}")
         key = ErrorKey(place, event.failure or "unknown", event.code or "")

@@ -42,13 +42,13 @@ from orchestrator.decision import (
 )
 from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredError, StoreError, ThrottledError
 from orchestrator.events import Event, EventKind, Observer
-from orchestrator.instance import TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.instance import CUT_OFF, TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
 from orchestrator.recording import Exchange, begin_recording
 from orchestrator.secret import secrets_in
 from orchestrator.state import Again, C, Effect, Outcome, Repeat, S, State, Step
-from orchestrator.stores.base import Shard, Store
+from orchestrator.stores.base import Checkpoint, Shard, Store
 from orchestrator.workflow import Workflow
 
 SUSPEND_LIMIT_S = 10.0
@@ -150,10 +150,11 @@ class Driver(Generic[C, S]):
         rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
         await self._save(rolling, self._event(EventKind.ROLLING_BACK))
 
-    async def put_back(self) -> None:
-        """Store a failed instance back in the state that failed, for a driver to take up: what the user's ``retry`` does first."""
+    def put_back(self) -> tuple[Checkpoint, Sequence[Event]]:
+        """What stores a failed instance back in the state that failed, for a driver to take up: what ``retry`` does first."""
         then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
-        await self._save(then, self._event(EventKind.PUT_BACK, state=then.position))
+        event = self._event(EventKind.PUT_BACK, state=then.position)
+        return self._drive.codec.encode(then, history=self._history), (event,)
 
     async def drive(self, begin: Begin) -> Instance[C]:
         """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
@@ -251,7 +252,7 @@ class Driver(Generic[C, S]):
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         self._waited_s = 0.0
         failure = Failure(
-            kind="cut off",
+            kind=CUT_OFF,
             message="the time of the scenario, and its overtime, were over",
             state=here.position,
             attempt=here.failures + 1,

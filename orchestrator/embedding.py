@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +22,7 @@ from orchestrator.instance import Instance
 from orchestrator.reading import RunResult, run_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
-from orchestrator.scenario import Scenario
+from orchestrator.scenario import FASTEST, LEAST_RATE, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Store
@@ -251,8 +250,10 @@ def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, 
         name = "rounds" if scenario.rounds != 1 else "use"
         raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
     for group, rate in rates.items():
-        if not 0 < rate < math.inf:
-            raise SettingError("rates", f"{group}={rate:g} is not more than 0 and finite; leave the group out for no limit")
+        if not LEAST_RATE <= rate <= FASTEST:
+            raise SettingError(
+                "rates", f"{group}={rate:g} is not between {LEAST_RATE:g} and {FASTEST:g}; leave the group out for no limit"
+            )
     parse_all(thresholds, workflow)
     check_groups(workflow, rates)
     check_time(workflow, scenario, rates)

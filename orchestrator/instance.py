@@ -36,6 +36,10 @@ TERMINAL = frozenset({Status.COMPLETED, Status.ROLLED_BACK, Status.FAILED, Statu
 RESUMABLE = frozenset(Status) - TERMINAL
 
 
+CUT_OFF = "cut off"
+"""The kind of failure of what was still under way when the scenario's time, and its overtime, were over."""
+
+
 @attrs.frozen(kw_only=True)
 class Failure:
     """Why an attempt failed, as it is stored and shown."""

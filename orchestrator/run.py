@@ -16,6 +16,8 @@ from orchestrator.scenario import Scenario
 
 # Crockford's base 32 in lower case: no letter that can be taken for a digit. Sorts by time.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LONGEST_NUMBER = 10
+"""Digits of an instance's number."""
 _RUN_ID = re.compile(r"\d{6}-[0-9a-hjkmnp-tv-z]{6}")
 
 
@@ -75,7 +77,7 @@ def parse_id(text: str) -> tuple[str, int | None]:
     run_id, number = text, None
     if text.count("-") == 2:
         run_id, _, tail = text.rpartition("-")
-        number = int(tail) if tail.isdecimal() else -1
+        number = int(tail) if tail.isascii() and tail.isdecimal() and len(tail) <= _LONGEST_NUMBER else -1
     if not _RUN_ID.fullmatch(run_id) or number == -1:
         raise ValueError(f"{text!r} is not the id of a run (like 261123-k7m3qp) or of an instance (261123-k7m3qp-0)")
     return run_id, number

@@ -446,9 +446,11 @@ class Runner(Generic[C, S]):
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last tick."""
         total = self.collector.statistics.total
-        ended = {status: total.counters[f"ended.{status.value}"] for status in Status}
+        counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
+        # Shares are of all that were started, as they will be in the end.
+        counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
         seconds = measured_seconds(self.record.scenario, self.collector.statistics)
-        measured = Measured(statistics=self.collector.statistics, counts=ended, seconds=seconds)
+        measured = Measured(statistics=self.collector.statistics, counts=counts, seconds=seconds)
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:
@@ -515,21 +517,13 @@ class Runner(Generic[C, S]):
         self._walked = True
 
     async def _put_back(self, drive: Drive[C, S]) -> None:
-        """All of them before the first goes on: whatever interrupts a retry, those that it was to be are known."""
+        """All of them or none, before the first goes on: what interrupts a retry leaves a run to be resumed, or one to be retried."""
         failed = self._reader.instances(self.record.id, {Status.FAILED}, self._unreadable.append)
-        places = anyio.Semaphore(drive.workers)
-
-        async def put_back(instance: Instance[C]) -> None:
-            try:
-                await Driver(drive, instance).put_back()
-            finally:
-                places.release()
-
-        async with anyio.create_task_group() as tasks:
-            async for instance in failed:
-                if self._retried in (None, instance.number):
-                    await places.acquire()
-                    tasks.start_soon(put_back, instance)
+        saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
+        await self._store.save_all(self._shard, saves)
+        for event in (event for _, events in saves for event in events):
+            for observer in self._observers:
+                observer(event)
 
     @property
     def _admits_nothing(self) -> bool:

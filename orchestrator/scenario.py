@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -31,6 +31,12 @@ UNBOUNDED = 1_000_000_000
 ENDLESS = 0
 """Rounds of an instance that goes round until the time is over."""
 
+LONGEST_S = 366 * 86_400.0
+"""A year: what is longer is a slip of the pen."""
+FASTEST = 1_000_000.0
+LEAST_RATE = 1 / 86_400
+"""Arrivals, or attempts of a rate group, a second: one a day is the least."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
 
@@ -42,12 +48,13 @@ def parse_duration(text: str) -> float:
         ValueError: It is no duration.
     """
     text = text.strip()
-    if re.fullmatch(r"\d+(?:\.\d+)?", text):
-        return float(text)
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    parts = [(text, "s")] if re.fullmatch(r"\d+(?:\.\d+)?", text) else _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) not in (text, f"{text}s"):
         raise ValueError(f"{text!r} is no duration (like 30s, 2m or 1h30m)")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > LONGEST_S:
+        raise ValueError(f"{text[:40]!r} is longer than a year")
+    return seconds
 
 
 def show_duration(seconds: float) -> str:
@@ -321,15 +328,29 @@ def _shown(stages: Sequence[Stage]) -> str:
     return ",".join(map(str, stages))
 
 
+_BOUNDS: Mapping[str, tuple[int, float]] = {
+    "instances": (1, UNBOUNDED),
+    "concurrency": (1, 1_000_000),
+    "rounds": (0, UNBOUNDED),
+    "warm_up": (0, LONGEST_S),
+    "overtime": (0, LONGEST_S),
+    "seed": (-(2**62), 2**62),
+}
+
+
 def _check(scenario: Scenario) -> None:
-    for name, least in (("instances", 1), ("concurrency", 1), ("rounds", 0), ("warm_up", 0), ("overtime", 0)):
+    for name, (least, most) in _BOUNDS.items():
         value = getattr(scenario, name)
         if value is not None and value < least:
             raise SettingError(name.replace("_", "-"), f"{value:g} is less than {least}")
-    for name in ("rate", "duration"):
+        if value is not None and not value <= most:
+            raise SettingError(name.replace("_", "-"), f"{value:g} is more than {most:.16g}")
+    for name, highest in (("rate", FASTEST), ("duration", LONGEST_S)):
         value = getattr(scenario, name)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise SettingError(name, f"{value:g} is not a number more than 0")
+        if value is not None and not 0 < value <= highest:
+            raise SettingError(name, f"{value:g} is not a number more than 0, and at most {highest:.16g}")
+    if scenario.think is not None and not 0 <= scenario.think.low <= max(scenario.think.low, scenario.think.high) <= LONGEST_S:
+        raise SettingError("think", "is no pause of at most a year")
     _check_stages("stages", scenario.stages)
     _check_stages("rate-stages", scenario.rate_stages)
     _check_shape(scenario)
@@ -355,9 +376,9 @@ def _check_stages(name: str, stages: Sequence[Stage]) -> None:
     if not stages:
         return
     for stage in stages:
-        if not (stage.seconds > 0 and math.isfinite(stage.seconds)):
-            raise SettingError(name, f"the stage {stage} lasts no time")
-        if not (stage.target >= 0 and math.isfinite(stage.target)):
+        if not 0 < stage.seconds <= LONGEST_S:
+            raise SettingError(name, f"a stage lasts {stage.seconds:g} s: more than 0, and a year at most, is possible")
+        if not 0 <= stage.target <= FASTEST:
             raise SettingError(name, f"the stage {stage} has an impossible target")
     if not any(stage.target for stage in stages):
         raise SettingError(name, "admit nothing: every target is 0")

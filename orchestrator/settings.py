@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -112,26 +112,21 @@ def settings_of(cls: Any) -> list[Setting]:
 
 
 def resolve(
-    cls: type[T], *, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str | None
+    cls: type[T], *, flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> Resolved[T]:
-    """The settings of ``cls``: a flag wins over the environment, that over the TOML table, that over the default.
+    """The settings of ``cls``: a flag wins over the environment, that over the tables of the TOML files, the first of them over
+    the next, those over the default.
 
     Raises:
         SettingError: A value does not fit its type, or the table has a key that is no setting.
     """
     known = {s.name: s for s in settings_of(cls)}
-    given: set[str] = set()
-    for key in table:
-        name = key.replace("-", "_")
-        if name not in known:
-            raise SettingError(key, f"is no setting; known: {', '.join(s.replace('_', '-') for s in known)}", file)
-        if name in given:
-            raise SettingError(key, "is there twice, with - and with _", file)
-        given.add(name)
+    for file, table in files:
+        _check_keys(file, table, known)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, s in known.items():
-        raw, source = _find(s, flags, environ, table, file)
+        raw, source = _find(s, flags, environ, files)
         sources[name] = source
         if source != "default":
             values[name] = convert(s, raw, source)
@@ -161,17 +156,29 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
+def _check_keys(file: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+    given: set[str] = set()
+    for key in table:
+        name = key.replace("-", "_")
+        if name not in known:
+            raise SettingError(key, f"is no setting; known: {', '.join(s.replace('_', '-') for s in known)}", file)
+        if name in given:
+            raise SettingError(key, "is there twice, with - and with _", file)
+        given.add(name)
+
+
 def _find(
-    s: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str | None
+    s: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> tuple[Any, str]:
     if flags.get(s.name) not in (None, []):
         return flags[s.name], s.flag
     for variable in s.env:
         if environ.get(variable):
             return environ[variable], variable
-    for key, value in table.items():
-        if key.replace("-", "_") == s.name:
-            return value, file or "the configuration file"
+    for file, table in files:
+        for key, value in table.items():
+            if key.replace("-", "_") == s.name:
+                return value, file
     return None, "default"
 
 

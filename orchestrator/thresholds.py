@@ -25,14 +25,14 @@ from typing import Any
 import attrs
 
 from orchestrator.errors import SettingError
-from orchestrator.instance import Status
+from orchestrator.instance import CUT_OFF, Status
 from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, PERCENTILES, START_LAG, WAIT, Latency, Statistics, Window
 from orchestrator.workflow import Workflow
 
 _GRAMMAR = re.compile(
     r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"
-    r"(?P<drift>\s+drift)?\s*(?P<op><=|>=|<|>)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z%/µ]*)"
+    r"(?P<drift>\s+drift)?\s*(?P<op><=|>=|<|>)\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[a-z%/µ]*)"
 )
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -106,7 +106,7 @@ class Threshold:
 
     def _value(self, measured: Measured) -> float | None:
         if self.drift:
-            return _slope(measured.statistics.windows, self._of_window)
+            return _slope(_measured(measured.statistics.windows, self.subject), self._of_window)
         if self.subject in _COUNTS and self.stat is None:
             return self._count(measured)
         if self.subject == _MEMORY:
@@ -123,7 +123,7 @@ class Threshold:
     def _count(self, measured: Measured) -> float | None:
         total = measured.statistics.total
         if self.subject == "errors":
-            number, all_of_them = sum(tally.count for tally in total.errors.values()), _calls(total)
+            number, all_of_them = sum(tally.count for key, tally in total.errors.items() if key.kind != CUT_OFF), _calls(total)
         else:
             counts = measured.counts
             number = {
@@ -134,7 +134,9 @@ class Threshold:
                 "missed": measured.missed,
             }[self.subject]
             admitted = sum(count for status, count in counts.items() if status is not Status.PENDING)
-            all_of_them = admitted + (measured.missed if self.subject in ("missed", "late") else 0)
+            # Late ones are counted after the warm-up, and so is what they are a part of.
+            whole = {"late": total.counters["started"], "missed": admitted + measured.missed}
+            all_of_them = whole.get(self.subject, admitted)
         if self.unit != "%":
             return float(number)
         return 100 * number / all_of_them if all_of_them else None
@@ -143,8 +145,8 @@ class Threshold:
         counted = window.counters[f"{self.subject}.{self.stat}"]
         if self.unit != "%":
             return float(counted)
-        histogram = window.histograms.get(f"{self.subject}.attempt")
-        calls = histogram.get_total_count() if histogram is not None else 0
+        made = (window.histograms.get(f"{self.subject}.{call}") for call in ("attempt", "recover"))
+        calls = sum(histogram.get_total_count() for histogram in made if histogram is not None)
         return 100 * counted / calls if calls else None
 
     def _of_window(self, window: Window) -> tuple[float, int] | None:
@@ -153,7 +155,7 @@ class Threshold:
             return (float(window.memory), 1) if window.memory else None
         latency = window.latencies.get(self.subject)
         if self.stat == "rate":
-            return (latency.count / window.width, 1) if latency and window.width else None
+            return ((latency.count if latency else 0) / window.width, 1) if window.width else None
         value = _stat(latency, self.stat)
         return None if latency is None or value is None else (value, latency.count)
 
@@ -243,6 +245,14 @@ def _calls(window: Window) -> int:
     """Calls of handlers."""
     ends = (".attempt", ".recover", ".rollback")
     return sum(histogram.get_total_count() for name, histogram in window.histograms.items() if name.endswith(ends))
+
+
+def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:
+    """Without those before the first and after the last in which something of it was measured: setting up and tearing down."""
+    if subject == _MEMORY:
+        return windows
+    found = [place for place, window in enumerate(windows) if subject in window.latencies]
+    return windows[found[0] : found[-1] + 1] if found else ()
 
 
 def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:

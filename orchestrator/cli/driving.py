@@ -33,7 +33,7 @@ from orchestrator.run import RunRecord, RunStatus
 from orchestrator.runner import Mode, Options
 from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
-from orchestrator.stores import is_lasting, open_store
+from orchestrator.stores import open_store
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow
 
@@ -82,7 +82,7 @@ async def run(
             rates=wanted.rates,
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags, engine))
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
 
 
 async def load(
@@ -107,7 +107,7 @@ async def load(
       orchestrator load --concurrency 20 --duration 1h --rounds endless --think 1s-3s    (a soak)
       orchestrator load soak.toml --duration 10m
     """
-    resolver = Resolver(flags, Path(scenario) if scenario is not None else config)
+    resolver = Resolver(flags, config, scenario=Path(scenario) if scenario is not None else None)
     found = find_workflow(workflow or default_workflow())
     engine, wanted = resolver.engine().value, resolver.load().value
     resolver.check_tables()
@@ -143,7 +143,7 @@ async def load(
             abort=wanted.abort,
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json, suffix=_suffix(flags, engine), outputs=outputs)
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix, outputs=outputs)
 
 
 async def _settings_of_used(
@@ -190,7 +190,7 @@ async def retry(
     """
     named, number = parse_instance(what) if what is not None else (None, None)
     how = partial(embedding.retry, number=number)
-    return await _again(how, observers, named, json, config, flags, mode=Mode.RETRY)
+    return await _again(how, observers, named, json, config, flags, mode=Mode.RETRY, number=number)
 
 
 async def cleanup(
@@ -210,7 +210,15 @@ async def cleanup(
 
 
 async def _again(
-    how: Any, observers: Sequence[Observer], named: str | None, as_json: bool, config: Path | None, flags: Any, *, mode: Mode
+    how: Any,
+    observers: Sequence[Observer],
+    named: str | None,
+    as_json: bool,
+    config: Path | None,
+    flags: Any,
+    *,
+    mode: Mode,
+    number: int | None = None,
 ) -> int:
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
@@ -220,15 +228,13 @@ async def _again(
             return _nothing_to_do(as_json)
         vault = resolver.vault()
         found = find_workflow(record.workflow)
-        if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode)):
-            return await _already_finished(found, store, vault, record, as_json, _suffix(flags, engine), why)
+        if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode, number)):
+            return await _already_finished(found, store, vault, record, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
-        return await _drive(
-            opened, found, store, options, display, as_json=as_json, suffix=_suffix(flags, engine), cleaning=cleaning
-        )
+        return await _drive(opened, found, store, options, display, as_json=as_json, suffix=resolver.suffix, cleaning=cleaning)
 
 
 async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
@@ -238,11 +244,11 @@ async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord |
     return next((record for record in runs if mode is not Mode.RESUME or record.status is not RunStatus.FINISHED), None)
 
 
-async def _nothing_left(store: Store, record: RunRecord, mode: Mode) -> str:
+async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:
     """Why there is nothing to do for a run that is finished, if so."""
     if mode is Mode.RESUME:
         return f"Run {record.id} is finished: there is nothing to go on with."
-    if mode is Mode.RETRY and not (await result_of(store, record)).of(Status.FAILED):
+    if mode is Mode.RETRY and number is None and not (await result_of(store, record)).of(Status.FAILED):
         return f"Run {record.id} has no instance that failed and was kept: there is nothing to retry."
     return ""
 
@@ -275,13 +281,6 @@ def _display(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, ti
     if many or scenario.total != 1 or scenario.rounds != 1:
         return LoadView(workflow, title) if is_terminal() else LoadLines(workflow)
     return LiveTable(workflow, title) if is_terminal() else Plain(workflow)
-
-
-def _suffix(flags: Mapping[str, Any], engine: Any) -> str | None:
-    """What the commands that come next need to find this run again; ``None``: they cannot."""
-    if not is_lasting(engine.url):
-        return None
-    return f" --store {flags['store']}" if flags.get("store") else ""
 
 
 class _Control:

@@ -34,6 +34,8 @@ from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
 from orchestrator.workflow import Workflow
 
 RUNS_LISTED = 100
+ALL_RUNS = 1_000_000_000
+RUN_ID_WIDTH = 13
 BODY_SHOWN = 500
 """Characters of a body."""
 
@@ -50,17 +52,20 @@ async def list_runs(observers: Sequence[Observer], *, json: bool = False, config
         stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.")
         return ExitCode.SUCCESS
     async with open_store(engine.url, create=False) as store:
-        rows = [await _listed(store, record) for record in await store.runs(RUNS_LISTED)]
+        found = await store.runs(ALL_RUNS if json else RUNS_LISTED + 1)
+        rows = [await _listed(store, record) for record in found[: None if json else RUNS_LISTED]]
     if json:
         stdout().print(json_report.dumps(rows))
         return ExitCode.SUCCESS
     table = Table(box=None, pad_edge=False)
     for name in ("run", "workflow", "started", "status", "instances"):
-        table.add_column(name, no_wrap=name != "instances")
+        table.add_column(name, no_wrap=name == "run", overflow="fold", min_width=RUN_ID_WIDTH if name == "run" else None)
     for row in rows:
         counts = ", ".join(f"{number} {status}" for status, number in sorted(row["counts"].items()))
         table.add_row(row["run"], row["workflow"], _when(row["started_at"]), row["standing"], counts)
     stdout().print(table if rows else "No runs yet.")
+    if len(found) > len(rows):
+        stdout().print("… and older ones; --json lists all")
     return ExitCode.SUCCESS
 
 
@@ -84,7 +89,7 @@ async def show(
     """
     resolver = Resolver(flags, config)
     engine = resolver.engine().value
-    suffix = f" --store {flags['store']}" if flags.get("store") else ""
+    suffix = resolver.suffix
     named = parse_instance(what) if what is not None else None
     if har is not None:
         check_writable("har", Path(har))
@@ -159,7 +164,7 @@ def _driver(shard: Shard | None) -> str | None:
 
 
 async def _show_run(
-    workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool, suffix: str
+    workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool, suffix: str | None
 ) -> int:
     result = await result_of(store, record)
     summary = await summarise(workflow, store, vault, record, result)

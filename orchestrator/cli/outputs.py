@@ -34,10 +34,7 @@ class Outputs:
             if value is not None:
                 check_writable(name, Path(value))
         if self.csv is not None:
-            folder = Path(self.csv)
-            if folder.exists() and not folder.is_dir():
-                raise SettingError("csv", f"{folder} is not a folder")
-            check_writable("csv", folder / "states.csv")
+            check_writable("csv", Path(self.csv) / "states.csv")
 
     async def write(
         self, workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary
@@ -67,13 +64,13 @@ def write_files(files: Mapping[Path, str]) -> list[Path]:
 
 def check_writable(name: str, path: Path) -> None:
     """Refuse a file that could not be written later, by trying: its folder is made, too. Raises ``SettingError``."""
-    if path.is_dir():
-        raise SettingError(name, f"{path} is a folder")
     try:
+        if path.is_dir():
+            raise SettingError(name, f"{path} is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             path.open("ab").close()
         else:
             tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise SettingError(name, f"{path} cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise SettingError(name, f"{path} cannot be written: {getattr(error, 'strerror', error)}") from error

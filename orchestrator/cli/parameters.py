@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -18,7 +18,7 @@ from orchestrator.encryption import KEY_VARIABLE, Vault, find_key
 from orchestrator.errors import ConfigurationError, SettingError
 from orchestrator.registry import workflow_names
 from orchestrator.run import parse_id
-from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
+from orchestrator.scenario import ENDLESS, FASTEST, LEAST_RATE, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
 from orchestrator.settings import (
     Resolved,
     Setting,
@@ -31,6 +31,7 @@ from orchestrator.settings import (
     setting,
     settings_of,
 )
+from orchestrator.stores import is_lasting
 from orchestrator.workflow import Workflow
 
 CONFIG_FILE = Path("orchestrator.toml")
@@ -80,8 +81,8 @@ def parse_rates(text: str) -> dict[str, float]:
             rates[group.strip()] = float(rate)
         except ValueError:
             raise ValueError(f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
-        if not 0 < rates[group.strip()] < math.inf:
-            raise ValueError(f"{part.strip()!r} is not more than 0 and finite; leave the group out for no limit")
+        if not LEAST_RATE <= rates[group.strip()] <= FASTEST:
+            raise ValueError(f"{part.strip()!r} is not between {LEAST_RATE:g} and {FASTEST:g}; leave the group out for no limit")
     return rates
 
 
@@ -229,19 +230,32 @@ CONFIG_FLAG = flag(Path | None, "--config", f"TOML file with settings. [env: {CO
 class Resolver:
     """Resolves settings classes from the flags of a command, the environment and the TOML file."""
 
-    def __init__(self, flags: Mapping[str, Any], config: Path | None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        flags: Mapping[str, Any],
+        config: Path | None,
+        environ: Mapping[str, str] | None = None,
+        *,
+        scenario: Path | None = None,
+    ) -> None:
         self._flags = flags
         self._environ = os.environ if environ is None else environ
-        named = config or (Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None)
-        self._file = named or (CONFIG_FILE if CONFIG_FILE.exists() else None)
-        self._tables: dict[str, Any] = read_table(self._file) if self._file else {}
+        usual = Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None
+        usual = usual or (CONFIG_FILE if CONFIG_FILE.exists() else None)
+        self._usual = str(usual)
+        """The file that the next command reads, too."""
+        self._scenario = str(scenario)
+        files = [file for file in (scenario, config or usual) if file is not None]
+        self._files = [(str(file), read_table(file)) for file in files]
+        """Each with its tables; the first that has a key wins."""
 
     def check_tables(self) -> None:
         """Refuse a table that no command reads. Raises ``SettingError``."""
         known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, *workflow_names())
-        for name in self._tables:
-            if name not in known:
-                raise SettingError(name, f"is no table; known: {', '.join(f'[{k}]' for k in known)}", str(self._file))
+        for file, tables in self._files:
+            for name in tables:
+                if name not in known:
+                    raise SettingError(name, f"is no table; known: {', '.join(f'[{k}]' for k in known)}", file)
 
     def engine(self) -> Resolved[EngineSettings]:
         """The table ``[orchestrator]``."""
@@ -253,8 +267,17 @@ class Resolver:
 
     @property
     def has_load(self) -> bool:
-        """Whether the file has the table ``[load]``."""
-        return LOAD_TABLE in self._tables
+        """Whether the scenario's file has the table ``[load]``."""
+        return any(LOAD_TABLE in tables for file, tables in self._files if file == self._scenario)
+
+    @property
+    def suffix(self) -> str | None:
+        """What the commands that come next need to find this store again; ``None``: they cannot, for it is in memory."""
+        engine = self.engine()
+        if not is_lasting(engine.value.url):
+            return None
+        found_again = ("default", "ORCHESTRATOR_STORE", self._usual)
+        return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(engine.value.store)}"
 
     def load(self) -> Resolved[LoadSettings]:
         """The table ``[load]``."""
@@ -288,10 +311,11 @@ class Resolver:
         return data_directory()
 
     def _resolve(self, cls: Any, table: str) -> Resolved[Any]:
-        data = self._tables.get(table, {})
-        if not isinstance(data, dict):
-            raise SettingError(table, "is not a table", str(self._file))
-        return resolve(cls, flags=self._flags, environ=self._environ, table=data, file=str(self._file) if self._file else None)
+        for file, tables in self._files:
+            if not isinstance(tables.get(table, {}), dict):
+                raise SettingError(table, "is not a table", file)
+        files = [(file, tables.get(table, {})) for file, tables in self._files]
+        return resolve(cls, flags=self._flags, environ=self._environ, files=files)
 
 
 def parse_instance(given: str) -> tuple[str, int | None]:

@@ -51,8 +51,17 @@ def _timeline(picture: Picture) -> str:
 
 
 def _errors(picture: Picture) -> str:
-    rows = [[e.key.state, e.key.kind, e.key.code, e.tally.count, e.tally.example] for e in picture.summary.errors]
+    rows = [[e.key.state, e.key.kind, _cell(e.key.code), e.tally.count, _cell(e.tally.example)] for e in picture.summary.errors]
     return _written(["state", "kind", "code", "count", "example"], rows)
+
+
+def _cell(said: str) -> str:
+    """What the other side has said, as a cell: on one line, and no formula to whoever opens it in a spreadsheet.
+
+    Source: OWASP, "CSV Injection".
+    """
+    text = " ".join(said.split())
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _latency(latency: Latency) -> list[Any]:

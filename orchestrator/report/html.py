@@ -239,7 +239,7 @@ def _failed(picture: Picture) -> str:
         f"<td class='text'>{escape(failure.message)}</td></tr>"
         for instance, status, failure in picture.failed[:INSTANCES_SHOWN]
     )
-    more = len(picture.failed) - INSTANCES_SHOWN
+    more = picture.failures - INSTANCES_SHOWN
     note = f"<p class='faint'>{more} more are not shown here.</p>" if more > 0 else ""
     head = "<th>instance</th><th>status</th><th>state</th><th class='text'>why</th>"
     return f"<h2>Instances that failed</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"

@@ -34,6 +34,10 @@ def document(picture: Picture) -> str:
         failures += kind == "failure"
         message = _clean(f"{failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}")
         ET.SubElement(case, kind, message=message, type=status.value).text = _clean(failure.trace or message)
+    if (more := picture.failures - len(picture.failed)) > 0:
+        case = ET.SubElement(suite, "testcase", classname="instances", name=f"{more} more that failed")
+        ET.SubElement(case, "failure", message="only the first of them are listed one by one")
+        cases, failures = cases + 1, failures + 1
     if completed := summary.counts.get(Status.COMPLETED, 0):
         ET.SubElement(suite, "testcase", classname="instances", name=f"{completed} completed", time=seconds)
         cases += 1

@@ -18,6 +18,7 @@ from orchestrator.run import RunRecord
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow
 
+ENDED_BADLY = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
 FAILED_SHOWN = 1000
 """Failed instances that are listed one by one."""
 
@@ -34,6 +35,12 @@ class Picture:
     oldest: Mapping[str, tuple[str, float]]
     """State → the one that has stood there longest, and for how many seconds."""
     failed: tuple[tuple[str, Status, Failure], ...]
+    """The first ``FAILED_SHOWN`` of them."""
+
+    @property
+    def failures(self) -> int:
+        """How many there are of them in all."""
+        return sum(self.summary.counts.get(status, 0) for status in ENDED_BADLY)
 
     @property
     def verdict(self) -> tuple[bool, str]:
@@ -59,8 +66,7 @@ async def take_picture(workflow: Workflow[Any, Any], store: Store, vault: Vault,
         state: (f"{record.id}-{number}", max(0.0, now - at)) for state, (number, at) in (await store.oldest(record.id)).items()
     }
     failed: list[tuple[str, Status, Failure]] = []
-    wanted = [Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED]
-    async for instance in stored_instances(workflow, store, vault, record.id, wanted):
+    async for instance in stored_instances(workflow, store, vault, record.id, ENDED_BADLY):
         if len(failed) == FAILED_SHOWN:
             break
         failure = instance.failure or Failure(kind="user", message="rolled back by the user", state="", attempt=0)

@@ -94,7 +94,7 @@ class Summary:
             return ExitCode.INTERRUPTED
         if self.counts.get(Status.ROLLBACK_FAILED):
             return ExitCode.LEFTOVERS
-        if not cleaning and self.broken:
+        if not cleaning and (self.broken or self.aborted):
             return ExitCode.THRESHOLD
         if not cleaning and not self.judged and (self.counts.get(Status.FAILED) or self.counts.get(Status.ROLLED_BACK)):
             return ExitCode.FAILED

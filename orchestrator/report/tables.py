@@ -53,7 +53,7 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
                 ok=sum(counters[f"{name}.moved.{outcome}"] for outcome in state.outcomes),
                 retried=counters[f"{name}.retried"],
                 recovered=counters[f"{name}.recovered"],
-                failed=counters[f"{name}.failed"],
+                failed=counters[f"{name}.failed"] + counters[f"{name}.cut_off"],
                 rollback_retried=counters[f"{name}.rollback.retried"],
                 rollback_failed=counters[f"{name}.rollback.failed"],
                 whole=statistics.latency(name),

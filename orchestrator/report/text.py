@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.instance import Status
+from orchestrator.report.picture import FAILED_SHOWN
 from orchestrator.report.summary import SHOWN, Summary
 from orchestrator.run import RunStatus
 from orchestrator.scenario import show_duration
@@ -139,7 +140,7 @@ def _failures(summary: Summary) -> Iterator[str]:
 
 def _more_failures(summary: Summary) -> Iterator[str]:
     if (more := summary.failed - len(summary.failures)) > 0 and summary.failures:
-        yield f"  … and {more} more (orchestrator report {summary.run_id} --junit FILE lists them)"
+        yield f"  … and {more} more (orchestrator report {summary.run_id} --junit FILE lists up to {FAILED_SHOWN})"
 
 
 def _proof(summary: Summary) -> Iterator[str]:

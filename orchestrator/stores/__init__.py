@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.errors import SettingError
+from orchestrator.errors import SettingError, StoreError
 from orchestrator.stores.base import Store
 from orchestrator.stores.memory import MemoryStore
 from orchestrator.stores.sqlite import SQLiteStore
@@ -34,7 +34,10 @@ async def open_store(url: str, *, create: bool = True) -> AsyncIterator[Store]:
 def store_exists(url: str) -> bool:
     """Whether there is something to open; a store in memory is there, and empty. Raises ``SettingError``."""
     path = _path(url)
-    return path is None or path.exists()
+    try:
+        return path is None or path.exists()
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
 
 
 def is_lasting(url: str) -> bool:
@@ -46,7 +49,10 @@ def _path(url: str) -> Path | None:
     """Of the SQLite file; ``None``: in memory."""
     scheme, colon, rest = url.partition(":")
     if not colon or scheme == "sqlite":
-        return Path(rest if colon else url).expanduser()
+        try:
+            return Path(rest if colon else url).expanduser()
+        except RuntimeError as error:  # ~somebody who is not known here
+            raise SettingError("store", f"{url!r}: {error}") from error
     if scheme == "memory":
         return None
     raise SettingError("store", f"{url!r} is neither a path, nor sqlite:PATH, nor memory:")

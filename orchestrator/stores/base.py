@@ -129,6 +129,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+        """Store checkpoints with their events in one transaction: all of them, or none. Raises as :meth:`save` does."""
+
+    @abstractmethod
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
     ) -> list[Checkpoint]:

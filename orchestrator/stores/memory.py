@@ -80,14 +80,14 @@ class MemoryStore(Store):
 
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         self._current(shard)
-        self._instances[shard.run_id][checkpoint.number] = checkpoint
-        if checkpoint.evidence is not None:
-            self._evidence.setdefault((shard.run_id, checkpoint.number), []).append(checkpoint.evidence)
-        history = self._events.setdefault((shard.run_id, checkpoint.number), [])
-        history.extend(events)
-        del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
+        self._put_in(shard, checkpoint, events)
         # Whoever saves in a loop that never waits for anything else must still let others run.
         await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+        self._current(shard)
+        for checkpoint, events in saves:
+            self._put_in(shard, checkpoint, events)
 
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
@@ -129,6 +129,14 @@ class MemoryStore(Store):
         if current.epoch != shard.epoch:
             raise StaleEpochError(shard.run_id, shard.epoch)
         return current
+
+    def _put_in(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event]) -> None:
+        self._instances[shard.run_id][checkpoint.number] = checkpoint
+        if checkpoint.evidence is not None:
+            self._evidence.setdefault((shard.run_id, checkpoint.number), []).append(checkpoint.evidence)
+        history = self._events.setdefault((shard.run_id, checkpoint.number), [])
+        history.extend(events)
+        del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
 
     def _put(self, shard: Shard) -> Shard:
         self._shards[shard.run_id, shard.index] = shard

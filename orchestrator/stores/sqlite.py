@@ -170,6 +170,14 @@ class SQLiteStore(Store):
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         await self._commits.commit(_Save(shard, checkpoint, events), alone=alone)
 
+    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            for error in _put_in(db, [_Save(shard, checkpoint, events) for checkpoint, events in saves]):
+                if error is not None:
+                    raise error
+
+        await self._write(write)
+
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
     ) -> list[Checkpoint]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from random import Random
 from typing import Any, ClassVar
 
@@ -87,12 +87,12 @@ class Mortal(MemoryStore):
         self.dies_at_a_save = lambda: ""
 
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
-        when = "" if self.dead else self.dies_at_a_save()
-        self.dead = self.dead or when == "before"
-        self._alive()
-        await super().save(shard, checkpoint, events, alone=alone)
-        self.dead = self.dead or when == "after"
-        self._alive()
+        with self._mortally():
+            await super().save(shard, checkpoint, events, alone=alone)
+
+    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+        with self._mortally():
+            await super().save_all(shard, saves)
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
         self._alive()
@@ -105,6 +105,15 @@ class Mortal(MemoryStore):
     async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
         self._alive()
         return await super().renew(shard, lease_s, now)
+
+    @contextmanager
+    def _mortally(self) -> Iterator[None]:
+        when = "" if self.dead else self.dies_at_a_save()
+        self.dead = self.dead or when == "before"
+        self._alive()
+        yield
+        self.dead = self.dead or when == "after"
+        self._alive()
 
     def _alive(self) -> None:
         if self.dead:

@@ -98,6 +98,9 @@ def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert code == 0, err
     assert "put back, to be retried" in out
     assert "1 completed" in out
+    code, _, err = cli("retry", f"{run}-77777")
+    assert code == 2
+    assert f"instance {run}-77777 is not in" in err
     code, out, _ = cli("retry")
     assert code == 0
     assert "no instance that failed and was kept: there is nothing to retry" in out
@@ -125,7 +128,7 @@ USAGE = {
     "a bad lease": (["run", "--lease", "0.001"], "lease: 0.001 is not between 1 and 86400 seconds"),
     "a lease that is no number": (["run", "--lease", "nan"], "lease: nan is not between"),
     "a lease without end": (["run", "--lease", "inf"], "lease: inf is not between"),
-    "a rate without end": (["run", "--rates", "configuration=inf"], "'configuration=inf' is not more than 0 and finite"),
+    "a rate without end": (["run", "--rates", "configuration=inf"], "'configuration=inf' is not between 1.15741e-05 and 1e+06"),
     "a redirect URI that is none": (["run", "--redirect-uri", "notauri"], "redirect-uri: 'notauri' is no address"),
     "a redirect URI of another kind": (["run", "--redirect-uri", "http://a.example"], "http is for localhost only; use https"),
     "a redirect URI without a host": (["run", "--redirect-uri", "https:///x"], "redirect-uri: 'https:///x' names no host"),
@@ -135,6 +138,7 @@ USAGE = {
     "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),
     "no such secret file": (["run", "--client-secret-file", "nothing"], "nothing cannot be read"),
     "no run id": (["show", "nonsense"], "'nonsense' is not the id of a run"),
+    "an instance beyond counting": (["show", "261123-000000-" + "9" * 30], "is not the id of a run"),
     "no such run": (["resume", "261123-000000"], "there is no store"),
     "an odd picture": (["graph", "--output", "x.bmp"], "x.bmp ends with none of"),
     "an odd store": (["run", "--store", "redis://x"], "neither a path"),

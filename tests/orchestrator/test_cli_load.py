@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -107,6 +108,28 @@ def test_a_scenario_from_a_file_is_overridden_by_flags(cli: Any, home: Path) -> 
     assert "claim=from_file" in shown["head"]["settings"]
 
 
+def test_a_scenario_does_not_hide_the_configuration(cli: Any, home: Path) -> None:
+    Path("orchestrator.toml").write_text("[orchestrator]\nstore = 'mine.db'\n[load]\nconcurrency = 3\ninstances = 9\n")
+    Path("soak.toml").write_text("[load]\ninstances = 2\n")
+    data = json.loads(cli("load", "soak.toml", "--json")[1])
+    assert data["scenario"] == "2 instances, 3 at once"
+    assert Path("mine.db").exists()
+    assert f"orchestrator show {data['run']}" in data["next"]
+    Path("broken.toml").write_text("[")
+    code, _, err = cli("load", "soak.toml", "--config", "broken.toml")
+    assert code == 2
+    assert "broken.toml is not valid TOML" in err
+
+
+@pytest.mark.parametrize("argv", [["--store", "my runs.db"], ["--config", "other.toml"]])
+def test_the_commands_that_come_next_find_the_run(cli: Any, home: Path, argv: list[str]) -> None:
+    Path("other.toml").write_text("[orchestrator]\nstore = 'my runs.db'\n")
+    for command in json.loads(cli("run", "--json", *argv)[1])["next"]:
+        program, *words = shlex.split(command)
+        assert program == "orchestrator"
+        assert cli(*words)[0] == 0, command
+
+
 def test_sign_ons_on_the_instances_of_another_run(cli: Any, home: Path) -> None:
     kept = json.loads(cli("load", "--instances", "2", "--concurrency", "2", "--on-success", "keep", "--json")[1])
     assert kept["existing"]["application"] == 2
@@ -122,7 +145,7 @@ def test_sign_ons_on_the_instances_of_another_run(cli: Any, home: Path) -> None:
 
 USAGE = {
     "an impossible stage": (["--stages", "30s:x"], "stages (from --stages): '30s:x' is no stage"),
-    "a stage of no time": (["--stages", "0s:5"], "stages: the stage 0s:5 lasts no time"),
+    "a stage of no time": (["--stages", "0s:5"], "stages: a stage lasts 0 s: more than 0"),
     "two shapes": (["--rate", "5", "--duration", "9s", "--stages", "9s:9"], "stages: ramp the concurrency"),
     "a rate without an end": (["--rate", "5"], "rate: needs an end"),
     "an odd duration": (["--duration", "5 parsecs"], "duration (from --duration): '5 parsecs' is no duration"),
@@ -139,6 +162,10 @@ USAGE = {
     "no such run to use": (["--use", "261123-000000"], "run 261123-000000 is not in"),
     "what is no run to use": (["--use", "x"], "'x' is not the id of a run"),
     "no instances": (["--instances", "0"], "instances: 0 is less than 1"),
+    "overtime without end": (["--overtime", "9" * 400 + "s"], "is longer than a year"),
+    "a seed that is too long": (["--seed", "9" * 30], "seed: 1e+30 is more than"),
+    "a report with a name that is too long": (["--report", "x" * 300], "cannot be written: File name too long"),
+    "a store of nobody": (["--store", "~nosuchuser/x.db"], "store: '~nosuchuser/x.db'"),
     "odd rates": (["--rates", "configuration=fast"], "'configuration=fast' is not of the form"),
     "too little time": (
         ["--duration", "5s", "--concurrency", "9", "--rounds", "endless", "--rates", "configuration=1"],
@@ -194,4 +221,17 @@ def test_a_scenario_that_a_threshold_has_ended_says_so(cli: Any, home: Path, mon
     assert code == 4
     assert "ended early, by a broken threshold" in out
     assert "missed" not in out
+    # It may hold in the end, when more has been measured; the scenario was cut short all the same.
+    summary = [
+        "--concurrency",
+        "2",
+        "--duration",
+        "60s",
+        "--threshold",
+        "errors > 5",
+        "--threshold",
+        "sign_on.p50 < 1us",
+        "--abort",
+    ]
+    assert cli("load", *summary)[0] == 4
     assert json.loads(cli("report", "--json")[1])["aborted"] is True

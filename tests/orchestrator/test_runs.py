@@ -1029,6 +1029,23 @@ async def test_a_retry_that_is_interrupted_is_resumed_with_all_that_were_put_bac
     assert sorted(ledger.existing) == sorted(f"{state}:{number}" for state in ("one", "two", "three") for number in range(5))
 
 
+async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault) -> None:
+    class Full(MemoryStore):
+        async def save_all(self, *args: Any) -> None:
+            raise StoreError("the disk is full")
+
+    store, ledger = Full(), Ledger(script={"run two": [PermanentError("not now")] * 5})
+    run_id = await kept_after(ledger, store, vault, instances=5)
+    with pytest.raises(StoreError, match="the disk is full"):
+        async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+            await again.wait()
+    store.__class__ = MemoryStore  # there is room again
+    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        assert (await again.wait()).counts == {Status.FAILED: 5}
+    async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        assert (await again.wait()).counts == {Status.COMPLETED: 5}
+
+
 async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_over(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger(script={"run two": [PermanentError("not now")]})
     scenario = Scenario(duration=0.5, overtime=0.0, rate=10)

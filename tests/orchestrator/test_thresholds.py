@@ -75,6 +75,34 @@ def test_a_threshold_is_judged_on_what_was_measured(text, holds, value) -> None:
     assert value in str(verdict.value)
 
 
+def test_a_share_is_of_all_calls_and_a_cut_is_none() -> None:
+    one = window(two=[0.1], two__attempt=[0.1], two__recover=[0.1] * 3)
+    one.counters["two.retried"] = 3
+    one.counters["two.cut_off"] = 9
+    one.count_error(ErrorKey("two", "cut off", "cut_off"), "an example", 9)
+    assert parse("two.retried < 80%", WORKFLOW).judge(measured(one)).value == "75%"
+    assert parse("two.failed < 1%", WORKFLOW).judge(measured(one)).value == "0%"
+    assert parse("errors < 1", WORKFLOW).judge(measured(one)).holds
+
+
+def test_late_ones_are_a_share_of_those_that_were_started_after_the_warm_up() -> None:
+    one = window(two=[0.1])
+    one.counters.update({"late": 100, "started": 100})
+    verdict = parse("late < 60%", WORKFLOW).judge(measured(one, counts={Status.COMPLETED: 1000}))
+    assert (verdict.holds, verdict.value) == (False, "100%")
+
+
+def test_a_rate_that_falls_to_nothing_drifts() -> None:
+    windows = [window(elapsed=300.0 * n, width=300.0, **({"two": [0.1] * 60} if n < 6 or n == 12 else {})) for n in range(14)]
+    verdict = parse("two.rate drift > -10%/h", WORKFLOW).judge(measured(*windows))
+    assert not verdict.holds
+    assert str(verdict.value).startswith("-")
+
+
+def test_hours_are_told_apart() -> None:
+    assert not parse("two.max < 150min", WORKFLOW).judge(measured(window(two=[3 * 3600.0]))).holds
+
+
 def test_what_was_never_measured_does_not_hold() -> None:
     verdict = parse("three.p95 < 1s", WORKFLOW).judge(measured(window(two=[0.1])))
     assert (verdict.holds, verdict.value) == (False, None)
