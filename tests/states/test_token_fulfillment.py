@@ -165,7 +165,7 @@ async def test_an_application_that_lists_show_late_is_adopted_not_doubled(vault:
 
 async def test_a_look_survives_a_listing_that_fails(vault: Vault) -> None:
     faults = "create_application:reset_after*1 read_applications:503*1"
-    async with sandbox(faults, list_delay_s=0.05) as emulator, open_store("memory:") as store:
+    async with sandbox(faults, list_delay_s=0.02) as emulator, open_store("memory:") as store:
         result, instance = await run_once(emulator, store, vault)
         events = await store.events(result.run_id, 0)
     assert instance.status is Status.COMPLETED
