@@ -1,4 +1,4 @@
-"""The one aiohttp session: sends a request, reads the answer, and turns every failure of the network into ours."""
+"""Sends a request, reads the answer, and turns every failure of the network into ours."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import orjson
-from yarl import URL
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError, record
 from states.pingone.answers import Reply, refusal
 from states.pingone.exchange import HttpExchange
+from states.pingone.transport import CONNECT_TIMEOUT_S, Transport, open_transport
 
 JSON = "application/json"
-USER_AGENT = "token-fulfillment-orchestrator"
 
 
 class Session:
     """Sends requests. It keeps no cookies (they belong to the instance), follows no redirects (steps 10 and 13
     read them), and has no time limit of its own (the attempt has one)."""
 
-    def __init__(self, client: aiohttp.ClientSession, guard: Callable[[], None]) -> None:
-        self._client = client
+    def __init__(self, transport: Transport, guard: Callable[[], None]) -> None:
+        self._transport = transport
         self._guard = guard
 
     async def send(
@@ -61,10 +60,7 @@ class Session:
         exchange = HttpExchange(time.time(), method, url, sent, body)
         record(exchange)
         try:
-            # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
-            response = await self._client.request(method, URL(url, encoded=True), data=body, headers=sent, allow_redirects=False)
-            received = await response.read()
-            reply = exchange.reply = Reply(response.status, response.headers, received)
+            reply = exchange.reply = await self._transport(method, url, sent, body)
             exchange.ended = time.time()
         except aiohttp.ClientConnectorCertificateError as error:
             raise PermanentError(
@@ -76,6 +72,11 @@ class Session:
         except aiohttp.ClientConnectorError as error:
             raise TransientError(
                 f"{what}: {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})",
+                code="unreachable",
+            ) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise TransientError(
+                f"{what}: {urlsplit(url).netloc} cannot be reached (no connection within {CONNECT_TIMEOUT_S:g} s)",
                 code="unreachable",
             ) from error
         except aiohttp.InvalidURL as error:
@@ -94,20 +95,8 @@ class Session:
 @asynccontextmanager
 async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
     """A session for as many instances as like to share it."""
-    # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
-    # instances are driven at once is the run's to say.
-    connector = aiohttp.TCPConnector(limit=0)
-    client = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-        headers={"User-Agent": USER_AGENT},
-    )
-    # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
-    # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
-    client._retry_connection = False  # noqa: SLF001  # there is no public switch
-    async with client:
-        yield Session(client, guard)
+    async with open_transport() as transport:
+        yield Session(transport, guard)
 
 
 def json_body(data: Mapping[str, Any]) -> bytes:

@@ -32,7 +32,7 @@ from orchestrator import (
     ThrottledError,
     TransientError,
 )
-from states.pingone import PingOne, open_client
+from states.pingone import PingOne, open_client, transport
 from states.pingone.answers import (
     AccessError,
     AlreadyExistsError,
@@ -64,7 +64,8 @@ class _Response(aiohttp.ClientResponse):
 
 
 @pytest.fixture
-def http() -> Iterator[aioresponses]:
+def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    monkeypatch.setattr(transport, "TESTED", "another")  # through aiohttp's session, which is what aioresponses stands in for
     with aioresponses() as fake:
         post = fake.add
 
@@ -361,6 +362,7 @@ async def test_redirects_are_read_and_never_followed(http: aioresponses) -> None
         (aiohttp.ClientPayloadError("x"), AmbiguousError),
         (aiohttp.ClientOSError(104, "reset"), AmbiguousError),
         (TimeoutError(), AmbiguousError),
+        (aiohttp.ConnectionTimeoutError(), TransientError),
         (aiohttp.ClientConnectorError(Mock(host="h", port=1, ssl=False), OSError(111, "refused")), TransientError),
         (aiohttp.ClientConnectorCertificateError(Mock(host="h", port=1), Exception("self-signed")), PermanentError),
     ],

@@ -1,0 +1,138 @@
+"""How a request reaches the network: straight over aiohttp's connections, or through its session.
+
+:meth:`aiohttp.ClientSession.request` looks after redirects, cookie jars, proxies, netrc, tracing and timers, and starts a
+task for every body. None of that is used here, and it takes as much CPU as all that the engine adds to a request. So a
+request takes a connection out of aiohttp's pool, has aiohttp write it and parse the answer, and gives the connection back. That
+leans on parts of aiohttp that may change with a minor release: under one that was not tested, requests go through its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, StreamWriter
+from multidict import CIMultiDict
+from yarl import URL
+
+from states.pingone.answers import Reply
+
+TESTED = "3.14."
+"""The releases of aiohttp over whose connections we send."""
+CONNECT_TIMEOUT_S = 10.0
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+_HEADERS = {"User-Agent": "token-fulfillment-orchestrator"}
+_PARTS = re.compile(r"(https?://[^/?#@\s]+)(/[^#\s]*)(?:#\S*)?", re.IGNORECASE)
+
+Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Reply]]
+"""Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. It
+has no time limit but for connecting.
+
+Raises:
+    aiohttp.InvalidURL: Nothing was sent.
+    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError: There is no connection, so nothing was sent.
+    aiohttp.ClientError, OSError: The connection broke.
+"""
+
+
+@asynccontextmanager
+async def open_transport() -> AsyncIterator[Transport]:
+    """A transport with connections of its own, for as many instances as like to share it."""
+    # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
+    # instances are driven at once is the run's to say.
+    async with aiohttp.TCPConnector(limit=0) as connector:
+        if aiohttp.__version__.startswith(TESTED):
+            yield _Direct(connector).send
+        else:
+            async with _through_session(connector) as send:
+                yield send
+
+
+class _Direct:
+    """Requests straight over the connections of a connector."""
+
+    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+        self._connector = connector
+        self._loop = asyncio.get_running_loop()
+        self._origins: dict[str, aiohttp.ClientRequest] = {}
+        """Scheme, host and port → a request to there: tells the pool where to, and has the headers that all requests share."""
+
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        """See :data:`Transport`."""
+        origin, target = _split(url)
+        to = self._origins.get(origin) or self._add_origin(origin)
+        sent = to.headers.copy()
+        sent.update(headers)
+        if body is not None or method != "GET":
+            sent["Content-Length"] = str(len(body or b""))
+        try:
+            connection = await self._connector.connect(to, traces=[], timeout=_TIMEOUT)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection to {origin}") from error
+        try:
+            reply = await self._exchange(connection, method, target, sent, body)
+        except HttpProcessingError as error:
+            connection.close()
+            raise aiohttp.ClientPayloadError(f"the answer is not HTTP: {error.message}") from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return reply
+
+    async def _exchange(
+        self, connection: Connection, method: str, target: str, headers: CIMultiDict[str], body: bytes | None
+    ) -> Reply:
+        protocol = connection.protocol
+        assert protocol is not None
+        protocol.set_response_params(read_until_eof=True)
+        writer = StreamWriter(protocol, self._loop)
+        await writer.write_headers(f"{method} {target} HTTP/1.1", headers)
+        await writer.write_eof(body or b"")
+        message, payload = await protocol.read()
+        while 100 <= message.code < 200 and message.code != 101:  # an interim answer
+            message, payload = await protocol.read()
+        return Reply(message.code, message.headers, await payload.read())
+
+    def _add_origin(self, origin: str) -> aiohttp.ClientRequest:
+        to = self._origins[origin] = aiohttp.ClientRequest("GET", _checked(origin), headers=_HEADERS, loop=self._loop)
+        return to
+
+
+@asynccontextmanager
+async def _through_session(connector: aiohttp.BaseConnector) -> AsyncIterator[Transport]:
+    client = aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT, headers=_HEADERS, connector_owner=False
+    )
+    # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
+    # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
+    client._retry_connection = False  # noqa: SLF001  # there is no public switch
+
+    async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        _checked(_split(url)[0])
+        # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
+        answer = await client.request(method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False)
+        return Reply(answer.status, answer.headers, await answer.read())
+
+    async with client:
+        yield send
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Origin, and path with query."""
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        raise aiohttp.InvalidURL(url)
+    return parts[1], parts[2]
+
+
+def _checked(origin: str) -> URL:
+    try:
+        return URL(origin)
+    except ValueError as error:
+        raise aiohttp.InvalidURL(origin) from error

@@ -1,0 +1,242 @@
+"""How requests reach the network, over real sockets: straight over aiohttp's connections, and through its session."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import anyio
+import pytest
+
+from states.pingone import transport
+from states.pingone.transport import Transport, open_transport
+
+
+class Peer:
+    """A server that says what it is told to, byte for byte: one answer after the other, on whatever connection."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.ended = 0
+        self.url = ""
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+                self.requests.append(head + await reader.readexactly(length))
+                answer = self.answers.pop(0)
+                writer.write(answer.removesuffix(b"HANG UP"))
+                await writer.drain()
+                if answer.endswith(b"HANG UP"):
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # they hung up
+        finally:
+            self.ended += 1
+            writer.close()
+
+
+@asynccontextmanager
+async def peer(*answers: bytes) -> AsyncIterator[Peer]:
+    one = Peer(*answers)
+    server = await asyncio.start_server(one.talk, "127.0.0.1", 0)
+    async with server:
+        one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield one
+
+
+@pytest.fixture(params=["straight", "session"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    name: str = request.param
+    monkeypatch.setattr(transport, "TESTED", aiohttp.__version__ if name == "straight" else "another")
+    return name
+
+
+def ok(body: bytes = b"", *headers: bytes, status: bytes = b"200 OK") -> bytes:
+    lines = (b"HTTP/1.1 " + status, b"Content-Length: %d" % len(body), *headers)
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def get(send: Transport, url: str) -> tuple[int, bytes]:
+    reply = await send("GET", url, {}, None)
+    return reply.status, reply.body
+
+
+async def test_a_request_says_what_it_was_given_and_what_http_asks_for() -> None:
+    async with peer(ok(), ok(), ok()) as there, open_transport() as send:
+        await send("POST", f"{there.url}/a%20b?c=d%2Fe", {"Content-Type": "application/json", "Cookie": "ST=1"}, b'{"f": 1}')
+        await send("DELETE", f"{there.url}/a", {}, None)
+        await send("GET", f"{there.url}/a", {"user-agent": "mine"}, None)
+    heads = [request.partition(b"\r\n\r\n")[0].split(b"\r\n") for request in there.requests]
+    shared = {b"Host: " + there.url.removeprefix("http://").encode(), b"Accept: */*"}
+    assert there.requests[0].endswith(b'\r\n\r\n{"f": 1}')
+    assert heads[0][0] == b"POST /a%20b?c=d%2Fe HTTP/1.1"
+    assert shared | {b"Content-Type: application/json", b"Cookie: ST=1", b"Content-Length: 8"} < set(heads[0])
+    assert b"User-Agent: token-fulfillment-orchestrator" in heads[0]
+    assert any(line.startswith(b"Accept-Encoding: gzip") for line in heads[0])
+    assert b"Content-Length: 0" in heads[1]
+    assert [line for line in heads[2] if line.lower().startswith(b"user-agent")] == [b"user-agent: mine"]
+    assert not any(line.lower().startswith(b"content-length") for line in heads[2])
+
+
+async def test_a_connection_is_kept_and_used_again() -> None:
+    async with peer(*[ok(b"x")] * 5) as there, open_transport() as send:
+        for _ in range(5):
+            assert await get(send, f"{there.url}/a") == (200, b"x")
+        assert there.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (ok(b"abc"), b"abc"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n", b"abcdefg"),
+        (ok(gzip.compress(b"abc" * 99), b"Content-Encoding: gzip"), b"abc" * 99),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end" + b"HANG UP", b"until the end"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ok(b"abc"), b"abc"),
+        (ok(b"abc", b"Connection: close") + b"HANG UP", b"abc"),
+        (ok(b"x" * 300_000), b"x" * 300_000),
+    ],
+    ids=["length", "chunked", "gzip", "no length", "interim", "close", "long"],
+)
+async def test_an_answer_is_read_to_its_end_however_it_comes(answer: bytes, body: bytes) -> None:
+    async with peer(answer, ok(b"next")) as there, open_transport() as send:
+        assert await get(send, f"{there.url}/a") == (200, body)
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+async def test_an_answer_may_have_no_body(status: bytes) -> None:
+    async with peer(b"HTTP/1.1 " + status + b"\r\n\r\n", ok(b"next")) as there, open_transport() as send:
+        assert await get(send, f"{there.url}/a") == (int(status[:3]), b"")
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
+    moved = ok(b"", b"Location: /b", b"Set-Cookie: a=1; Path=/", b"Set-Cookie: b=2", status=b"302 Found")
+    async with peer(moved, ok()) as there, open_transport() as send:
+        reply = await send("GET", f"{there.url}/a", {}, None)
+        await get(send, f"{there.url}/c")
+    assert reply.status == 302
+    assert reply.headers["location"] == "/b"
+    assert {name: value.reveal() for name, value in reply.cookies.items()} == {"a": "1", "b": "2"}
+    assert [request.split()[1] for request in there.requests] == [b"/a", b"/c"]
+    assert b"cookie" not in there.requests[1].lower()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HANG UP",
+        b"HTTP/1.1 200 OK\r\nContent-Le" + b"HANG UP",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc" + b"HANG UP",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab" + b"HANG UP",
+        b"this is not HTTP\r\n\r\n",
+        ok(b"not gzip", b"Content-Encoding: gzip"),
+    ],
+    ids=["nothing", "half a head", "half a body", "half a chunk", "not HTTP", "not gzip"],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(answer: bytes, method: str) -> None:
+    async with peer(ok(), answer, ok(b"next")) as there, open_transport() as send:
+        await get(send, f"{there.url}/a")  # on a connection that was kept, aiohttp likes to try again
+        with pytest.raises(aiohttp.ClientError):
+            await send(method, f"{there.url}/a", {}, None)
+        assert len(there.requests) == 2
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+        assert there.connections == 2
+
+
+async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> None:
+    async with peer(ok(b"first") + b"HANG UP", ok(b"next")) as there, open_transport() as send:
+        assert await get(send, f"{there.url}/a") == (200, b"first")
+        while not there.ended:
+            await anyio.sleep(0)
+        await anyio.sleep(0.01)
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+
+
+async def test_the_answer_to_a_request_that_was_given_up_reaches_nobody_else() -> None:
+    async with peer(b"", b"", ok(b"mine")) as there, open_transport() as send:
+        for _ in range(2):
+            with anyio.move_on_after(0.05):
+                await get(send, f"{there.url}/late")
+        assert await get(send, f"{there.url}/a") == (200, b"mine")
+        assert there.connections == 3
+        while there.ended < 2:  # and the connections of the others were closed
+            await anyio.sleep(0.001)
+
+
+async def test_many_at_once_have_a_connection_each_and_get_their_own_answers() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.01)
+            writer.write(ok(head.split()[1]))
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, open_transport() as send:
+
+        async def ask(number: int) -> list[bytes]:
+            return [(await get(send, f"{url}/{number}/{turn}"))[1] for turn in range(3)]
+
+        answers = await asyncio.gather(*[ask(number) for number in range(40)])
+    assert answers == [[b"/%d/%d" % (number, turn) for turn in range(3)] for number in range(40)]
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
+    async with open_transport() as send:
+        with pytest.raises(aiohttp.ClientConnectorError) as failed:
+            await get(send, url)
+    assert failed.value.host == "127.0.0.1"
+
+
+async def test_somebody_who_does_not_take_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_connect=0.1))
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        address = deaf.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:  # they fill its queue
+            one.setblocking(False)
+            one.connect_ex(address)
+        async with open_transport() as send:
+            with pytest.raises(aiohttp.ConnectionTimeoutError):
+                await get(send, f"http://127.0.0.1:{address[1]}/")
+        for one in waiting:
+            one.close()
+
+
+@pytest.mark.parametrize("url", ["", "/a", "ftp://127.0.0.1/a", "http:///a", "http://127.0.0.1:x/a"])
+async def test_what_is_no_address_is_refused(url: str) -> None:
+    async with open_transport() as send:
+        with pytest.raises(aiohttp.InvalidURL):
+            await get(send, url)
+
+
+async def test_a_fragment_is_not_sent() -> None:
+    async with peer(ok()) as there, open_transport() as send:
+        await get(send, f"{there.url}/a?b=c#d")
+    assert there.requests[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
+
+
+async def test_no_header_can_be_smuggled_into_a_request() -> None:
+    async with peer() as there, open_transport() as send:
+        with pytest.raises(ValueError, match="control character"):
+            await send("GET", f"{there.url}/a", {"X": "1\r\nY: 2"}, None)
+    assert there.requests == []
