@@ -25,6 +25,10 @@ from multidict import MultiMapping
 from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError, redact
 
 
+class NoConnectionError(PermanentError):
+    """Nothing was sent, and trying again does not help: an address, a certificate, a proxy has to be set right."""
+
+
 class MissingError(PermanentError):
     """404: it is not there, or not yet."""
 

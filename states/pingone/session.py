@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 import orjson
 
-from orchestrator import AmbiguousError, PermanentError, Secret, TransientError, record
-from states.pingone.answers import Reply, refusal
+from orchestrator import AmbiguousError, Secret, StepError, TransientError, record
+from states.pingone.answers import NoConnectionError, Reply, refusal
 from states.pingone.exchange import HttpExchange
 from states.pingone.transport import CONNECT_TIMEOUT_S, Transport, open_transport
 
@@ -62,34 +62,42 @@ class Session:
         try:
             reply = exchange.reply = await self._transport(method, url, sent, body)
             exchange.ended = time.time()
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise PermanentError(
-                f"{what}: the certificate of {error.host} is not trusted; add its issuer to the trust store (SSL_CERT_FILE)",
-                code="certificate",
-            ) from error
-        except aiohttp.ClientConnectorSSLError as error:
-            raise PermanentError(f"{what}: no TLS connection to {error.host}: {error.os_error}", code="tls") from error
-        except aiohttp.ClientConnectorError as error:
-            raise TransientError(
-                f"{what}: {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})",
-                code="unreachable",
-            ) from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise TransientError(
-                f"{what}: {urlsplit(url).netloc} cannot be reached (no connection within {CONNECT_TIMEOUT_S:g} s)",
-                code="unreachable",
-            ) from error
-        except aiohttp.InvalidURL as error:
-            raise PermanentError(f"{what}: the address is not valid", code="address") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            exchange.ended, exchange.error = time.time(), f"the connection broke ({type(error).__name__})"
-            # The request, or a part of it, was written: whether it was handled is not known.
-            raise AmbiguousError(
-                f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection"
-            ) from error
+            exchange.ended, exchange.error = time.time(), f"no answer ({type(error).__name__})"
+            raise _unanswered(what, url, error) from error
         if reply.status in ok:
             return reply
         raise refusal(what, reply, secrets)
+
+
+def _unanswered(what: str, url: str, error: Exception) -> StepError:
+    """What the end of a request without an answer means."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return NoConnectionError(
+                f"{what}: the certificate of {error.host} is not trusted; add its issuer to the trust store (SSL_CERT_FILE)",
+                code="certificate",
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return NoConnectionError(f"{what}: no TLS connection to {error.host}: {error.os_error}", code="tls")
+        case aiohttp.ClientProxyConnectionError():
+            reason = f"the proxy {error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})"
+            return TransientError(f"{what}: {reason}; see HTTPS_PROXY", code="unreachable")
+        case aiohttp.ClientConnectorError():
+            reason = f"{error.host}:{error.port} cannot be reached ({error.os_error.strerror or error.os_error})"
+            return TransientError(f"{what}: {reason}", code="unreachable")
+        case aiohttp.ConnectionTimeoutError():
+            reason = f"{urlsplit(url).netloc} cannot be reached (no connection within {CONNECT_TIMEOUT_S:g} s)"
+            return TransientError(f"{what}: {reason}", code="unreachable")
+        case aiohttp.ClientHttpProxyError():
+            reason = f"the proxy lets nobody through to {urlsplit(url).netloc} ({error.status} {error.message})"
+            cls = TransientError if error.status >= 500 else NoConnectionError
+            return cls(f"{what}: {reason}; see HTTPS_PROXY and NO_PROXY", code="proxy")
+        case aiohttp.InvalidURL():
+            return NoConnectionError(f"{what}: {error.description or 'the address is not valid'}", code="address")
+        case _:
+            # The request, or a part of it, was written: whether it was handled is not known.
+            return AmbiguousError(f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection")
 
 
 @asynccontextmanager

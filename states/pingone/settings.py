@@ -100,7 +100,12 @@ class PingOneSettings:
 
 
 def _check_base_url(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingError("base-url", f"{url!r} is not an address ({error})") from error
+    if "@" in parts.netloc:
+        raise SettingError("base-url", "no name or password may stand before the host")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError("base-url", f"{url!r} is not an address like http://127.0.0.1:8080")
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypedDict
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -31,11 +33,12 @@ _PARTS = re.compile(r"(https?://[^/?#@\s]+)(/[^#\s]*)(?:#\S*)?", re.IGNORECASE)
 
 Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Reply]]
 """Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. It
-has no time limit but for connecting.
+has no time limit but for connecting. ``HTTPS_PROXY`` and ``NO_PROXY`` say by way of which proxy.
 
 Raises:
     aiohttp.InvalidURL: Nothing was sent.
-    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError: There is no connection, so nothing was sent.
+    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError: There is no connection, so
+        nothing was sent.
     aiohttp.ClientError, OSError: The connection broke.
 """
 
@@ -100,7 +103,8 @@ class _Direct:
         return Reply(message.code, message.headers, await payload.read())
 
     def _add_origin(self, origin: str) -> aiohttp.ClientRequest:
-        to = self._origins[origin] = aiohttp.ClientRequest("GET", _checked(origin), headers=_HEADERS, loop=self._loop)
+        url = _checked(origin)
+        to = self._origins[origin] = aiohttp.ClientRequest("GET", url, headers=_HEADERS, loop=self._loop, **_proxy_for(url))
         return to
 
 
@@ -114,9 +118,9 @@ async def _through_session(connector: aiohttp.BaseConnector) -> AsyncIterator[Tr
     client._retry_connection = False  # noqa: SLF001  # there is no public switch
 
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
-        _checked(_split(url)[0])
+        proxy, to = _proxy_for(_checked(_split(url)[0])), URL(url, encoded=True)
         # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
-        answer = await client.request(method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False)
+        answer = await client.request(method, to, data=body, headers=headers, allow_redirects=False, **proxy)
         return Reply(answer.status, answer.headers, await answer.read())
 
     async with client:
@@ -136,3 +140,29 @@ def _checked(origin: str) -> URL:
         return URL(origin)
     except ValueError as error:
         raise aiohttp.InvalidURL(origin) from error
+
+
+class _Proxy(TypedDict, total=False):
+    proxy: URL
+    proxy_headers: dict[str, str]
+
+
+def _proxy_for(origin: URL) -> _Proxy:
+    """As the environment says. What is not encrypted stays on this machine, where no proxy is wanted."""
+    host = origin.host
+    if origin.scheme != "https" or host is None or urllib.request.proxy_bypass(host):
+        return {}
+    address = urllib.request.getproxies().get("https")
+    if not address:
+        return {}
+    try:
+        proxy = URL(address if "://" in address else f"http://{address}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise aiohttp.InvalidURL(str(origin), "HTTPS_PROXY does not name an http proxy")
+    # Host: aiohttp would put it in later, and then look for connections in another place than where it keeps them.
+    headers = {"Host": origin.host_port_subcomponent or host}
+    if proxy.user:
+        headers["Proxy-Authorization"] = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    return {"proxy": proxy.with_user(None), "proxy_headers": headers}

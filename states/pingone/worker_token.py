@@ -11,6 +11,7 @@ from urllib.parse import quote_plus
 import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, TransientError
+from states.pingone.answers import NoConnectionError
 from states.pingone.exchange import FORM
 from states.pingone.session import Session, form_body
 from states.pingone.settings import PingOneSettings
@@ -72,6 +73,8 @@ class WorkerToken:
             token, lifetime = str(data["access_token"]), float(data.get("expires_in") or 3600)
         except AmbiguousError as error:
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
+        except NoConnectionError:
+            raise
         except PermanentError as error:
             # Never as what it is: a 404 of this endpoint does not say that the object of the caller's request is gone.
             raise PermanentError(

@@ -38,6 +38,7 @@ from states.pingone.answers import (
     AlreadyExistsError,
     ConstraintError,
     MissingError,
+    NoConnectionError,
     RefusedGrantError,
     Reply,
     UnauthorizedError,
@@ -242,6 +243,15 @@ async def test_a_401_is_asked_again_with_a_new_token_and_only_once(http: aioresp
     ]
 
 
+async def test_a_certificate_is_no_matter_of_credentials(http: aioresponses) -> None:
+    http.clear()
+    http.post(TOKEN, exception=aiohttp.ClientConnectorCertificateError(Mock(host="h", port=1), Exception("self-signed")))
+    async with client() as pingone:
+        with pytest.raises(NoConnectionError, match="SSL_CERT_FILE") as failed:
+            await pingone.worker_token.get()
+    assert "PINGONE" not in str(failed.value)
+
+
 async def test_wrong_worker_credentials_say_what_to_check(http: aioresponses) -> None:
     http.clear()
     http.post(TOKEN, status=401, payload={"error": "invalid_client", "error_description": "no worker-secret here"})
@@ -364,7 +374,11 @@ async def test_redirects_are_read_and_never_followed(http: aioresponses) -> None
         (TimeoutError(), AmbiguousError),
         (aiohttp.ConnectionTimeoutError(), TransientError),
         (aiohttp.ClientConnectorError(Mock(host="h", port=1, ssl=False), OSError(111, "refused")), TransientError),
-        (aiohttp.ClientConnectorCertificateError(Mock(host="h", port=1), Exception("self-signed")), PermanentError),
+        (aiohttp.ClientProxyConnectionError(Mock(host="h", port=1, ssl=False), OSError(111, "refused")), TransientError),
+        (aiohttp.ClientHttpProxyError(Mock(), (), status=407, message="Who are you?"), NoConnectionError),
+        (aiohttp.ClientHttpProxyError(Mock(), (), status=503, message="Later"), TransientError),
+        (aiohttp.InvalidURL("x"), NoConnectionError),
+        (aiohttp.ClientConnectorCertificateError(Mock(host="h", port=1), Exception("self-signed")), NoConnectionError),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
@@ -426,6 +440,11 @@ def test_regions_have_hosts() -> None:
             "in the clear",
         ),
         ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "nonsense"}, "not an address"),
+        ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://[x"}, "not an address"),
+        (
+            {"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://u:p@h"},
+            "no name or password",
+        ),
     ],
 )
 def test_half_a_tenant_is_refused(given: dict[str, Any], message: str) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import gzip
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from states.pingone import transport
 from states.pingone.transport import Transport, open_transport
@@ -240,3 +248,154 @@ async def test_no_header_can_be_smuggled_into_a_request() -> None:
         with pytest.raises(ValueError, match="control character"):
             await send("GET", f"{there.url}/a", {"X": "1\r\nY: 2"}, None)
     assert there.requests == []
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of ``localhost``, with its key; signed by itself."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form) + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@asynccontextmanager
+async def secure_peer(certificate: Path, *answers: bytes) -> AsyncIterator[Peer]:
+    there, context = Peer(*answers), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(there.talk, "127.0.0.1", 0, ssl=context)
+    async with server:
+        there.url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        yield there
+
+
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # aiohttp makes the context, from SSL_CERT_FILE among others, when it is imported.
+    context = ssl.create_default_context(cafile=str(certificate))
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
+    return certificate
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda address: monkeypatch.setenv("HTTPS_PROXY", address)
+
+
+class Tunnel:
+    """A proxy that lets through who knows the password."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.asked: list[bytes] = []
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head)
+        writer.write(self.answer)
+        if b" 200 " in self.answer:
+            there, back = await asyncio.open_connection("127.0.0.1", int(head.split()[1].rpartition(b":")[2]))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pour(reader, back))
+                both.create_task(self._pour(there, writer))
+        writer.close()
+
+    @staticmethod
+    async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(4096):
+                writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def tunnel(answer: bytes) -> AsyncIterator[tuple[Tunnel, str]]:
+    one = Tunnel(answer)
+    server = await asyncio.start_server(one.talk, "127.0.0.1", 0)
+    async with server:
+        yield one, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
+    async with secure_peer(certificate, ok()) as there, open_transport() as send:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await get(send, f"{there.url}/a")
+    assert there.requests == []
+
+
+async def test_an_encrypted_connection_is_kept_too(trusted: Path) -> None:
+    async with secure_peer(trusted, ok(b"x"), ok(b"y")) as there, open_transport() as send:
+        assert await get(send, f"{there.url}/a") == (200, b"x")
+        assert await get(send, f"{there.url}/a") == (200, b"y")
+        assert there.connections == 1
+
+
+@pytest.mark.parametrize("address", ["{}", "http://{}", "http://me:p%40ss@{}"])
+async def test_a_proxy_carries_what_it_cannot_read(trusted: Path, proxy: Callable[[str], None], address: str) -> None:
+    async with (
+        secure_peer(trusted, ok(b"x"), ok(b"y")) as there,
+        tunnel(b"HTTP/1.1 200 Connection established\r\n\r\n") as (between, where),
+        open_transport() as send,
+    ):
+        proxy(address.format(where))
+        assert await get(send, f"{there.url}/a") == (200, b"x")
+        assert await get(send, f"{there.url}/a") == (200, b"y")
+        assert there.connections == len(between.asked) == 1
+        head = between.asked[0].split(b"\r\n")
+    assert head[0] == b"CONNECT " + there.url.removeprefix("https://").encode() + b" HTTP/1.1"
+    assert b"Host: " + there.url.removeprefix("https://").encode() in head
+    secret = b"Proxy-Authorization: Basic " + base64.b64encode(b"me:p@ss")
+    assert (secret in head) is ("me:" in address)
+    assert not any(b"Proxy-Auth" in request for request in there.requests)
+
+
+async def test_a_proxy_is_not_for_this_machine_and_not_for_whom_it_is_not_wanted(
+    trusted: Path, proxy: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy("http://127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "localhost,.example.com")
+    async with peer(ok(b"x")) as here, secure_peer(trusted, ok(b"y")) as there, open_transport() as send:
+        assert await get(send, f"{here.url}/a") == (200, b"x")
+        assert await get(send, f"{there.url}/a") == (200, b"y")
+
+
+@pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"503 Service Unavailable"])
+async def test_a_proxy_that_refuses(proxy: Callable[[str], None], status: bytes) -> None:
+    async with tunnel(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as (_, where), open_transport() as send:
+        proxy(f"http://{where}")
+        with pytest.raises(aiohttp.ClientHttpProxyError) as failed:
+            await get(send, "https://api.example.com/a")
+    assert failed.value.status == int(status[:3])
+
+
+async def test_a_proxy_that_is_not_there(proxy: Callable[[str], None]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy(f"http://127.0.0.1:{unused.getsockname()[1]}")
+    async with open_transport() as send:
+        with pytest.raises(aiohttp.ClientProxyConnectionError):
+            await get(send, "https://api.example.com/a")
+
+
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:x"])
+async def test_what_is_no_proxy_is_refused(proxy: Callable[[str], None], address: str) -> None:
+    proxy(address)
+    async with open_transport() as send:
+        with pytest.raises(aiohttp.InvalidURL, match="HTTPS_PROXY"):
+            await get(send, "https://api.example.com/a")
