@@ -142,7 +142,7 @@ class LeaseExpiredError(OrchestratorError):
         self.late_s = late_s
         super().__init__(
             f"the lease of run {run_id} ran out {late_s:.1f} s ago without being renewed (was this process stopped, "
-            f"or the store unreachable?); nothing more was sent or written. Continue with: orchestrator resume {run_id}"
+            "or the store unreachable?); nothing more was sent or written"
         )
 
 

@@ -18,7 +18,7 @@ from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver, parse_instance, parse_run
 from orchestrator.embedding import Run
 from orchestrator.encryption import Vault
-from orchestrator.errors import ConfigurationError, SettingError, StoreError
+from orchestrator.errors import ConfigurationError, LeaseExpiredError, SettingError, StoreError
 from orchestrator.estimate import estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
@@ -347,7 +347,7 @@ async def _drive(
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
-        if isinstance(failure, StoreError) and control.run is not None and suffix is not None:
+        if isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
             verb = "cleanup" if cleaning else "resume"
             failure.add_note(f"to go on with it: orchestrator {verb} {control.run.id}{suffix}")
         raise failure

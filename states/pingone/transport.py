@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
@@ -74,7 +75,7 @@ class _Direct:
         if body is not None or method != "GET":
             sent["Content-Length"] = str(len(body or b""))
         try:
-            connection = await self._connector.connect(to, traces=[], timeout=_TIMEOUT)
+            connection = await self._connect(to)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"no connection to {origin}") from error
         try:
@@ -88,11 +89,18 @@ class _Direct:
         connection.release()
         return reply
 
+    async def _connect(self, to: aiohttp.ClientRequest) -> Connection:
+        while True:
+            connection = await self._connector.connect(to, traces=[], timeout=_TIMEOUT)
+            if not _protocol(connection).should_close:
+                return connection
+            # Something was said on it while nobody asked (a 408, say): it is no answer to what we are going to ask.
+            connection.close()
+
     async def _exchange(
         self, connection: Connection, method: str, target: str, headers: CIMultiDict[str], body: bytes | None
     ) -> Reply:
-        protocol = connection.protocol
-        assert protocol is not None
+        protocol = _protocol(connection)
         protocol.set_response_params(read_until_eof=True)
         writer = StreamWriter(protocol, self._loop)
         await writer.write_headers(f"{method} {target} HTTP/1.1", headers)
@@ -106,6 +114,11 @@ class _Direct:
         url = _checked(origin)
         to = self._origins[origin] = aiohttp.ClientRequest("GET", url, headers=_HEADERS, loop=self._loop, **_proxy_for(url))
         return to
+
+
+def _protocol(connection: Connection) -> ResponseHandler:
+    assert connection.protocol is not None, "it is open"
+    return connection.protocol
 
 
 @asynccontextmanager

@@ -32,6 +32,8 @@ class Peer:
         self.requests: list[bytes] = []
         self.connections = 0
         self.ended = 0
+        self.said = asyncio.Event()
+        """What it had to say later."""
         self.url = ""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,9 +43,13 @@ class Peer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
                 self.requests.append(head + await reader.readexactly(length))
-                answer = self.answers.pop(0)
+                answer, _, later = self.answers.pop(0).partition(b"LATER")
                 writer.write(answer.removesuffix(b"HANG UP"))
                 await writer.drain()
+                if later:
+                    await asyncio.sleep(0.02)
+                    writer.write(later)
+                    self.said.set()
                 if answer.endswith(b"HANG UP"):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -171,6 +177,17 @@ async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> N
             await anyio.sleep(0)
         await anyio.sleep(0.01)
         assert await get(send, f"{there.url}/a") == (200, b"next")
+
+
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session takes it for one
+async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
+    unasked = ok(b"too slow", status=b"408 Request Timeout")
+    async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport() as send:
+        assert await get(send, f"{there.url}/a") == (200, b"first")
+        await there.said.wait()
+        await anyio.sleep(0.02)
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+        assert there.connections == 2
 
 
 async def test_the_answer_to_a_request_that_was_given_up_reaches_nobody_else() -> None:
