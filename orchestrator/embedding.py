@@ -22,7 +22,7 @@ from orchestrator.instance import Instance
 from orchestrator.reading import RunResult, run_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
-from orchestrator.scenario import FASTEST, LEAST_RATE, Scenario
+from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Store
@@ -252,7 +252,7 @@ def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, 
     for group, rate in rates.items():
         if not LEAST_RATE <= rate <= FASTEST:
             raise SettingError(
-                "rates", f"{group}={rate:g} is not between {LEAST_RATE:g} and {FASTEST:g}; leave the group out for no limit"
+                "rates", f"{group}={rate:g} is not between {RATES_SHOWN} a second; leave the group out for no limit"
             )
     parse_all(thresholds, workflow)
     check_groups(workflow, rates)

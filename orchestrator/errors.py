@@ -33,6 +33,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+SHOWN_OF_A_VALUE = 60
+"""Characters of a refused value that a message shows."""
+
+
+def shortened(value: object) -> str:
+    """A refused value as a message shows it: quoted, on one line, and cut."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}…")
+    text = repr(value)
+    return text if len(text) <= SHOWN_OF_A_VALUE else f"{text[:SHOWN_OF_A_VALUE]}…"
+
 
 class OrchestratorError(Exception):
     """Base of all errors that this package raises on purpose."""

@@ -52,7 +52,9 @@ def check_groups(workflow: Workflow[Any, Any], rates: Mapping[str, float]) -> No
     known = sorted({state.rate_group for state in workflow.states if state.rate_group})
     for group in rates:
         if group not in known:
-            raise SettingError("rates", f"{group!r} is no rate group of {workflow.name!r}; known: {', '.join(known) or 'none'}")
+            raise SettingError(
+                "rates", f"{group!r} is not a rate group of {workflow.name!r}; known: {', '.join(known) or 'none'}"
+            )
 
 
 def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float]) -> None:

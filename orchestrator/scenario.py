@@ -24,7 +24,7 @@ from random import Random
 
 import attrs
 
-from orchestrator.errors import SettingError
+from orchestrator.errors import SettingError, shortened
 
 UNBOUNDED = 1_000_000_000
 """Instances of a run that admits as many as its time allows."""
@@ -36,6 +36,7 @@ LONGEST_S = 366 * 86_400.0
 FASTEST = 1_000_000.0
 LEAST_RATE = 1 / 86_400
 """Arrivals, or attempts of a rate group, a second: one a day is the least."""
+RATES_SHOWN = f"{LEAST_RATE:.3g} (one a day) and {FASTEST:.0f}"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
@@ -50,10 +51,10 @@ def parse_duration(text: str) -> float:
     text = text.strip()
     parts = [(text, "s")] if re.fullmatch(r"\d+(?:\.\d+)?", text) else _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) not in (text, f"{text}s"):
-        raise ValueError(f"{text!r} is no duration (like 30s, 2m or 1h30m)")
+        raise ValueError(f"{shortened(text)} is not a duration (like 30s, 2m or 1h30m)")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if seconds > LONGEST_S:
-        raise ValueError(f"{text[:40]!r} is longer than a year")
+        raise ValueError(f"{shortened(text)} is longer than a year")
     return seconds
 
 
@@ -87,7 +88,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
         except ValueError:
             stage = None
         if stage is None or not math.isfinite(stage.target) or stage.target < 0:
-            raise ValueError(f"{part.strip()!r} is no stage (DURATION:TARGET, like 30s:10)")
+            raise ValueError(f"{shortened(part.strip())} is not a stage (DURATION:TARGET, like 30s:10)")
         stages.append(stage)
     return tuple(stages)
 
@@ -132,7 +133,7 @@ def parse_think(text: str) -> Think:
         return Think(ThinkKind.CONSTANT, parse_duration(low))
     think = Think(ThinkKind.UNIFORM, parse_duration(low), parse_duration(high))
     if think.high < think.low:
-        raise ValueError(f"{text!r} ends before it begins")
+        raise ValueError(f"{text!r}: the longest pause is shorter than the shortest")
     return think
 
 
@@ -147,7 +148,7 @@ class Scenario:
     instances: int | None = None
     """How many in all; ``None``: as many as the time allows, or one if there is no time either."""
     concurrency: int | None = None
-    """How many at once, at most; ``None``: one (open: 1000; by stages: their highest)."""
+    """How many at once, at most; ``None``: one (open: 1000). Not beside ``stages``, which say it themselves."""
     stages: tuple[Stage, ...] = ()
     """Concurrency over time."""
     rate: float | None = None
@@ -193,8 +194,7 @@ class Scenario:
     def cap(self) -> int:
         """How many may be under way at once at any time."""
         if self.stages:
-            highest = math.ceil(max(stage.target for stage in self.stages))
-            return min(highest, self.concurrency or highest)
+            return math.ceil(max(stage.target for stage in self.stages))
         return self.concurrency or (1000 if self.is_open else 1)
 
     @cached_property
@@ -273,7 +273,6 @@ class Scenario:
             parts.append(f"{self.total} instance{'s' if self.total != 1 else ''}")
         if self.stages:
             parts.append(f"concurrency by stages {_shown(self.stages)}")
-            parts += [f"at most {self.concurrency}"] if self.concurrency else []
         else:
             parts.append(f"{self.cap} at once")
         if self.duration is not None:
@@ -338,19 +337,27 @@ _BOUNDS: Mapping[str, tuple[int, float]] = {
 }
 
 
+def _figure(value: float) -> str:
+    """A number for a message; an integer may be too large for a float."""
+    try:
+        return f"{value:g}"
+    except OverflowError:
+        return "a number of more than 308 digits"
+
+
 def _check(scenario: Scenario) -> None:
     for name, (least, most) in _BOUNDS.items():
         value = getattr(scenario, name)
         if value is not None and value < least:
-            raise SettingError(name.replace("_", "-"), f"{value:g} is less than {least}")
+            raise SettingError(name.replace("_", "-"), f"{_figure(value)} is less than {least}")
         if value is not None and not value <= most:
-            raise SettingError(name.replace("_", "-"), f"{value:g} is more than {most:.16g}")
-    for name, highest in (("rate", FASTEST), ("duration", LONGEST_S)):
-        value = getattr(scenario, name)
-        if value is not None and not 0 < value <= highest:
-            raise SettingError(name, f"{value:g} is not a number more than 0, and at most {highest:.16g}")
+            raise SettingError(name.replace("_", "-"), f"{_figure(value)} is more than {most:.16g}")
+    if scenario.rate is not None and not LEAST_RATE <= scenario.rate <= FASTEST:
+        raise SettingError("rate", f"{_figure(scenario.rate)} is not between {RATES_SHOWN} a second")
+    if scenario.duration is not None and not 0 < scenario.duration <= LONGEST_S:
+        raise SettingError("duration", f"{_figure(scenario.duration)} seconds is not more than 0 and at most a year")
     if scenario.think is not None and not 0 <= scenario.think.low <= max(scenario.think.low, scenario.think.high) <= LONGEST_S:
-        raise SettingError("think", "is no pause of at most a year")
+        raise SettingError("think", "the pause must be between 0 and a year")
     _check_stages("stages", scenario.stages)
     _check_stages("rate-stages", scenario.rate_stages)
     _check_shape(scenario)
@@ -368,6 +375,10 @@ def _check_shape(scenario: Scenario) -> None:
         raise SettingError("rate-stages", "cannot be given beside rate: which one is meant?")
     if scenario.is_open and scenario.stages:
         raise SettingError("stages", "ramp the concurrency of a closed scenario; for arrivals use rate-stages")
+    if scenario.concurrency is not None and scenario.stages:
+        raise SettingError("concurrency", "cannot be given beside stages, which say how many run at once; leave one of them out")
+    if scenario.rate_stages and not scenario.total:
+        raise SettingError("rate-stages", f"no arrival is due in {_shown(scenario.rate_stages)}; give higher rates, or more time")
     if scenario.think and scenario.rounds == 1:
         raise SettingError("think", "is the pause between rounds, and there is one round only; give rounds")
 

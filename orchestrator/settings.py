@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
@@ -12,7 +13,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 import attrs
 import platformdirs
 
-from orchestrator.errors import SettingError
+from orchestrator.errors import SettingError, shortened
 from orchestrator.secret import Secret
 
 T = TypeVar("T")
@@ -161,9 +162,11 @@ def _check_keys(file: str, table: Mapping[str, Any], known: Iterable[str]) -> No
     for key in table:
         name = key.replace("-", "_")
         if name not in known:
-            raise SettingError(key, f"is no setting; known: {', '.join(s.replace('_', '-') for s in known)}", file)
+            raise SettingError(
+                shortened(key)[1:-1], f"unknown setting; known: {', '.join(s.replace('_', '-') for s in known)}", file
+            )
         if name in given:
-            raise SettingError(key, "is there twice, with - and with _", file)
+            raise SettingError(key, "given twice, with - and with _", file)
         given.add(name)
 
 
@@ -194,7 +197,7 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
         if s.many:
             return tuple(str(item) for item in (raw if isinstance(raw, list | tuple) else [raw]))
         if s.parse is not None:
-            return s.parse(",".join(map(str, raw)) if isinstance(raw, list) else str(raw))
+            return s.parse(_parsable(raw))
         if s.type is bool:
             return _boolean(raw)
         if isinstance(s.type, type) and issubclass(s.type, Enum):
@@ -203,38 +206,51 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
             return _number(s.type, raw)
         return _text(s.type, raw)
     except (OSError, RuntimeError) as error:
-        raise SettingError(name, f"{raw} cannot be read: {getattr(error, 'strerror', None) or error}", source) from error
+        raise SettingError(
+            name, f"{shortened(raw)} cannot be read: {getattr(error, 'strerror', None) or error}", source
+        ) from error
     except (ValueError, TypeError) as error:
         what = str(error) if not s.secret else "is not usable"
         raise SettingError(name, what, source) from error
 
 
 def _check_text(name: str, raw: Any, source: str) -> None:
-    """Refuse what no store and no server takes: halves of characters (bytes that are not UTF-8), and zeros."""
+    """Refuse what neither store nor server accepts: NUL, and lone surrogates (bytes that are not UTF-8)."""
     for text in raw if isinstance(raw, list | tuple) else [raw]:
         if isinstance(text, str) and ("\0" in text or text != text.encode(errors="replace").decode()):
             raise SettingError(name, "is not text in UTF-8", source)
 
 
+def _parsable(raw: Any) -> str:
+    """The text that a setting's own parser reads; a list of a TOML file stands for its items with commas between them."""
+    items = raw if isinstance(raw, list) else [raw]
+    if not all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in items):
+        raise TypeError(f"{shortened(raw)} is not text")
+    return ",".join(map(str, items))
+
+
 def _text(kind: Any, raw: Any) -> Any:
     if not isinstance(raw, str):
-        raise TypeError(f"{raw!r} is no text")
+        raise TypeError(f"{shortened(raw)} is not text")
     return kind(raw)
 
 
 def _number(kind: Any, raw: Any) -> Any:
+    if kind is int and not isinstance(raw, float) and re.fullmatch(r"\s*[+-]?[0-9]{19,}\s*", str(raw)):
+        # No store holds it as an integer, and Python does not even read more than 4300 digits.
+        raise ValueError(f"{shortened(raw)} is too large")
     try:
         if isinstance(raw, bool) or (kind is int and isinstance(raw, float)):
             raise ValueError
         return kind(raw)
-    except (ValueError, TypeError):
-        raise ValueError(f"{raw!r} is no {'whole ' if kind is int else ''}number") from None
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{shortened(raw)} is not a {'whole ' if kind is int else ''}number") from None
 
 
 def _boolean(raw: Any) -> bool:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if str(raw).lower() not in words:
-        raise ValueError(f"{raw!r} is neither true nor false")
+        raise ValueError(f"must be true or false, not {shortened(raw)}")
     return words[str(raw).lower()]
 
 
@@ -244,4 +260,4 @@ def _choice(cls: type[Enum], raw: Any) -> Enum:
     for member in cls:
         if str(member.value).lower() == str(raw).lower():
             return member
-    raise ValueError(f"{raw!r} is none of {', '.join(str(m.value) for m in cls)}")
+    raise ValueError(f"must be one of {', '.join(str(m.value) for m in cls)}, not {shortened(raw)}")

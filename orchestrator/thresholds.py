@@ -17,6 +17,7 @@ Statistics are ``min``, ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9``, ``max``, 
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator.errors import SettingError
+from orchestrator.errors import SettingError, shortened
 from orchestrator.instance import CUT_OFF, Status
 from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, PERCENTILES, START_LAG, WAIT, Latency, Statistics, Window
@@ -45,7 +46,10 @@ _RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
 _DRIFTS = {"%/h": 1.0, "%/min": 60.0}
 _COUNTS = ("failed", "completed", "leftovers", "late", "missed", "errors")
 _SHARES = ("failed", "retried")
+_STATISTICS = ("min", "max", "p50", "p90", "p95", "p99", "p99.9", "count", "rate", *_SHARES)
 _MEMORY = "memory"
+_LARGEST = 1e12
+"""A limit beyond this is a typing error."""
 _NOT_COMPLETED = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
 _LEAST_POINTS = 5
 """Windows that a slope is drawn through, at least."""
@@ -176,13 +180,16 @@ def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
     """
     match = _GRAMMAR.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no threshold (like 'exchange_token.p95 < 500ms', 'failed < 1%' or 'sign_on.rate > 20/s')")
+        raise ValueError(
+            f"{shortened(text)} is not a threshold (like 'exchange_token.p95 < 500ms', 'failed < 1%' or 'sign_on.rate > 20/s')"
+        )
     subject, stat, unit = match["subject"], match["stat"], match["unit"]
     drift = match["drift"] is not None
     _check_subject(text, subject, stat, workflow, drift=drift)
     units = _units(subject, stat, drift=drift)
     if unit not in units:
         raise ValueError(f"{text!r}: the unit must be {' or '.join(u or 'none' for u in units)}, not {unit or 'missing'}")
+    _check_limit(text, match["op"], float(match["number"]), unit, drift=drift)
     limit = float(match["number"]) * units[unit]
     return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
 
@@ -208,15 +215,38 @@ def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow
         return
     if subject == _MEMORY and stat is None:
         return
-    known = [state.name for state in workflow.states] if stat in _SHARES else series_of(workflow)
-    if subject not in known:
-        near = difflib.get_close_matches(subject, [*known, *_COUNTS, _MEMORY], n=3)
+    states, series = [state.name for state in workflow.states], series_of(workflow)
+    if subject in (*_COUNTS, _MEMORY):
+        example = f"{_MEMORY} drift < 5%/h" if subject == _MEMORY else f"{subject} < 1%"
+        raise ValueError(f"{text!r}: {subject!r} has no {'drift' if drift and stat is None else stat}; write it like '{example}'")
+    if subject in _STATISTICS and stat is None:
+        raise ValueError(
+            f"{text!r}: say of which state or span, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
+        )
+    if stat in _SHARES and subject in series and subject not in states:
+        raise ValueError(f"{text!r}: {stat!r} is counted for a state, and {subject!r} is not one")
+    if subject not in series:
+        near = difflib.get_close_matches(subject, [*series, *_COUNTS, _MEMORY], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the spans and 'failed', 'completed', …"
         raise ValueError(f"{text!r}: nothing is measured as {subject!r}; {hint}")
     if stat is None:
         raise ValueError(f"{text!r}: say which statistic of {subject!r}: p50, p95, p99, max, rate, count …")
     if drift and stat in (*_SHARES, "count"):
         raise ValueError(f"{text!r}: a drift is that of a percentile, min, max, rate, or of memory")
+
+
+def _check_limit(text: str, op: str, number: float, unit: str, *, drift: bool) -> None:
+    """Refuse a limit that cannot be broken, or cannot be kept: it is a typing error, and would pass, or fail, for ever."""
+    if not abs(number) <= _LARGEST:
+        raise ValueError(f"{shortened(text)}: the limit is beyond anything that can be measured")
+    if drift:
+        return  # may be of any size, and negative
+    least, most = 0.0, 100.0 if unit == "%" else math.inf
+    possible = f"is between 0 and 100{unit}" if unit == "%" else "is never negative"
+    always = {"<": number > most, "<=": number >= most, ">": number < least, ">=": number <= least}[op]
+    never = {"<": number <= least, "<=": number < least, ">": number >= most, ">=": number > most}[op]
+    if always or never:
+        raise ValueError(f"{text!r} {'always' if always else 'never'} holds: the value {possible}")
 
 
 def _units(subject: str, stat: str | None, *, drift: bool) -> Mapping[str, float]:

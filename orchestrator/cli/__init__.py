@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from orchestrator.cli import checking, driving, looking, reporting
 from orchestrator.cli.display import stderr
@@ -33,7 +33,7 @@ from orchestrator.cli.parameters import (
     flag,
     with_settings,
 )
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, shortened
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.registry import commands, find_workflow, workflow_names
@@ -87,6 +87,10 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
         app = build_app(argv, observers)
         result = app(list(argv), exit_on_error=False, print_error=False, result_action="return_value")
         return int(result or 0)
+    except UnusedCliTokensError as error:
+        return _fail(
+            f"unexpected argument{'s' if len(error.unused_tokens or ()) > 1 else ''} {_listed(error.unused_tokens)} (see --help)"
+        )
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()) + " (see --help)")
     except OrchestratorError as error:
@@ -169,6 +173,10 @@ def _help(command: Callable[..., Any]) -> str:
         else:
             shown.append(" ".join(paragraph.split()))
     return "\n\n".join(shown)
+
+
+def _listed(words: Iterable[str] | None) -> str:
+    return ", ".join(shortened(word) for word in words or ())
 
 
 def _version() -> str:

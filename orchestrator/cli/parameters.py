@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -15,10 +16,21 @@ from cyclopts import Group, Parameter
 
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.encryption import KEY_VARIABLE, Vault, find_key
-from orchestrator.errors import ConfigurationError, SettingError
+from orchestrator.errors import ConfigurationError, SettingError, shortened
 from orchestrator.registry import workflow_names
 from orchestrator.run import parse_id
-from orchestrator.scenario import ENDLESS, FASTEST, LEAST_RATE, Scenario, Stage, Think, parse_duration, parse_stages, parse_think
+from orchestrator.scenario import (
+    ENDLESS,
+    FASTEST,
+    LEAST_RATE,
+    RATES_SHOWN,
+    Scenario,
+    Stage,
+    Think,
+    parse_duration,
+    parse_stages,
+    parse_think,
+)
 from orchestrator.settings import (
     Resolved,
     Setting,
@@ -52,7 +64,7 @@ MAX_SECONDS = 86_400
 class EngineSettings:
     """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
 
-    store: str = setting("Where runs are stored: a path, sqlite:PATH or memory:.", default="", env=["ORCHESTRATOR_STORE"])
+    store: str | None = setting("Where runs are stored: a path, sqlite:PATH or memory:.", env=["ORCHESTRATOR_STORE"])
     lease: float = setting("Seconds that a run stays ours without renewal.", default=30.0, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(
         "Seconds that attempts in flight may take after the first Ctrl-C.", default=10.0, env=["ORCHESTRATOR_GRACE"]
@@ -67,7 +79,7 @@ class EngineSettings:
     @property
     def url(self) -> str:
         """The store, the default one if none was named."""
-        return self.store or default_store()
+        return default_store() if self.store is None else self.store
 
 
 def parse_rates(text: str) -> dict[str, float]:
@@ -78,11 +90,16 @@ def parse_rates(text: str) -> dict[str, float]:
     for part in text.split(","):
         group, _, rate = part.partition("=")
         try:
-            rates[group.strip()] = float(rate)
+            per_second = float(rate)
         except ValueError:
-            raise ValueError(f"{part.strip()!r} is not of the form GROUP=PER_SECOND") from None
-        if not LEAST_RATE <= rates[group.strip()] <= FASTEST:
-            raise ValueError(f"{part.strip()!r} is not between {LEAST_RATE:g} and {FASTEST:g}; leave the group out for no limit")
+            raise ValueError(f"{shortened(part.strip())} is not of the form GROUP=PER_SECOND") from None
+        if not LEAST_RATE <= per_second <= FASTEST:
+            raise ValueError(
+                f"{shortened(part.strip())}: the rate is not between {RATES_SHOWN} a second; leave the group out for no limit"
+            )
+        if group.strip() in rates:
+            raise ValueError(f"the group {group.strip()!r} is given twice")
+        rates[group.strip()] = per_second
     return rates
 
 
@@ -90,8 +107,8 @@ def parse_rounds(text: str) -> int:
     """A number, or ``endless``. Raises ``ValueError``."""
     if text.strip().lower() == "endless":
         return ENDLESS
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(f"{text!r} is neither a number from 1 on nor 'endless'")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", text.strip()):
+        raise ValueError(f"must be a whole number from 1 on, or 'endless', not {shortened(text)}")
     return int(text)
 
 
@@ -255,7 +272,7 @@ class Resolver:
         for file, tables in self._files:
             for name in tables:
                 if name not in known:
-                    raise SettingError(name, f"is no table; known: {', '.join(f'[{k}]' for k in known)}", file)
+                    raise SettingError(name, f"unknown table; known: {', '.join(f'[{k}]' for k in known)}", file)
 
     def engine(self) -> Resolved[EngineSettings]:
         """The table ``[orchestrator]``."""
@@ -277,7 +294,7 @@ class Resolver:
         if not is_lasting(engine.value.url):
             return None
         found_again = ("default", "ORCHESTRATOR_STORE", self._usual)
-        return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(engine.value.store)}"
+        return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(engine.value.url)}"
 
     def load(self) -> Resolved[LoadSettings]:
         """The table ``[load]``."""
@@ -336,7 +353,8 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _annotation(s: Setting) -> Any:
-    kind: Any = s.type if s.type in (int, float, bool) and s.parse is None else list[str] if s.many else str
+    # Numbers arrive as text, too: `convert` reads flags, variables and files alike, and refuses in the same words.
+    kind: Any = bool if s.type is bool else list[str] if s.many else str
     text = s.help
     if s.secret:
         text = f"File that holds it: {text[0].lower()}{text[1:]}"

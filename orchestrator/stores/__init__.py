@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.errors import SettingError, StoreError
+from orchestrator.errors import SettingError, StoreError, shortened
 from orchestrator.stores.base import Store
 from orchestrator.stores.memory import MemoryStore
 from orchestrator.stores.sqlite import SQLiteStore
@@ -20,10 +20,12 @@ async def open_store(url: str, *, create: bool = True) -> AsyncIterator[Store]:
         create: Make the file if it is not there; ``False`` raises ``StoreError`` instead.
 
     Raises:
-        SettingError: No store goes by this scheme.
+        SettingError: No store goes by this scheme, or the path is a folder.
         StoreError: The file is not a store of ours, of an unknown version, unreadable …
     """
     path = _path(url)
+    if path is not None and path.is_dir():
+        raise SettingError("store", f"{path} is a folder: name a file in it, e.g. {path / 'runs.db'}")
     store: Store = MemoryStore() if path is None else await SQLiteStore.open(path, create=create)
     try:
         yield store
@@ -48,11 +50,13 @@ def is_lasting(url: str) -> bool:
 def _path(url: str) -> Path | None:
     """Of the SQLite file; ``None``: in memory."""
     scheme, colon, rest = url.partition(":")
+    if not url.strip() or url.strip() == "sqlite:":
+        raise SettingError("store", f"{url!r} names no file: give a path, sqlite:PATH or memory:")
     if not colon or scheme == "sqlite":
         try:
             return Path(rest if colon else url).expanduser()
         except RuntimeError as error:  # ~somebody who is not known here
             raise SettingError("store", f"{url!r}: {error}") from error
-    if scheme == "memory":
+    if scheme == "memory" and not rest:
         return None
-    raise SettingError("store", f"{url!r} is neither a path, nor sqlite:PATH, nor memory:")
+    raise SettingError("store", f"{shortened(url)} is neither a path, nor sqlite:PATH, nor memory:")

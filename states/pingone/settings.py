@@ -102,11 +102,16 @@ class PingOneSettings:
 def _check_base_url(url: str) -> None:
     try:
         parts = urlsplit(url)
+        port = parts.port
     except ValueError as error:
         raise SettingError("base-url", f"{url!r} is not an address ({error})") from error
     if "@" in parts.netloc:
         raise SettingError("base-url", "no name or password may stand before the host")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    odd = any(not c.isprintable() or c.isspace() for c in url) or parts.query or parts.fragment or port == 0
+    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
         raise SettingError("base-url", f"{url!r} is not an address like http://127.0.0.1:8080")
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise SettingError("base-url", "http is for this machine only (credentials would travel in the clear); use https")
+        raise SettingError(
+            "base-url",
+            f"{url!r} must use https: plain http would send credentials in the clear, so it is allowed for 127.0.0.1 and localhost only",
+        )

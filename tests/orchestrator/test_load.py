@@ -468,7 +468,7 @@ async def test_what_was_retried_with_success_is_no_failure(store: MemoryStore, v
 
 
 async def test_a_rate_for_a_group_that_nobody_is_in_is_refused(store: MemoryStore, vault: Vault) -> None:
-    with pytest.raises(SettingError, match="'configuraton' is no rate group of 'toy'; known: configuration, sign_on"):
+    with pytest.raises(SettingError, match="'configuraton' is not a rate group of 'toy'; known: configuration, sign_on"):
         await drive(rounds(Ledger()), store, vault, Scenario(), rates={"configuraton": 3.0})
 
 

@@ -6,7 +6,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator import ENDLESS, Scenario, SettingError, Stage, Think, ThinkKind
@@ -14,10 +14,15 @@ from orchestrator.scenario import parse_duration, parse_stages, parse_think, sho
 
 REFUSED = {
     "no instances": ({"instances": 0}, "instances: 0 is less than 1"),
-    "no rate": ({"rate": 0.0, "duration": 1.0}, "rate: 0 is not a number more than 0"),
+    "no rate": ({"rate": 0.0, "duration": 1.0}, "rate: 0 is not between 1.16e-05 (one a day) and 1000000 a second"),
     "an open end": ({"rate": 5.0}, "rate: needs an end"),
     "two rates": ({"rate": 5.0, "rate_stages": (Stage(1, 1),)}, "rate-stages: cannot be given beside rate"),
     "stages of both kinds": ({"rate": 5.0, "duration": 9.0, "stages": (Stage(1, 1),)}, "stages: ramp the concurrency"),
+    "stages and a number": ({"stages": (Stage(9, 5),), "concurrency": 5}, "concurrency: cannot be given beside stages"),
+    "a number of 309 digits": ({"instances": 10**309}, "instances: a number of more than 308 digits is more than 1000000000"),
+    "a rate next to nothing": ({"rate": 1e-300, "instances": 1}, "rate: 1e-300 is not between"),
+    "stages without an arrival": ({"rate_stages": (Stage(1e-9, 1e-3),)}, "rate-stages: no arrival is due"),
+    "a duration of nothing": ({"duration": 0.0}, "duration: 0 seconds is not more than 0 and at most a year"),
     "a stage of no time": ({"stages": (Stage(0, 5),)}, "stages: a stage lasts 0 s: more than 0"),
     "a stage below zero": ({"rate_stages": (Stage(5, -1),)}, "rate-stages: the stage 5s:-1 has an impossible target"),
     "a stage without end": ({"stages": (Stage(float("inf"), 5),)}, "stages: a stage lasts inf s"),
@@ -25,8 +30,8 @@ REFUSED = {
     "a warm-up that is no number": ({"warm_up": float("nan")}, "warm-up: nan is more than"),
     "more than can be counted": ({"instances": 10**20}, "instances: 1e+20 is more than 1000000000"),
     "a seed that is too long": ({"seed": 10**30}, "seed: 1e+30 is more than"),
-    "a rate beyond reason": ({"rate": 1e308, "duration": 5.0}, "rate: 1e+308 is not a number more than 0, and at most 1000000"),
-    "a pause without end": ({"rounds": 2, "think": Think(ThinkKind.CONSTANT, float("inf"))}, "think: is no pause"),
+    "a rate beyond reason": ({"rate": 1e308, "duration": 5.0}, "rate: 1e+308 is not between"),
+    "a pause without end": ({"rounds": 2, "think": Think(ThinkKind.CONSTANT, float("inf"))}, "think: the pause must be between"),
     "stages of nothing": ({"stages": (Stage(5, 0),)}, "stages: admit nothing"),
     "endless rounds without an end": ({"rounds": ENDLESS}, "rounds: endless rounds need an end"),
     "a pause without rounds": ({"think": Think(ThinkKind.CONSTANT, 1)}, "think: is the pause between rounds"),
@@ -54,7 +59,6 @@ def test_concurrency_follows_the_stages() -> None:
     assert scenario.length == 180
     assert [scenario.concurrency_at(t) for t in (0.1, 3, 3.1, 30, 60, 150, 165, 179.9, 180)] == [1, 1, 2, 10, 20, 50, 25, 1, 0]
     assert scenario.cap == 50
-    assert Scenario(stages=parse_stages("30s:10"), concurrency=4).concurrency_at(29) == 4
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 50), st.integers(0, 40)), min_size=1, max_size=5), st.data())
@@ -85,13 +89,12 @@ def test_arrivals_of_a_constant_rate_are_exact() -> None:
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.floats(0, 20)), min_size=1, max_size=5))
 def test_arrivals_by_stages_are_the_inverse_of_the_area(parts) -> None:
     stages = tuple(Stage(length, target) for length, target in parts)
-    if not any(stage.target for stage in stages):
-        return
-    scenario = Scenario(rate_stages=stages)
     begin, level, area = 0.0, 0.0, 0.0
     for stage in stages:
         area += stage.seconds * (level + stage.target) / 2
         begin, level = begin + stage.seconds, stage.target
+    assume(area > 1e-6)  # less is refused
+    scenario = Scenario(rate_stages=stages)
     assert scenario.total == math.ceil(area - 1e-9)
     due = [scenario.due(number) for number in range(scenario.total)]
     assert due == sorted(due)
@@ -134,13 +137,13 @@ def test_durations(text, seconds) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "5 s", "1x", "-5s", "5s3", "nan", "1e3"])
 def test_what_is_no_duration(text) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "30s", "30s:", "30s:x", "30s:-1", "30s:nan", ":5", "30s:5,,"])
 def test_what_is_no_stage(text) -> None:
-    with pytest.raises(ValueError, match="is no stage"):
+    with pytest.raises(ValueError, match="is not a stage"):
         parse_stages(text)
 
 
@@ -148,7 +151,7 @@ def test_pauses_as_people_write_them() -> None:
     assert parse_think("2s") == Think(ThinkKind.CONSTANT, 2)
     assert parse_think("1s-3s") == Think(ThinkKind.UNIFORM, 1, 3)
     assert parse_think("~2s") == Think(ThinkKind.EXPONENTIAL, 2)
-    with pytest.raises(ValueError, match="ends before it begins"):
+    with pytest.raises(ValueError, match="shorter than the shortest"):
         parse_think("3s-1s")
 
 

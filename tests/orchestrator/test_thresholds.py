@@ -14,14 +14,27 @@ from tests.support.toy import Ledger, toy
 WORKFLOW = toy(Ledger())
 
 REFUSED = {
-    "no threshold": ("whatever", "is no threshold"),
+    "no threshold": ("whatever", "is not a threshold"),
     "an unknown state": ("tow.p95 < 1s", "nothing is measured as 'tow'; did you mean two"),
     "no statistic": ("two < 1s", "say which statistic of 'two'"),
     "no unit": ("two.p95 < 5", "the unit must be us or µs or ms or s or min, not missing"),
     "the wrong unit": ("two.rate > 5ms", "the unit must be /s or /min or /h, not ms"),
     "a drift of a count": ("two.count drift < 5%/h", "a drift is that of a percentile"),
     "a drift without its unit": ("two.p95 drift < 5%", "the unit must be %/h or %/min"),
-    "a share of a call": ("two.attempt.failed < 1%", "nothing is measured as 'two.attempt'"),
+    "a share of a call": ("two.attempt.failed < 1%", "'failed' is counted for a state, and 'two.attempt' is not one"),
+    "a share of a span": ("instance.retried < 1%", "'retried' is counted for a state, and 'instance' is not one"),
+    "a statistic of nothing": ("p95 < 5ms", "say of which state or span, like 'one.p95 < 5ms'"),
+    "a percentile of a count": ("failed.p95 < 5ms", "'failed' has no p95; write it like 'failed < 1%'"),
+    "a drift of instances": ("failed drift < 5%/h", "'failed' has no drift; write it like 'failed < 1%'"),
+    "a percentile of memory": ("memory.p95 drift < 5%/h", "'memory' has no p95; write it like 'memory drift < 5%/h'"),
+    "more than all": ("failed < 101%", "'failed < 101%' always holds: the value is between 0 and 100%"),
+    "all or less": ("two.failed <= 100%", "always holds"),
+    "more than can be": ("completed > 100%", "'completed > 100%' never holds: the value is between 0 and 100%"),
+    "less than nothing": ("two.p95 < -5ms", "'two.p95 < -5ms' never holds: the value is never negative"),
+    "a time below zero": ("two.p95 < 0ms", "never holds"),
+    "fewer than none": ("failed < -1", "never holds"),
+    "none or more": ("two.rate >= 0/s", "always holds"),
+    "a limit of 309 digits": (f"failed < {'9' * 309}", "is beyond anything that can be measured"),
 }
 
 

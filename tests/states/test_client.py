@@ -439,7 +439,10 @@ def test_regions_have_hosts() -> None:
             {"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "http://example.com"},
             "in the clear",
         ),
-        ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "nonsense"}, "not an address"),
+        *(
+            ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": url}, "is not an address")
+            for url in ("nonsense", "http://a b", "http://h:x", "http://h:99999", "http://h:0", "https://h?x=1", "https://h#x")
+        ),
         ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://[x"}, "not an address"),
         (
             {"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://u:p@h"},
