@@ -9,9 +9,17 @@ import anyio
 
 
 async def watch_signals(drain: Callable[[str], None], cancel: Callable[[str], None]) -> None:
-    """Call ``drain`` with the name of the first SIGINT or SIGTERM, ``cancel`` with that of any later one."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        act = drain
-        async for number in signals:
-            act(signal.Signals(number).name)
-            act = cancel
+    """Call ``drain`` with the name of the first SIGINT or SIGTERM, ``cancel`` with that of any later one.
+
+    Afterwards the signals do what they did before; the event loop by itself would leave Python's handlers behind.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with anyio.open_signal_receiver(*before) as signals:
+            act = drain
+            async for number in signals:
+                act(signal.Signals(number).name)
+                act = cancel
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

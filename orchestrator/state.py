@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 import attrs
 
 from orchestrator.clock import Clock
-from orchestrator.retry import RetryPolicy
+from orchestrator.retry_policy import RetryPolicy
 
 C = TypeVar("C")
 """The context class of a workflow (a frozen attrs class)."""

@@ -16,7 +16,7 @@ import orjson
 from orchestrator.clock import Clock
 from orchestrator.errors import DefinitionError
 from orchestrator.machine import ENGINE_TRIGGERS, FINISH, PUT_BACK, STATIONS, Machine, Move
-from orchestrator.retry import RetryPolicy
+from orchestrator.retry_policy import RetryPolicy
 from orchestrator.secret import fields_of
 from orchestrator.state import Again, Back, C, Repeat, S, State
 

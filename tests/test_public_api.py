@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import re
 from pathlib import Path
@@ -26,6 +27,19 @@ def test_everything_that_is_exported_exists_and_is_described() -> None:
         thing = getattr(orchestrator, name)
         if callable(thing):
             assert thing.__doc__, name
+        assert name in dir(orchestrator)
+    with pytest.raises(AttributeError, match="module 'orchestrator' has no attribute 'nothing'"):
+        orchestrator.nothing  # noqa: B018
+
+
+def test_names_that_are_imported_on_first_use_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse((ROOT / "orchestrator" / "__init__.py").read_text())
+    imports = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module).startswith("orchestrator.")
+    ]
+    seen = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    assert seen == {f"orchestrator.{module}.{name}" for name, module in orchestrator._MODULE_OF.items()}
+    assert sorted(orchestrator._MODULE_OF) == sorted(orchestrator.__all__)
 
 
 def test_states_import_nothing_deeper_than_the_public_api() -> None:

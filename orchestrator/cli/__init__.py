@@ -47,11 +47,11 @@ configuration, store, key, another process); 3 leftovers remain; 4 a threshold w
 """
 
 
-def entry() -> None:
-    """The program ``orchestrator``."""
+def entry(argv: Sequence[str]) -> int:
+    """The program ``orchestrator``: prepares the process, runs the command, and answers with its exit code."""
     _open_standard_streams()
     tune_collector()
-    sys.exit(main(sys.argv[1:]))
+    return main(argv)
 
 
 def _open_standard_streams() -> None:
