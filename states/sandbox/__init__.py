@@ -3,10 +3,11 @@
 It knows nothing of the client and of the workflow, and they nothing of it but this page.
 """
 
-from states.sandbox.app import OPERATIONS, Sandbox, restore, serve
+from states.sandbox.app import Sandbox, restore, serve
 from states.sandbox.faults import Fault, FaultKind, parse_faults
+from states.sandbox.routes import OPERATIONS
 from states.sandbox.settings import AuthorizeError, SandboxSettings
-from states.sandbox.tokens import SigningKey
+from states.sandbox.signing import SigningKey
 
 __all__ = [
     "OPERATIONS",

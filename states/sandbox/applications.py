@@ -10,8 +10,9 @@ import jwt
 
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
-from states.sandbox.environment import Application, Environment, Grant
+from states.sandbox.environment import Environment
 from states.sandbox.errors import ApiError, invalid, not_found
+from states.sandbox.objects import Application, Grant
 
 TYPES = ("WEB_APP", "NATIVE_APP", "SINGLE_PAGE_APP", "WORKER", "CUSTOM_APP", "SERVICE")
 AUTH_METHODS = ("NONE", "CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST", "CLIENT_SECRET_JWT", "PRIVATE_KEY_JWT")

@@ -6,14 +6,13 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from states.sandbox.calls import Answer, Call
-from states.sandbox.environment import Environment, Row
+from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
-
-R = TypeVar("R", bound=Row)
+from states.sandbox.objects import R
 
 
 def timestamp(at: float) -> str:
@@ -24,6 +23,11 @@ def timestamp(at: float) -> str:
 def environment_url(call: Call, environment: Environment) -> str:
     """Root of the management API of the environment."""
     return f"{call.base}/v1/environments/{environment.id}"
+
+
+def issuer(environment: Environment, call: Call) -> str:
+    """The ``iss`` of everything that is issued, and the base of the OAuth endpoints."""
+    return f"{call.base}/{environment.id}/as"
 
 
 def hal(call: Call, environment: Environment, path: str, **links: str) -> dict[str, Any]:

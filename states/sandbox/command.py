@@ -11,8 +11,9 @@ import attrs
 import orjson
 from cyclopts import Parameter
 
-from states.sandbox.app import OPERATIONS, Sandbox, serve
+from states.sandbox.app import Sandbox, serve
 from states.sandbox.faults import Fault, parse_faults
+from states.sandbox.routes import OPERATIONS
 from states.sandbox.settings import SandboxSettings, parse_setting, setting_names
 
 

@@ -6,149 +6,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random, SystemRandom
-from typing import Any, Generic, Protocol, TypeVar
-
-import attrs
+from typing import Any, Generic
 
 from states.sandbox.audit import Audit
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found
+from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, R, Resource, Scope, User
 from states.sandbox.settings import SandboxSettings
 
 PINGONE_AUDIENCE = "https://api.pingone.com"
 """Of access tokens for the vendor's own API."""
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
-
-
-class Row(Protocol):
-    """What every object has."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def created_at(self) -> float: ...
-
-
-R = TypeVar("R", bound=Row)
-
-
-@attrs.frozen(kw_only=True)
-class Application:
-    """An OIDC application; ``body`` holds the fields that are stored as they were sent."""
-
-    id: str
-    created_at: float
-    name: str
-    body: dict[str, Any]
-    secret: str
-
-
-@attrs.frozen(kw_only=True)
-class Resource:
-    """A resource."""
-
-    id: str
-    created_at: float
-    name: str
-    description: str | None
-    audience: str
-    token_lifetime_s: int
-    introspect_auth_method: str
-    secret: str
-    type: str = "CUSTOM"
-
-
-@attrs.frozen(kw_only=True)
-class Scope:
-    """A scope of a resource."""
-
-    id: str
-    created_at: float
-    resource_id: str
-    name: str
-    description: str | None
-
-
-@attrs.frozen(kw_only=True)
-class Attribute:
-    """A mapping of a resource: claim name and expression."""
-
-    id: str
-    created_at: float
-    resource_id: str
-    name: str
-    value: str
-    type: str
-
-
-@attrs.frozen(kw_only=True)
-class Grant:
-    """Scopes of one resource, granted to an application."""
-
-    id: str
-    created_at: float
-    application_id: str
-    resource_id: str
-    scope_ids: tuple[str, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Population:
-    """A population."""
-
-    id: str
-    created_at: float
-    name: str
-    description: str | None
-    default: bool
-
-
-@attrs.frozen(kw_only=True)
-class User:
-    """A user with its password, which is kept because it is checked against a history."""
-
-    id: str
-    created_at: float
-    population_id: str
-    username: str
-    email: str
-    given: str | None = None
-    family: str | None = None
-    enabled: bool = True
-    passwords: tuple[str, ...] = ()
-    password_set_at: float = 0.0
-    must_change: bool = False
-    failed_sign_ons: int = 0
-    locked_until: float = 0.0
-
-
-@attrs.frozen(kw_only=True)
-class Flow:
-    """A sign-on flow; ``request`` is what authorize was asked for."""
-
-    id: str
-    created_at: float
-    expires_at: float
-    application_id: str
-    request: dict[str, str]
-    cookie: str
-    user_id: str | None = None
-    completed_at: float | None = None
-    resumed: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Code:
-    """An authorization code; its id is the code."""
-
-    id: str
-    created_at: float
-    flow_id: str
-    application_id: str
-    user_id: str
-    signed_on_at: float
-    request: dict[str, str]
-    spent: bool = False
 
 
 Change = tuple[str, str, Any]
@@ -191,6 +58,7 @@ class Environment:
     def __init__(self, settings: SandboxSettings, now: Callable[[], float], restored: Iterable[Change] = ()) -> None:
         self.settings = settings
         self.now = now
+        self.started_at = now()
         self.audit = Audit()
         self.changes: list[Change] = []
         tell = self.changes.append

@@ -12,20 +12,9 @@ import cattrs.preconf.orjson
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from states.sandbox.environment import (
-    Application,
-    Attribute,
-    Change,
-    Code,
-    Environment,
-    Flow,
-    Grant,
-    Population,
-    Resource,
-    Scope,
-    User,
-)
-from states.sandbox.tokens import SigningKey
+from states.sandbox.environment import Change, Environment
+from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, Resource, Scope, User
+from states.sandbox.signing import SigningKey
 
 _CLASSES: dict[str, Any] = {
     "application": Application,

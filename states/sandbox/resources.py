@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from states.sandbox import expressions
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
-from states.sandbox.environment import PINGONE_AUDIENCE, Attribute, Environment, Resource, Scope
+from states.sandbox.environment import PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import invalid, not_found
+from states.sandbox.objects import Attribute, Resource, Scope
 
 RESERVED = frozenset(
     ("acr", "amr", "aud", "auth_time", "client_id", "env", "exp", "iat", "iss", "jti", "org", "scope", "sid", "sub")

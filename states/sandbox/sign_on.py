@@ -14,8 +14,9 @@ import orjson
 from states.sandbox.applications import counts_already
 from states.sandbox.bodies import timestamp
 from states.sandbox.calls import Answer, Call
-from states.sandbox.environment import Application, Code, Environment, Flow, User
+from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found, wrong_media_type
+from states.sandbox.objects import Application, Code, Flow, User
 from states.sandbox.settings import AuthorizeError
 from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, password_status
 

@@ -1,94 +1,38 @@
-"""Tokens: client authentication, the token endpoint, introspection, userinfo, discovery and the JWKS."""
+"""Tokens: the token endpoint, introspection and userinfo."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 
 from states.sandbox import expressions
+from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
-from states.sandbox.environment import PINGONE_AUDIENCE, Application, Code, Environment, Resource, User
-from states.sandbox.errors import OAuthError, access_failed
-from states.sandbox.sign_on import OIDC_SCOPES, RESPONSE_MODES, session_id
+from states.sandbox.clients import Client, authenticate
+from states.sandbox.environment import PINGONE_AUDIENCE, Environment
+from states.sandbox.errors import OAuthError
+from states.sandbox.objects import Application, Code, Resource, User
+from states.sandbox.sign_on import OIDC_SCOPES, session_id
+from states.sandbox.signing import SigningKey
+from states.sandbox.worker import WorkerTokens, worker_token
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
-KEY_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-MAX_ASSERTION_LIFETIME_S = 3600
 ID_TOKEN_LIFETIME_S = 3600
-
-
-class SigningKey:
-    """The key of the environment: RS256."""
-
-    def __init__(self, private_key: rsa.RSAPrivateKey | None = None) -> None:
-        self.private = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.public = self.private.public_key()
-        self.jwk: dict[str, Any] = RSAAlgorithm.to_jwk(self.public, as_dict=True)
-        material = f"{self.jwk['e']}{self.jwk['n']}".encode()
-        self.kid = hashlib.sha256(material).hexdigest()[:16]
-        self.jwk |= {"kid": self.kid, "use": "sig", "alg": "RS256"}
-        self.jwk.pop("key_ops", None)
-
-    def sign(self, claims: Mapping[str, Any], typ: str) -> str:
-        """A signed JWT."""
-        return jwt.encode(dict(claims), self.private, algorithm="RS256", headers={"kid": self.kid, "typ": typ})
-
-
-@attrs.frozen
-class _Client:
-    """Who called, how it authenticated, and with which assertion."""
-
-    application: Application | None
-    resource: Resource | None
-    method: str
-    header: dict[str, Any] | None = None
-    assertion: dict[str, Any] | None = None
-
-
-@attrs.define
-class WorkerTokens:
-    """Tokens of the worker: value → when it expires."""
-
-    live: dict[str, float] = attrs.field(factory=dict)
-
-    def issue(self, environment: Environment) -> str:
-        """A fresh one; dead ones are forgotten."""
-        now = environment.now()
-        self.live = {token: until for token, until in self.live.items() if until > now}
-        token = secrets.token_urlsafe(48)
-        self.live[token] = now + environment.settings.worker_token_lifetime_s
-        return token
-
-    def check(self, environment: Environment, call: Call) -> None:
-        """Let only the worker pass. Raises ``ApiError`` 401."""
-        token = call.bearer()
-        if token is None or self.live.get(token, 0.0) <= environment.now():
-            raise access_failed(401, "INVALID_TOKEN")
-
-
-def issuer(environment: Environment, call: Call) -> str:
-    """The ``iss`` of everything that is issued, and the base of the OAuth endpoints."""
-    return f"{call.base}/{environment.id}/as"
 
 
 def token(environment: Environment, call: Call, key: SigningKey, workers: WorkerTokens) -> Answer:
     form = call.form()
     grant_type = form.get("grant_type")
     if grant_type == "client_credentials":
-        return _worker_token(environment, call, form, workers)
+        return worker_token(environment, call, form, workers)
     if grant_type != "authorization_code":
         raise OAuthError(400, "unsupported_grant_type" if grant_type else "invalid_request", "Unsupported grant type")
-    client = _authenticate(environment, call, form)
+    client = authenticate(environment, call, form)
     if client.application is None:
         raise OAuthError(400, "unauthorized_client", "A resource cannot use this grant type")
     code = _spend(environment, client.application, form)
@@ -100,7 +44,7 @@ def token(environment: Environment, call: Call, key: SigningKey, workers: Worker
 
 def introspect(environment: Environment, call: Call, key: SigningKey) -> Answer:
     form = call.form()
-    client = _authenticate(environment, call, form)
+    client = authenticate(environment, call, form)
     claims = _verified(environment, call, key, form.get("token", ""))
     if claims is None:
         return Answer(body={"active": False})
@@ -129,135 +73,6 @@ def userinfo(environment: Environment, call: Call, key: SigningKey) -> Answer:
     return Answer(body={"sub": user.id} | _user_claims(user, scopes))
 
 
-def discovery(environment: Environment, call: Call) -> Answer:
-    base = issuer(environment, call)
-    return Answer(
-        body={
-            "issuer": base,
-            "authorization_endpoint": f"{base}/authorize",
-            "token_endpoint": f"{base}/token",
-            "userinfo_endpoint": f"{base}/userinfo",
-            "jwks_uri": f"{base}/jwks",
-            "introspection_endpoint": f"{base}/introspect",
-            "response_types_supported": ["code"],
-            "response_modes_supported": list(RESPONSE_MODES),
-            "grant_types_supported": ["authorization_code", "client_credentials"],
-            "request_parameter_supported": False,
-            "request_uri_parameter_supported": False,
-            "claims_parameter_supported": False,
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-            "scopes_supported": sorted(OIDC_SCOPES),
-            "token_endpoint_auth_methods_supported": [
-                "client_secret_basic",
-                "client_secret_post",
-                "client_secret_jwt",
-                "private_key_jwt",
-                "none",
-            ],
-            "token_endpoint_auth_signing_alg_values_supported": [*HMAC_ALGORITHMS, *KEY_ALGORITHMS],
-            "code_challenge_methods_supported": ["plain", "S256"],
-            "claims_supported": [
-                *("sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "sid"),
-                *("email", "preferred_username", "given_name", "family_name"),
-            ],
-        }
-    )
-
-
-def jwks(environment: Environment, call: Call, key: SigningKey) -> Answer:
-    return Answer(body={"keys": [key.jwk]})
-
-
-def _worker_token(environment: Environment, call: Call, form: Mapping[str, str], workers: WorkerTokens) -> Answer:
-    client_id, secret = call.basic() or (form.get("client_id", ""), form.get("client_secret", ""))
-    if client_id != environment.worker_id:
-        _authenticate(environment, call, form)
-        raise OAuthError(400, "unauthorized_client", "Only the worker can use this grant type")
-    if not secrets.compare_digest(secret.encode(), environment.worker_secret.encode()):
-        raise _denied("Invalid client credentials")
-    lifetime = int(environment.settings.worker_token_lifetime_s)
-    return Answer(body={"access_token": workers.issue(environment), "token_type": "Bearer", "expires_in": lifetime})
-
-
-def _denied(reason: str) -> OAuthError:
-    return OAuthError(401, "invalid_client", f"Request denied: {reason}")
-
-
-def _authenticate(environment: Environment, call: Call, form: Mapping[str, str]) -> _Client:
-    """Who calls; an application by its own method, or a resource by its. Raises ``OAuthError`` 401."""
-    if "client_assertion" in form:
-        try:
-            return _by_assertion(environment, call, form)
-        except OAuthError as error:
-            error.status = environment.settings.assertion_error_status
-            raise
-    basic = call.basic()
-    client_id, secret = basic or (form.get("client_id", ""), form.get("client_secret", ""))
-    method = "CLIENT_SECRET_BASIC" if basic else "CLIENT_SECRET_POST" if secret else "NONE"
-    application = environment.applications.rows.get(client_id)
-    if application is not None:
-        _check_method(application.body["tokenEndpointAuthMethod"], method)
-        if method != "NONE" and not secrets.compare_digest(secret.encode(), application.secret.encode()):
-            raise _denied("Invalid client credentials")
-        return _Client(application, None, method)
-    resource = environment.resources.rows.get(client_id)
-    if resource is None:
-        raise _denied("Invalid client credentials")
-    _check_method(resource.introspect_auth_method, method)
-    if not secrets.compare_digest(secret.encode(), resource.secret.encode()):
-        raise _denied("Invalid client credentials")
-    return _Client(None, resource, method)
-
-
-def _check_method(wanted: str, used: str) -> None:
-    if wanted != used:
-        raise _denied("Unsupported authentication method")
-
-
-def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str]) -> _Client:
-    if form.get("client_assertion_type") != ASSERTION_TYPE:
-        raise _denied("client_assertion_type is not supported")
-    text = form["client_assertion"]
-    try:
-        header = jwt.get_unverified_header(text)
-        issued_by = jwt.decode(text, options={"verify_signature": False}).get("iss")
-    except jwt.PyJWTError as error:
-        raise _denied("The client assertion is not a JWT") from error
-    application = environment.applications.rows.get(str(issued_by))
-    if application is None:
-        raise _denied("The client assertion was not issued by a known client")
-    method = "CLIENT_SECRET_JWT" if header.get("alg") in HMAC_ALGORITHMS else "PRIVATE_KEY_JWT"
-    _check_method(application.body["tokenEndpointAuthMethod"], method)
-    base = issuer(environment, call)
-    algorithms = HMAC_ALGORITHMS if method == "CLIENT_SECRET_JWT" else KEY_ALGORITHMS
-    try:
-        claims = jwt.decode(
-            text,
-            application.secret if method == "CLIENT_SECRET_JWT" else _jwk(application, header),
-            algorithms=list(algorithms),
-            audience=[base, f"{base}/token", *({f"{base}/introspect"} if "token" in form else ())],
-            options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
-        )
-        late = claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1
-    except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key of another kind, a claim of another type
-        raise _denied(f"The client assertion is not valid: {error}") from error
-    if claims["sub"] != application.id or form.get("client_id", application.id) != application.id:
-        raise _denied("The client assertion's iss and sub must both be the client id")
-    if late:
-        raise _denied("The client assertion expires more than one hour ahead")
-    return _Client(application, None, method, header, claims)
-
-
-def _jwk(application: Application, header: Mapping[str, Any]) -> Any:
-    """The key that the header names. (The sandbox does not fetch a ``jwksUrl``.)"""
-    keys = application.body.get("jwks")
-    for jwk in jwt.PyJWKSet.from_json(keys).keys if keys else []:
-        if "kid" not in header or jwk.key_id == header["kid"]:
-            return jwk.key
-    raise _denied("No key of the client's JWKS fits the assertion")
-
-
 def _spend(environment: Environment, application: Application, form: Mapping[str, str]) -> Code:
     """The code, which works once. Raises ``OAuthError`` 400 ``invalid_grant`` or ``invalid_scope``."""
     code = environment.codes.rows.get(form.get("code", ""))
@@ -284,7 +99,7 @@ def _challenge(verifier: str, method: str) -> str:
 
 
 def _issue(
-    environment: Environment, call: Call, key: SigningKey, client: _Client, application: Application, code: Code, user: User
+    environment: Environment, call: Call, key: SigningKey, client: Client, application: Application, code: Code, user: User
 ) -> Answer:
     now = int(environment.now())
     scopes = code.request["scope"].split()
@@ -335,7 +150,7 @@ def _resource_of(environment: Environment, application: Application, scopes: lis
 
 
 def _fulfilled(
-    environment: Environment, client: _Client, application: Application, resource: Resource, user: User
+    environment: Environment, client: Client, application: Application, resource: Resource, user: User
 ) -> dict[str, Any]:
     """The claims of the resource's mappings; one that cannot be resolved is left out."""
     method = application.body["tokenEndpointAuthMethod"]

@@ -10,10 +10,11 @@ from typing import Any
 import attrs
 
 from states.sandbox import filters
-from states.sandbox.bodies import R, collection, hal, timestamp
+from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call, required_text, text_field
-from states.sandbox.environment import Environment, Population, User
+from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
+from states.sandbox.objects import Population, R, User
 from states.sandbox.passwords import unsatisfied
 
 PASSWORD_SET = "application/vnd.pingidentity.password.set+json"

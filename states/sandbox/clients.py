@@ -1,0 +1,110 @@
+"""How clients of the OAuth endpoints authenticate: a secret, an assertion, or nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import jwt
+
+from states.sandbox.bodies import issuer
+from states.sandbox.calls import Call
+from states.sandbox.environment import Environment
+from states.sandbox.errors import OAuthError
+from states.sandbox.objects import Application, Resource
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
+KEY_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+MAX_ASSERTION_LIFETIME_S = 3600
+
+
+@attrs.frozen
+class Client:
+    """Who called, how it authenticated, and with which assertion."""
+
+    application: Application | None
+    resource: Resource | None
+    method: str
+    header: dict[str, Any] | None = None
+    assertion: dict[str, Any] | None = None
+
+
+def denied(reason: str) -> OAuthError:
+    return OAuthError(401, "invalid_client", f"Request denied: {reason}")
+
+
+def authenticate(environment: Environment, call: Call, form: Mapping[str, str]) -> Client:
+    """Who calls; an application by its own method, or a resource by its. Raises ``OAuthError`` 401."""
+    if "client_assertion" in form:
+        try:
+            return _by_assertion(environment, call, form)
+        except OAuthError as error:
+            error.status = environment.settings.assertion_error_status
+            raise
+    basic = call.basic()
+    client_id, secret = basic or (form.get("client_id", ""), form.get("client_secret", ""))
+    method = "CLIENT_SECRET_BASIC" if basic else "CLIENT_SECRET_POST" if secret else "NONE"
+    application = environment.applications.rows.get(client_id)
+    if application is not None:
+        _check_method(application.body["tokenEndpointAuthMethod"], method)
+        if method != "NONE" and not secrets.compare_digest(secret.encode(), application.secret.encode()):
+            raise denied("Invalid client credentials")
+        return Client(application, None, method)
+    resource = environment.resources.rows.get(client_id)
+    if resource is None:
+        raise denied("Invalid client credentials")
+    _check_method(resource.introspect_auth_method, method)
+    if not secrets.compare_digest(secret.encode(), resource.secret.encode()):
+        raise denied("Invalid client credentials")
+    return Client(None, resource, method)
+
+
+def _check_method(wanted: str, used: str) -> None:
+    if wanted != used:
+        raise denied("Unsupported authentication method")
+
+
+def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str]) -> Client:
+    if form.get("client_assertion_type") != ASSERTION_TYPE:
+        raise denied("client_assertion_type is not supported")
+    text = form["client_assertion"]
+    try:
+        header = jwt.get_unverified_header(text)
+        issued_by = jwt.decode(text, options={"verify_signature": False}).get("iss")
+    except jwt.PyJWTError as error:
+        raise denied("The client assertion is not a JWT") from error
+    application = environment.applications.rows.get(str(issued_by))
+    if application is None:
+        raise denied("The client assertion was not issued by a known client")
+    method = "CLIENT_SECRET_JWT" if header.get("alg") in HMAC_ALGORITHMS else "PRIVATE_KEY_JWT"
+    _check_method(application.body["tokenEndpointAuthMethod"], method)
+    base = issuer(environment, call)
+    algorithms = HMAC_ALGORITHMS if method == "CLIENT_SECRET_JWT" else KEY_ALGORITHMS
+    try:
+        claims = jwt.decode(
+            text,
+            application.secret if method == "CLIENT_SECRET_JWT" else _jwk(application, header),
+            algorithms=list(algorithms),
+            audience=[base, f"{base}/token", *({f"{base}/introspect"} if "token" in form else ())],
+            options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
+        )
+        late = claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1
+    except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key of another kind, a claim of another type
+        raise denied(f"The client assertion is not valid: {error}") from error
+    if claims["sub"] != application.id or form.get("client_id", application.id) != application.id:
+        raise denied("The client assertion's iss and sub must both be the client id")
+    if late:
+        raise denied("The client assertion expires more than one hour ahead")
+    return Client(application, None, method, header, claims)
+
+
+def _jwk(application: Application, header: Mapping[str, Any]) -> Any:
+    """The key that the header names. (The sandbox does not fetch a ``jwksUrl``.)"""
+    keys = application.body.get("jwks")
+    for jwk in jwt.PyJWKSet.from_json(keys).keys if keys else []:
+        if "kid" not in header or jwk.key_id == header["kid"]:
+            return jwk.key
+    raise denied("No key of the client's JWKS fits the assertion")

@@ -1,0 +1,139 @@
+"""The objects of the emulated environment, as they are stored."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+
+class Row(Protocol):
+    """What every object has."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> float: ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+@attrs.frozen(kw_only=True)
+class Application:
+    """An OIDC application; ``body`` holds the fields that are stored as they were sent."""
+
+    id: str
+    created_at: float
+    name: str
+    body: dict[str, Any]
+    secret: str
+
+
+@attrs.frozen(kw_only=True)
+class Resource:
+    """A resource."""
+
+    id: str
+    created_at: float
+    name: str
+    description: str | None
+    audience: str
+    token_lifetime_s: int
+    introspect_auth_method: str
+    secret: str
+    type: str = "CUSTOM"
+
+
+@attrs.frozen(kw_only=True)
+class Scope:
+    """A scope of a resource."""
+
+    id: str
+    created_at: float
+    resource_id: str
+    name: str
+    description: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Attribute:
+    """A mapping of a resource: claim name and expression."""
+
+    id: str
+    created_at: float
+    resource_id: str
+    name: str
+    value: str
+    type: str
+
+
+@attrs.frozen(kw_only=True)
+class Grant:
+    """Scopes of one resource, granted to an application."""
+
+    id: str
+    created_at: float
+    application_id: str
+    resource_id: str
+    scope_ids: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Population:
+    """A population."""
+
+    id: str
+    created_at: float
+    name: str
+    description: str | None
+    default: bool
+
+
+@attrs.frozen(kw_only=True)
+class User:
+    """A user with its password, which is kept because it is checked against a history."""
+
+    id: str
+    created_at: float
+    population_id: str
+    username: str
+    email: str
+    given: str | None = None
+    family: str | None = None
+    enabled: bool = True
+    passwords: tuple[str, ...] = ()
+    password_set_at: float = 0.0
+    must_change: bool = False
+    failed_sign_ons: int = 0
+    locked_until: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """A sign-on flow; ``request`` is what authorize was asked for."""
+
+    id: str
+    created_at: float
+    expires_at: float
+    application_id: str
+    request: dict[str, str]
+    cookie: str
+    user_id: str | None = None
+    completed_at: float | None = None
+    resumed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Code:
+    """An authorization code; its id is the code."""
+
+    id: str
+    created_at: float
+    flow_id: str
+    application_id: str
+    user_id: str
+    signed_on_at: float
+    request: dict[str, str]
+    spent: bool = False

@@ -1,0 +1,111 @@
+"""Answers and errors as they are sent."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from states.sandbox.calls import Answer, Call
+from states.sandbox.environment import Environment
+from states.sandbox.errors import ACCESS_FAILED, INVALID_DATA, ApiError, OAuthError, access_failed, not_found
+from states.sandbox.faults import Fault
+
+_STANDARD_HEADERS = {
+    "Cache-Control": "no-cache, no-store",
+    "Expires": "0",
+    "Pragma": "no-cache",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Vary": "Origin",
+}
+
+
+def _retry_after(status: int, seconds: float) -> str:
+    """Source: "Retries: Best practice for managing transient API errors": seconds on 429, an HTTP date on 503."""
+    if status != 503:
+        return f"{seconds:g}"
+    # A date has whole seconds: rounded up, or a client might come too early.
+    return formatdate(math.ceil(time.time() + seconds), usegmt=True)
+
+
+def refusal(error: ApiError | OAuthError, call: Call) -> Answer:
+    headers: dict[str, str] = {}
+    if error.status == 401:
+        # As RFC 6749 section 5.2 (for a client) and RFC 6750 section 3 (for a token) want it.
+        of_client = isinstance(error, OAuthError) and error.error == "invalid_client"
+        headers["WWW-Authenticate"] = f'{"Basic" if of_client else "Bearer"} realm="sandbox"'
+    if isinstance(error, OAuthError) and error.error in {"invalid_token", "insufficient_scope"}:
+        headers["WWW-Authenticate"] = f'Bearer realm="sandbox", error="{error.error}"'
+    if error.retry_after is not None:
+        headers["Retry-After"] = _retry_after(error.status, error.retry_after)
+    return Answer(status=error.status, body=error.body(call.correlation_id), headers=headers)
+
+
+_CODES = {415: "INVALID_REQUEST", 429: "REQUEST_LIMITED", 500: "UNEXPECTED_ERROR"}
+_DETAILS = {
+    401: ("INVALID_TOKEN", ACCESS_FAILED),
+    403: ("INSUFFICIENT_PERMISSIONS", ACCESS_FAILED),
+    409: ("UNIQUENESS_VIOLATION", "taken"),
+    429: ("LIMIT_EXCEEDED", "Too many requests"),
+}
+
+
+def status_error(fault: Fault) -> ApiError:
+    """A status as the vendor words it, with the code that the rule wants in its details."""
+    status = fault.status
+    usual, said = _DETAILS.get(status, (None, "There was an issue processing the request."))
+    detail = fault.code or usual
+    if status in (401, 403):
+        return access_failed(status, str(detail))
+    if status == 404 and detail is None:
+        return not_found()
+    retry_after = fault.value if fault.value is not None or status != 429 else 1.0
+    code, message = _CODES.get(status), "The request could not be completed. There was an issue processing the request."
+    if status in (400, 409) and detail is not None:
+        code, message = "INVALID_DATA", INVALID_DATA
+    code = code or ("NOT_FOUND" if status == 404 else "SERVICE_UNAVAILABLE" if status > 500 else "REQUEST_FAILED")
+    return ApiError(status, code, message, [{"code": detail, "message": said}] if detail else None, retry_after)
+
+
+def response(answer: Answer, call: Call, environment: Environment) -> web.Response:
+    headers = _STANDARD_HEADERS | {"Correlation-Id": call.correlation_id} | dict(answer.headers)
+    if answer.location is not None:
+        headers["Location"] = answer.location
+    if answer.status == 201 and isinstance(answer.body, Mapping):
+        headers["Location"] = answer.body["_links"]["self"]["href"]
+    body, content_type = b"", "application/json"
+    if isinstance(answer.body, str):
+        body, content_type = answer.body.encode(), "text/html"
+    elif answer.body is not None:
+        body = orjson.dumps(answer.body)
+    sent = web.Response(status=answer.status, body=body or None, headers=headers, content_type=content_type if body else None)
+    if answer.cookie is not None:
+        # Secure only over TLS: a standard cookie jar would not send it back over plain HTTP.
+        sent.set_cookie(
+            "ST", answer.cookie, path=f"/{environment.id}", max_age=2592000, httponly=True, secure=call.base.startswith("https")
+        )
+    return sent
+
+
+@web.middleware
+async def unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
+    """404 and 405 in the vendor's form."""
+    headers = _STANDARD_HEADERS | {"Correlation-Id": str(uuid.uuid4())}
+    try:
+        response: web.StreamResponse = await handler(request)
+        return response
+    except web.HTTPMethodNotAllowed as refused:
+        headers["Allow"] = ", ".join(sorted(refused.allowed_methods))
+        error = ApiError(405, "METHOD_NOT_ALLOWED", f"The method {request.method} is not allowed here.")
+    except web.HTTPNotFound:
+        error = not_found()
+    body = orjson.dumps(error.body(headers["Correlation-Id"]))
+    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
