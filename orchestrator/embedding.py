@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 import anyio
 import attrs
@@ -106,8 +106,8 @@ async def start(
     scenario: Scenario | None = None,
     instances: int = 1,
     concurrency: int = 1,
-    on_failure: OnFailure = OnFailure.ROLLBACK,
-    on_success: OnSuccess = OnSuccess.KEEP,
+    on_failure: OnFailure | Literal["rollback", "keep"] = OnFailure.ROLLBACK,
+    on_success: OnSuccess | Literal["keep", "teardown"] = OnSuccess.KEEP,
     rates: Mapping[str, float] | None = None,
     thresholds: Sequence[str] = (),
     abort: bool = False,
@@ -118,6 +118,8 @@ async def start(
     Args:
         settings: An instance of ``workflow.settings``.
         scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
+        on_failure: What happens to an instance that cannot go on.
+        on_success: What happens to what a completed instance made.
         rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
         thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
         abort: Whether a broken threshold ends the scenario.
@@ -130,7 +132,7 @@ async def start(
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
     check(workflow, scenario, limits, thresholds)
-    vault = _vault(options, create=True)
+    vault = _vault(options, store, create=True)
     now = options.clock.now()
     run_id = new_run_id(now)
     sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
@@ -234,7 +236,7 @@ async def _again(
     retried: int | None = None,
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
-    vault = _vault(options, create=False)
+    vault = _vault(options, store, create=False)
     record = await run_of(workflow, store, run_id)
     settings = stored_settings(workflow, record, vault)
     if changes:
@@ -259,8 +261,12 @@ def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, 
     check_time(workflow, scenario, rates)
 
 
-def _vault(options: Options, *, create: bool) -> Vault:
-    return options.vault or find_key(os.environ, default_key_file(), create=create)
+def _vault(options: Options, store: Store, *, create: bool) -> Vault:
+    if options.vault is not None:
+        return options.vault
+    if store.key is not None:
+        return Vault(store.key, store.where)
+    return find_key(os.environ, default_key_file(), create=create)
 
 
 @asynccontextmanager

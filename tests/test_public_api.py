@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import orchestrator
-from orchestrator import OrchestratorError, Status
+from orchestrator import OrchestratorError, Status, cleanup, open_store, start
 from orchestrator.cli.parameters import EngineSettings, LoadSettings, RunSettings
 from orchestrator.exit_codes import ExitCode
 from orchestrator.settings import settings_of
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
+from tests.support.toy import Ledger, toy
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
@@ -84,9 +88,40 @@ def python_blocks() -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_the_code_of_the_readme_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_code_of_the_readme_runs_and_writes_no_file(number: int, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = python_blocks()[number]
     namespace: dict[str, Any] = {"__name__": "readme"}
     exec(compile(code, f"README block {number}", "exec"), namespace)
     asyncio.run(namespace["main"]())
     assert "completed" in capsys.readouterr().out
+    assert list(home.iterdir()) == []  # its store is in memory, and so is the key
+
+
+async def test_what_is_in_memory_is_opened_again_by_the_key_of_its_store(home: Path) -> None:
+    ledger = Ledger()
+    async with open_store("memory:") as store:
+        async with start(toy(ledger), store=store) as run:
+            await run.wait()
+        assert ledger.existing
+        async with cleanup(toy(ledger), run.id, store=store) as cleaning:
+            await cleaning.wait()
+    assert not ledger.existing
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_the_code_of_the_readme_type_checks(checker: str, tmp_path: Path) -> None:
+    for number, code in enumerate(python_blocks()):
+        (tmp_path / f"block{number}.py").write_text(f"# pyright: strict\n{code}")
+    options = {
+        "mypy": ["--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path / "cache")],
+        "pyright": ["--pythonpath", sys.executable],
+    }
+    command = [sys.executable, "-m", checker, *options[checker], *map(str, tmp_path.glob("block*.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_both_packages_say_that_they_are_typed() -> None:
+    for package in ("orchestrator", "states"):
+        assert (ROOT / package / "py.typed").exists()

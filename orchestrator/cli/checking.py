@@ -126,9 +126,11 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
 
 def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool, str]:
     """The key is not made here. One that was changed is none for the runs before; those may be over and done with."""
-    if not runs and not resolver.has_key:
-        return "key", True, "none yet; the first run makes it"
     try:
+        if not resolver.is_lasting:
+            return "key", True, "none needed: a store in memory has its own"
+        if not runs and not resolver.has_key:
+            return "key", True, "none yet; the first run makes it"
         vault = resolver.vault()
         for record in runs:
             if record is runs[0] or record.status is not RunStatus.FINISHED:

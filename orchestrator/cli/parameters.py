@@ -291,7 +291,7 @@ class Resolver:
     def suffix(self) -> str | None:
         """What the commands that come next need to find this store again; ``None``: they cannot, for it is in memory."""
         engine = self.engine()
-        if not is_lasting(engine.value.url):
+        if not self.is_lasting:
             return None
         found_again = ("default", "ORCHESTRATOR_STORE", self._usual)
         return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(engine.value.url)}"
@@ -314,8 +314,15 @@ class Resolver:
         }
 
     def vault(self, *, create: bool = False) -> Vault:
-        """The user's key; ``create``: made if there is none."""
+        """The user's key; ``create``: made if there is none. A store in memory needs none, and has one that ends with it."""
+        if not self.is_lasting:
+            return Vault(os.urandom(32), "this process")
         return find_key(self._environ, default_key_file(), create=create)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether another process finds the store of these settings."""
+        return is_lasting(self.engine().value.url)
 
     @property
     def has_key(self) -> bool:
@@ -323,9 +330,9 @@ class Resolver:
         return bool(self._environ.get(KEY_VARIABLE)) or default_key_file().exists()
 
     @property
-    def directory(self) -> Path:
-        """Where services keep files of their own."""
-        return data_directory()
+    def directory(self) -> Path | None:
+        """Where services keep files of their own; ``None``: nowhere, since nothing outlives a store in memory."""
+        return data_directory() if self.is_lasting else None
 
     def _resolve(self, cls: Any, table: str) -> Resolved[Any]:
         for file, tables in self._files:

@@ -63,6 +63,8 @@ class Store(ABC):
 
     where: str
     """Names the store in messages."""
+    key: bytes | None = None
+    """The key that seals secrets in a store which ends with its process; ``None``: the user's key, which outlives it."""
 
     @abstractmethod
     async def close(self) -> None:

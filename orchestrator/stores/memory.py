@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -23,6 +24,7 @@ class MemoryStore(Store):
     where = "memory"
 
     def __init__(self) -> None:
+        self.key = os.urandom(32)
         self._runs: dict[str, RunRecord] = {}
         self._definitions: dict[str, dict[str, str]] = {}
         self._shards: dict[tuple[str, int], Shard] = {}

@@ -251,11 +251,12 @@ def test_a_missing_key_is_missed_and_no_other_is_made(cli: Any, home: Path, comm
     assert not key.exists()
 
 
-def test_a_store_in_memory_promises_no_further_commands(cli: Any) -> None:
+def test_a_store_in_memory_promises_no_further_commands(cli: Any, home: Path) -> None:
     code, out, _ = cli("run", "--store", "memory:")
     assert code == 0
     assert "orchestrator cleanup" not in out
     assert "Its store was in memory: nothing more can be done with this run." in out
+    assert not store_of(home).parent.exists()  # neither a key, nor the state of a sandbox
     assert json.loads(cli("run", "--store", "memory:", "--json")[1])["next"] == []
 
 
