@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import attrs
 
 from orchestrator.clock import Clock
 from orchestrator.events import Event, EventKind
+from orchestrator.scenario import LATE_S
 from orchestrator.state import DONE
-from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, Statistics, Window
+from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
 from orchestrator.workflow import Workflow
 
 TICK_S = 2.0
@@ -30,11 +31,8 @@ WINDOWS = 240
 """Windows of one process before they are made wider."""
 ABORTED = "aborted"
 """Counter of scenarios that a broken threshold has ended."""
-LATE_S = 0.1
-"""An arrival that starts later than this is reported as late."""
-
-LATEST_ERRORS = 3
-"""Errors that are kept for showing as they come."""
+MISSED = "missed"
+"""Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
 
 _MOVED = "moved."
 _EPOCH = 1_000_000
@@ -132,12 +130,16 @@ class Collector:
             for state in workflow.states
         }
         before = self.statistics.total.counters
-        own = ("started", "late", "errors", ABORTED, "ended.")
+        own = ("started", "late", "errors", ABORTED, MISSED, "ended.")
         self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
-        """``started``, ``late``, ``errors``, ``aborted`` and ``ended.STATUS``, over all processes."""
+        """``started``, ``late``, ``errors``, ``aborted``, ``missed`` and ``ended.STATUS``, over all processes."""
         for name, tally in self.tallies.items():
             tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
-        self.latest_errors: deque[str] = deque(maxlen=LATEST_ERRORS)
+        self._all_errors = Window(at=0.0, elapsed=0.0)
+        """Of all processes, the warm-up included; of a window, it has the errors only."""
+        for window in self.statistics.windows:
+            for key, known in window.errors.items():
+                self._all_errors.count_error(key, known.example, known.count)
         self._ends = frozenset(workflow.ends)
         self._complete = {DONE, workflow.again}
         """Outcomes that end a span."""
@@ -181,6 +183,11 @@ class Collector:
                 self._leave(event.number)
             case _:
                 pass
+
+    @property
+    def errors(self) -> Mapping[ErrorKey, ErrorTally]:
+        """The errors so far, those of the warm-up included."""
+        return self._all_errors.errors
 
     def steady(self) -> float:
         """The time that ``place`` is told in."""
@@ -288,7 +295,9 @@ class Collector:
             self._measure(START_LAG, late)
             self.counters["late"] += late > LATE_S
         self._enter(event.number, event.state)
-        self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
+        # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
+        due = self._clock.steady() - late
+        self._begun[event.number] = dict.fromkeys((INSTANCE, *self.tallies[event.state].firsts), due)
 
     def _moved(self, event: Event) -> None:
         tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
@@ -329,9 +338,12 @@ class Collector:
             tally.count(what if event.handler != "rollback" else f"rollback.{what}")
         self.counters["errors"] += event.handler is not None
         place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
-        self.latest_errors.append(f"{place}: {event.error}")
-        key = ErrorKey(place, event.failure or "unknown", event.code or "")
-        self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
+        key, example = (
+            ErrorKey(place, event.failure or "unknown", event.code or ""),
+            f"{event.run_id}-{event.number}: {event.error}",
+        )
+        self._errors.append((key, example))
+        self._all_errors.count_error(key, example)
 
     def _enter(self, number: int, state: str) -> None:
         self._begun.setdefault(number, {})

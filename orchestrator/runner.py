@@ -23,7 +23,7 @@ import attrs
 
 from orchestrator.admission import Admission
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.collector import ABORTED, Collector
+from orchestrator.collector import ABORTED, MISSED, Collector
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
@@ -46,7 +46,7 @@ from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
 from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.scenario import UNBOUNDED
+from orchestrator.scenario import UNBOUNDED, Arrivals
 from orchestrator.state import C, S
 from orchestrator.statistics import Statistics
 from orchestrator.stores.base import Shard, Store
@@ -151,6 +151,8 @@ class Runner(Generic[C, S]):
         self._prepared = False
         self._walked = False
         """Whether every instance that was left by the last process was given to a driver."""
+        self._started = 0
+        """Instances that were started, by all processes."""
         self._used: list[int] = []
         """Instances of the run that this one uses again."""
         self.collector: Collector
@@ -436,21 +438,47 @@ class Runner(Generic[C, S]):
             or self.collector.statistics.total.width < ABORT_AFTER_S
         ):
             return
-        judged = zip(self._thresholds, self.verdicts(), strict=True)
+        judged = zip(self._thresholds, self._verdicts(at_the_end=True), strict=True)
         broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
         if broken:
             self.aborted = f"{broken[0].text} (it is {broken[0].value})"
+            if (arrivals := self.arrivals) is not None:
+                self.collector.counters[MISSED] += arrivals.overdue
             self.collector.counters[ABORTED] += 1
             self._admission.abort()
 
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """The arrivals of an open scenario so far; those that an aborted one had no turn for stay as they were then."""
+        if not self.record.scenario.is_open or not self._in_scenario:
+            return None
+        found = self.record.scenario.arrivals(self._admission.elapsed, self._started)
+        if not self.collector.counters[ABORTED]:
+            return found
+        missed = self.collector.counters[MISSED]
+        return attrs.evolve(found, due=self._started + missed, overdue=missed, expected_missed=missed)
+
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last tick."""
+        return self._verdicts()
+
+    def _verdicts(self, *, at_the_end: bool = False) -> list[Verdict]:
+        """See :meth:`verdicts`.
+
+        Args:
+            at_the_end: Judge missed arrivals by how many there will be at the end: those that are overdue may still start.
+        """
         total = self.collector.statistics.total
         counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
         # Shares are of all that were started, as they will be in the end.
         counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
         seconds = measured_seconds(self.record.scenario, self.collector.statistics)
         measured = Measured(statistics=self.collector.statistics, counts=counts, seconds=seconds)
+        if (arrivals := self.arrivals) is not None:
+            missed, due = arrivals.overdue, arrivals.due
+            if at_the_end:
+                missed, due = arrivals.expected_missed, max(due, self.record.scenario.total or 0)
+            measured = attrs.evolve(measured, missed=missed, overdue=arrivals.overdue, due=due)
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:
@@ -538,9 +566,11 @@ class Runner(Generic[C, S]):
         if self._mode is Mode.START:
             return every
         admitted = await self._store.numbers(self.record.id)
+        self._started = len(admitted)
         return (number for number in every if number not in admitted)
 
     async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
+        self._started += 1
         now = self._clock.now()
         context = await self._first_context(number)
         again = self.record.scenario.use is not None
