@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from states.sandbox import filters
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
 from states.sandbox.objects import R
+
+LONGEST_PAGE = 1000
+"""Source: the vendor's OpenAPI description of the user collection."""
 
 
 def timestamp(at: float) -> str:
@@ -38,15 +43,42 @@ def hal(call: Call, environment: Environment, path: str, **links: str) -> dict[s
     return {"_links": {name: {"href": href} for name, href in hrefs.items()}, "environment": {"id": environment.id}}
 
 
+def described(description: str | None) -> dict[str, str]:
+    """The field ``description``, which the model does not allow to be null."""
+    return {} if description is None else {"description": description}
+
+
+def filtered(
+    call: Call,
+    environment: Environment,
+    name: str,
+    rows: Sequence[R],
+    attributes: Sequence[str],
+    view: Callable[[R], dict[str, Any]],
+    body: Callable[[R], dict[str, Any]],
+) -> Answer:
+    """A collection that takes a SCIM filter over ``attributes``; ``view`` is where the filter finds them."""
+    if "filter" in call.query:
+        try:
+            test = filters.parse(call.query["filter"], attributes)
+        except filters.FilterError as error:
+            raise invalid(
+                "INVALID_FILTER", "filter", str(error), supportedAttributes=list(attributes), supportedOperators=["eq", "sw"]
+            ) from error
+        rows = [row for row in rows if test(view(row))]
+    return collection(call, environment, name, name, rows, body)
+
+
 def collection(
     call: Call, environment: Environment, path: str, name: str, rows: Sequence[R], body: Callable[[R], dict[str, Any]]
 ) -> Answer:
     """One page of a collection. A ``limit`` may only make it smaller; ``cursor`` is opaque to clients."""
     size = environment.settings.page_size
     if "limit" in call.query:
-        if not call.query["limit"].isdecimal() or call.query["limit"] == "0":
-            raise invalid("INVALID_PARAMETER", "limit", "limit must be a positive number")
-        size = min(size, int(call.query["limit"]))
+        wanted = call.query["limit"]
+        if not re.fullmatch(r"[0-9]{1,4}", wanted) or not 1 <= int(wanted) <= LONGEST_PAGE:
+            raise invalid("INVALID_PARAMETER", "limit", f"limit must be a number from 1 to {LONGEST_PAGE}")
+        size = min(size, int(wanted))
     start = _offset(call.query["cursor"]) if "cursor" in call.query else 0
     visible = environment.listed(rows)
     page = visible[start : start + size]

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import attrs
 import orjson
 
-from states.sandbox.errors import invalid, malformed, wrong_media_type
+from states.sandbox.errors import malformed, wrong_media_type
 
 
 @attrs.frozen(kw_only=True)
@@ -83,28 +83,3 @@ class Answer:
     location: str | None = None
     cookie: str | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
-
-
-def text_field(data: Mapping[str, Any], name: str, *, required: bool = False, longest: int = 256) -> str | None:
-    """A string of a JSON body.
-
-    Raises:
-        ApiError: It is missing, empty, too long, or no string.
-    """
-    value = data.get(name)
-    if value is None:
-        if required:
-            raise invalid("REQUIRED_VALUE", name, f"{name} is required")
-        return None
-    if not isinstance(value, str):
-        raise invalid("INVALID_VALUE", name, f"{name} must be a string")
-    if required and not value.strip():
-        raise invalid("EMPTY_VALUE", name, f"{name} must not be empty")
-    if len(value) > longest:
-        raise invalid("SIZE_LIMIT_EXCEEDED", name, f"{name} may have at most {longest} characters", maximumValue=longest)
-    return value
-
-
-def required_text(data: Mapping[str, Any], name: str, *, longest: int = 256) -> str:
-    """As :func:`text_field`, for one that must be there."""
-    return text_field(data, name, required=True, longest=longest) or ""

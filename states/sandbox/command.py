@@ -43,8 +43,9 @@ def sandbox(
     keeps nothing, and its clients are on this machine. Faults are written
     OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
     hang_after, a status (503) and a status after acting (500_after), with the code of its details if you like
-    (429.QUOTA_EXCEEDED). Operations are create_ and delete_ of application, grant, resource, scope, attribute, population
-    and user, read_ of one (but a grant, scope or attribute) and of a list (read_users); read_application_secret,
+    (429.QUOTA_EXCEEDED). Operations are create_, read_ and delete_ of application, grant, resource,
+    scope, attribute, population and user; update_ of application, resource, population and user; read_ of a list
+    (read_users); read_application_secret,
     read_resource_secret, read_environment, set_password, read_password, authorize, read_flow, check_credentials, resume,
     sign_on_page, token, introspect, userinfo, jwks, discovery, worker_token; * is any of them.
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from random import Random, SystemRandom
 from typing import Any, Generic
 
+import attrs
+
 from states.sandbox.audit import Audit
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found
 from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, R, Resource, Scope, User
@@ -101,7 +103,9 @@ class Environment:
         """(application, when): what lists may still show."""
         if not self.populations.rows:
             self.populations.put(
-                Population(id=self.new_id(), created_at=now() - 3600, name="Default", description=None, default=True)
+                Population(
+                    id=self.new_id(), created_at=now() - 3600, name="Default", description=None, default=True, is_built_in=True
+                )
             )
 
     def new_id(self) -> str:
@@ -131,7 +135,7 @@ class Environment:
                 f"{resources[row.resource_id].name}/{row.name}" for row in self.attributes.rows.values() if row.type == "CUSTOM"
             ],
             "grant": [row.application_id for row in self.grants.rows.values()],
-            "population": [row.name for row in self.populations.rows.values() if not row.default],
+            "population": [row.name for row in self.populations.rows.values() if not row.is_built_in],
             "user": [row.username for row in self.users.rows.values()],
         }
         return self.audit.report(existing)
@@ -214,6 +218,12 @@ class Environment:
             self.flows.remove(flow.id)
         self._delete(self.users, id)
         self._departed.append((user.population_id, self.now()))
+
+    def make_default(self, population: Population) -> Population:
+        """The population that users go to who name none; the default before is not one any more."""
+        for row in self.populations.where(default=True):
+            self.populations.put(attrs.evolve(row, default=False))
+        return self.populations.put(attrs.evolve(population, default=True))
 
     def delete_population(self, id: str) -> None:
         """Only when empty and not the default."""

@@ -58,12 +58,15 @@ class _Parser:
             if not self._take("paren", ")"):
                 raise FilterError("a ')' is missing")
             return test
-        attribute, operator, value = self._next("word"), self._next("word").lower(), self._next("text")
+        attribute, operator = self._next("word"), self._next("word").lower()
         if attribute not in self._attributes:
             raise FilterError(f"attribute {attribute!r} is not supported")
         if operator not in self._operators:
             raise FilterError(f"operator {operator!r} is not supported")
-        value = re.sub(r"\\(.)", r"\1", value)
+        for literal in (True, False):
+            if self._take("word", str(literal).lower()):
+                return lambda row: operator == "eq" and _at(row, attribute) is literal
+        value = re.sub(r"\\(.)", r"\1", self._next("text"))
         if operator == "sw":
             return lambda row: str(_at(row, attribute)).startswith(value)
         return lambda row: _at(row, attribute) == value

@@ -29,6 +29,8 @@ class Application:
     name: str
     body: dict[str, Any]
     secret: str
+    updated_at: float | None = None
+    """``None``: never; so for all others."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +46,8 @@ class Resource:
     introspect_auth_method: str
     secret: str
     type: str = "CUSTOM"
+    permissions_claim: bool = False
+    updated_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +93,14 @@ class Population:
     name: str
     description: str | None
     default: bool
+    theme_id: str | None = None
+    password_policy_id: str | None = None
+    """``None``: that of the environment."""
+    preferred_language: str = "en"
+    alternative_identifiers: tuple[str, ...] = ()
+    is_built_in: bool = False
+    """Whether it came with the environment."""
+    updated_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -103,11 +115,15 @@ class User:
     given: str | None = None
     family: str | None = None
     enabled: bool = True
+    mfa_enabled: bool = False
+    profile: dict[str, str] = attrs.field(factory=dict)
+    """Its other attributes that are texts, under the vendor's names."""
     passwords: tuple[str, ...] = ()
     password_set_at: float = 0.0
     must_change: bool = False
     failed_sign_ons: int = 0
     locked_until: float = 0.0
+    updated_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)

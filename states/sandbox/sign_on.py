@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 import attrs
 import orjson
 
-from states.sandbox.applications import counts_already
 from states.sandbox.bodies import timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found, wrong_media_type
+from states.sandbox.grants import counts_already
 from states.sandbox.objects import Application, Code, Flow, User
 from states.sandbox.settings import AuthorizeError
-from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, password_status
+from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, names_of, password_status
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 PI_FLOW = "pi.flow"
@@ -226,6 +226,8 @@ def _check_credentials(environment: Environment, flow: Flow, username: str, pass
         raise invalid("INVALID_VALUE", "username", "Another user is bound to this flow, or it is finished")
     if user is None:
         raise _credentials(code, "INVALID_CREDENTIALS", "Invalid username or password")
+    if not user.enabled:
+        raise _credentials(code, "ACCOUNT_NOT_USABLE", "The account is disabled")
     status = password_status(environment, user)
     if status == "NO_PASSWORD":
         raise _credentials(code, "NO_PASSWORD", "The user has no password")
@@ -289,6 +291,9 @@ def _live_session(environment: Environment, call: Call, request: dict[str, str])
     if cookie is None or "login" in request.get("prompt", "").split():
         return None
     for flow in environment.flows.where(cookie=cookie):
+        user = environment.users.rows.get(flow.user_id or "")
+        if user is None or not user.enabled:
+            continue
         if flow.completed_at is not None and environment.now() - flow.completed_at < _max_age(request):
             return flow
     return None
@@ -323,7 +328,7 @@ def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, An
         embedded["application"] = {"name": application.name}
     user = environment.users.rows.get(flow.user_id or "")
     if user is not None:
-        embedded["user"] = {"id": user.id, "username": user.username, "name": {"given": user.given, "family": user.family}}
+        embedded["user"] = {"id": user.id, "username": user.username, "name": names_of(user)}
     body: dict[str, Any] = {
         "_links": {name: {"href": url} for name in ("self", *actions.get(status, ()))}
         | {"signOnPage": {"href": f"{call.base}/{environment.id}/signon/?flowId={flow.id}"}},

@@ -37,8 +37,8 @@ def token(environment: Environment, call: Call, key: SigningKey, workers: Worker
         raise OAuthError(400, "unauthorized_client", "A resource cannot use this grant type")
     code = _spend(environment, client.application, form)
     user = environment.users.rows.get(code.user_id)
-    if user is None:
-        raise OAuthError(400, "invalid_grant", "The user of this code does not exist any more")
+    if user is None or not user.enabled:
+        raise OAuthError(400, "invalid_grant", "The user of this code does not exist any more, or is disabled")
     return _issue(environment, call, key, client, client.application, code, user)
 
 

@@ -1,0 +1,98 @@
+"""Populations."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import attrs
+
+from states.sandbox.bodies import described, filtered, hal, timestamp
+from states.sandbox.calls import Answer, Call
+from states.sandbox.environment import Environment
+from states.sandbox.errors import invalid
+from states.sandbox.fields import flag, reference, required_text, text, texts
+from states.sandbox.objects import Population
+
+FILTERS = ("name", "id")
+
+
+def create(environment: Environment, call: Call) -> Answer:
+    data = call.json()
+    fields = _checked_fields(environment, data)
+    default = flag(data, "default", False)
+    population = environment.populations.put(
+        Population(id=environment.new_id(), created_at=environment.now(), default=False, **fields)
+    )
+    if default:
+        population = environment.make_default(population)
+    environment.created("population", population.name)
+    return Answer(status=201, body=_body(environment, call, population))
+
+
+def read_all(environment: Environment, call: Call) -> Answer:
+    rows = list(environment.populations.rows.values())
+    return filtered(
+        call,
+        environment,
+        "populations",
+        rows,
+        FILTERS,
+        lambda row: {"name": row.name, "id": row.id},
+        lambda row: _body(environment, call, row),
+    )
+
+
+def read(environment: Environment, call: Call) -> Answer:
+    return Answer(body=_body(environment, call, environment.populations.get(call.ids["population"])))
+
+
+def update(environment: Environment, call: Call) -> Answer:
+    """PUT: what the body leaves out is reset, but for ``default``: an environment always has one."""
+    population = environment.populations.get(call.ids["population"])
+    data = call.json()
+    fields = _checked_fields(environment, data, but=population.id)
+    default = flag(data, "default", population.default)
+    if population.default and not default:
+        raise invalid("CONSTRAINT_VIOLATION", "default", "Make another population the default instead")
+    changed = environment.populations.put(attrs.evolve(population, updated_at=environment.now(), **fields))
+    if default:
+        changed = environment.make_default(changed)
+    return Answer(body=_body(environment, call, changed))
+
+
+def delete(environment: Environment, call: Call) -> Answer:
+    environment.delete_population(call.ids["population"])
+    return Answer(status=204)
+
+
+def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
+    name = required_text(data, "name")
+    rows = [row for row in environment.populations.rows.values() if row.id != but]
+    environment.check_unique(rows, "name", name, "A population with the specified name already exists.")
+    return {
+        "name": name,
+        "description": text(data, "description", longest=1024),
+        "theme_id": reference(data, "theme"),
+        "password_policy_id": reference(data, "passwordPolicy"),
+        "preferred_language": text(data, "preferredLanguage") or "en",
+        "alternative_identifiers": tuple(texts(data, "alternativeIdentifiers")),
+    }
+
+
+def _body(environment: Environment, call: Call, row: Population) -> dict[str, Any]:
+    path = f"populations/{row.id}"
+    policy = row.password_policy_id
+    return hal(call, environment, path, theme=f"{path}/theme") | {
+        "id": row.id,
+        "name": row.name,
+        **described(row.description),
+        "userCount": environment.user_count(row),
+        "createdAt": timestamp(row.created_at),
+        "updatedAt": timestamp(row.updated_at or row.created_at),
+        "preferredLanguage": row.preferred_language,
+        **({"alternativeIdentifiers": list(row.alternative_identifiers)} if row.alternative_identifiers else {}),
+        **({"passwordPolicy": {"id": policy}} if policy is not None else {}),
+        "theme": {"id": row.theme_id or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{environment.id}/theme"))},
+        "default": row.default,
+    }
