@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import attrs
 
 from orchestrator.clock import Clock
 from orchestrator.events import Event, EventKind
-from orchestrator.scenario import LATE_S
+from orchestrator.instance import CUT_OFF
+from orchestrator.machine import ROLLING_BACK
 from orchestrator.state import DONE
-from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
-from orchestrator.workflow import Workflow
+from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, Statistics, Window
+from orchestrator.workflow import Span, Workflow
 
 TICK_S = 2.0
 """How often measurements are stored, and how wide the first windows are: what a kill can lose."""
@@ -31,8 +32,15 @@ WINDOWS = 240
 """Windows of one process before they are made wider."""
 ABORTED = "aborted"
 """Counter of scenarios that a broken threshold has ended."""
-MISSED = "missed"
-"""Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
+REPLACED = "replaced"
+"""Counter of instances that took the place of one that had failed."""
+HELD_BACK = "held_back"
+"""Counter of those that had to wait for that, because several had failed there in a row."""
+LATE_S = 0.1
+"""An arrival that starts later than this is reported as late."""
+
+LATEST_ERRORS = 3
+"""Errors that are kept for showing as they come."""
 
 _MOVED = "moved."
 _EPOCH = 1_000_000
@@ -92,6 +100,8 @@ class Collector:
     Args:
         elapsed: Tells how many seconds of the scenario have been spent.
         active: Tells how many instances are under way.
+        wanted: Tells how many a closed scenario wants.
+        rounds: Whether it goes round, so that an instance makes load only in its rounds.
         warm_up: Seconds of the scenario that are not counted.
         arrivals: Whether instances are due by the clock, so that a start may be late.
         earlier: What earlier processes have stored.
@@ -107,6 +117,8 @@ class Collector:
         *,
         elapsed: Callable[[], float],
         active: Callable[[], int],
+        wanted: Callable[[], int] = lambda: 0,
+        rounds: bool = False,
         warm_up: float = 0.0,
         arrivals: bool = False,
         earlier: Iterable[bytes] = (),
@@ -120,26 +132,28 @@ class Collector:
         """What the last tick has added."""
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
+        self._wanted, self._rounds = wanted, rounds
+        self._in_round, self._round_end = workflow.in_round, workflow.round_end
+        spans = list(workflow.spans)
+        if workflow.round_start is not None and workflow.round_end is not None:
+            spans.append(Span(ROUND, workflow.round_start, workflow.round_end))
         self.tallies = {
             state.name: _Tally(
                 name=state.name,
-                firsts=tuple(span.name for span in workflow.spans if span.first == state.name),
-                lasts=tuple(span.name for span in workflow.spans if span.last == state.name),
+                firsts=tuple(span.name for span in spans if span.first == state.name),
+                lasts=tuple(span.name for span in spans if span.last == state.name),
                 group=WAIT + state.rate_group if state.rate_group else None,
             )
             for state in workflow.states
         }
         before = self.statistics.total.counters
-        own = ("started", "late", "errors", ABORTED, MISSED, "ended.")
+        own = ("started", "late", "errors", ABORTED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
         self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
-        """``started``, ``late``, ``errors``, ``aborted``, ``missed`` and ``ended.STATUS``, over all processes."""
+        """``started``, ``late``, ``errors``, ``aborted``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done`` and
+        ``round.failed``, over all processes."""
         for name, tally in self.tallies.items():
             tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
-        self._all_errors = Window(at=0.0, elapsed=0.0)
-        """Of all processes, the warm-up included; of a window, it has the errors only."""
-        for window in self.statistics.windows:
-            for key, known in window.errors.items():
-                self._all_errors.count_error(key, known.example, known.count)
+        self.latest_errors: deque[str] = deque(maxlen=LATEST_ERRORS)
         self._ends = frozenset(workflow.ends)
         self._complete = {DONE, workflow.again}
         """Outcomes that end a span."""
@@ -156,6 +170,7 @@ class Collector:
         """The next pair of old windows to merge."""
         self._open: Window | None = None
         self._samples = (0, 0, 0)
+        self._load = (0, 0)
 
     def __call__(self, event: Event) -> None:
         match event.kind:
@@ -173,7 +188,7 @@ class Collector:
                 self._called(event)
                 if event.error is not None:
                     self._failed(event)
-                self._enter(event.number, "rolling_back")
+                self._enter(event.number, ROLLING_BACK)
             case EventKind.ABSENT | EventKind.UNDONE:
                 self._called(event)
             case EventKind.ENDED:
@@ -183,11 +198,6 @@ class Collector:
                 self._leave(event.number)
             case _:
                 pass
-
-    @property
-    def errors(self) -> Mapping[ErrorKey, ErrorTally]:
-        """The errors so far, those of the warm-up included."""
-        return self._all_errors.errors
 
     def steady(self) -> float:
         """The time that ``place`` is told in."""
@@ -203,6 +213,14 @@ class Collector:
         """Note how many instances are under way."""
         active = self._active()
         self._samples = (self._samples[0] + active, self._samples[1] + 1, max(self._samples[2], active))
+        self._load = (self._load[0] + self._wanted(), self._load[1] + self.offered)
+
+    @property
+    def offered(self) -> int:
+        """How many instances make load now: those in their rounds if the scenario has rounds, else all that are under way."""
+        if not self._rounds:
+            return self._active()
+        return sum(state in self._in_round for state, _ in self.place.values())
 
     def tick(self) -> tuple[dict[int, bytes], list[int]]:
         """Take up what was measured since the last tick.
@@ -254,8 +272,9 @@ class Collector:
         for key, example in self._errors:
             recent.count_error(key, example)
         self.sample()
-        recent.active, recent.memory = self._samples, resident_bytes()
-        self._series, self._told, self._errors, self._samples = {}, self.counters.copy(), [], (0, 0, 0)
+        recent.active, recent.load, recent.memory = self._samples, self._load, resident_bytes()
+        self._series, self._told, self._errors = {}, self.counters.copy(), []
+        self._samples, self._load = (0, 0, 0), (0, 0)
         return recent
 
     def _keep_bounded(self, rows: dict[int, bytes], gone: list[int]) -> None:
@@ -295,9 +314,7 @@ class Collector:
             self._measure(START_LAG, late)
             self.counters["late"] += late > LATE_S
         self._enter(event.number, event.state)
-        # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
-        due = self._clock.steady() - late
-        self._begun[event.number] = dict.fromkeys((INSTANCE, *self.tallies[event.state].firsts), due)
+        self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
 
     def _moved(self, event: Event) -> None:
         tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
@@ -319,6 +336,8 @@ class Collector:
                     self._measure(span, now - since)
             if event.target in self._ends and INSTANCE in begun:
                 self._measure(INSTANCE, now - begun[INSTANCE])
+        if event.state == self._round_end and event.outcome in self._complete:
+            self.counters[f"{ROUND}.done"] += 1
         self.place[number] = (event.target or "", now)
 
     def _called(self, event: Event) -> None:
@@ -337,13 +356,13 @@ class Collector:
             what = "retried" if event.kind is EventKind.RETRY else "failed" if event.handler else "cut_off"
             tally.count(what if event.handler != "rollback" else f"rollback.{what}")
         self.counters["errors"] += event.handler is not None
+        gives_up = event.kind in (EventKind.FAILED, EventKind.ROLLING_BACK) and event.failure != CUT_OFF
+        if gives_up and event.state in self._in_round:
+            self.counters[f"{ROUND}.failed"] += 1
         place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
-        key, example = (
-            ErrorKey(place, event.failure or "unknown", event.code or ""),
-            f"{event.run_id}-{event.number}: {event.error}",
-        )
-        self._errors.append((key, example))
-        self._all_errors.count_error(key, example)
+        self.latest_errors.append(f"{place}: {event.error}")
+        key = ErrorKey(place, event.failure or "unknown", event.code or "")
+        self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
 
     def _enter(self, number: int, state: str) -> None:
         self._begun.setdefault(number, {})

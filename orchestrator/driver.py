@@ -115,7 +115,7 @@ class Driver(Generic[C, S]):
         self._drive = drive
         self.instance = instance
         self._late_s = late_s
-        self._due_at = drive.clock.steady()
+        self._due_at = drive.clock.steady() - late_s
         """When the state that it stands in was due (steady time)."""
         if instance.not_before is not None and not instance.failures:
             self._due_at += max(0.0, instance.not_before - drive.clock.now())  # taken up in a pause between rounds
@@ -399,7 +399,8 @@ class Driver(Generic[C, S]):
 
     def _make_step(self, state: State[C, S]) -> Step[C, S]:
         here, drive = self.instance, self._drive
-        self._more = state.name == drive.workflow.round_end and drive.admission.wants_round(here.number, here.rounds + 1)
+        ends_round = state.name == drive.workflow.round_end and here.status is Status.RUNNING
+        self._more = ends_round and drive.admission.wants_round(here.number, here.rounds + 1)
         return Step(
             run_id=here.run_id,
             number=here.number,
@@ -443,6 +444,8 @@ class Driver(Generic[C, S]):
         self.instance = then
         self._out = None
         self._begun = True
+        if then.status is Status.ROLLING_BACK:
+            self._drive.admission.leave(then.number)
         for event in events:
             for observer in self._drive.observers:
                 observer(event)

@@ -22,7 +22,7 @@ from orchestrator.instance import Instance
 from orchestrator.reading import RunResult, run_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
-from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Scenario
+from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Store
@@ -78,14 +78,19 @@ class Run(Generic[C]):
         return self._runner.elapsed
 
     @property
+    def wanted(self) -> int:
+        """How many instances a closed scenario wants under way now."""
+        return self._runner.wanted
+
+    @property
+    def held_back(self) -> int:
+        """Places of a soak that wait to be filled again, because several instances in a row failed there."""
+        return self._runner.held_back
+
+    @property
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last few seconds."""
         return self._runner.verdicts()
-
-    @property
-    def arrivals(self) -> Arrivals | None:
-        """Of an open scenario: how many are due, have started and are waiting; ``None`` for a closed one."""
-        return self._runner.arrivals
 
     @property
     def aborted(self) -> str | None:

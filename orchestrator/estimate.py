@@ -65,7 +65,7 @@ def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[
     """
     if scenario.length is None:
         return
-    wanted = scenario.total if scenario.total is not None else 1
+    wanted = scenario.least
     for group, calls in _calls(workflow, scenario, OnSuccess.KEEP).items():
         if group in rates and wanted * calls / rates[group] > scenario.length:
             needs = show_duration(round(wanted * calls / rates[group]))
@@ -87,10 +87,9 @@ def check_room(rooms: Mapping[str, Room], scenario: Scenario, on_success: OnSucc
         return
     if on_success is OnSuccess.TEARDOWN:
         needed, when = min(scenario.cap, scenario.total or scenario.cap), "at once"
-    elif scenario.total is None:
-        return  # as many as the time allows: the other side will say when it is full
     else:
-        needed, when = scenario.total, "in all"
+        # Of as many as the time allows, the first ones; the other side will say when it is full.
+        needed, when = scenario.least, "in all" if scenario.total is not None else "at once"
     for kind, room in rooms.items():
         if room.existing + needed > room.most:
             raise ConfigurationError(

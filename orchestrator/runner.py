@@ -23,7 +23,7 @@ import attrs
 
 from orchestrator.admission import Admission
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.collector import ABORTED, MISSED, Collector
+from orchestrator.collector import ABORTED, HELD_BACK, REPLACED, Collector
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
@@ -46,7 +46,7 @@ from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
 from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.scenario import UNBOUNDED, Arrivals
+from orchestrator.scenario import UNBOUNDED
 from orchestrator.state import C, S
 from orchestrator.statistics import Statistics
 from orchestrator.stores.base import Shard, Store
@@ -151,8 +151,6 @@ class Runner(Generic[C, S]):
         self._prepared = False
         self._walked = False
         """Whether every instance that was left by the last process was given to a driver."""
-        self._started = 0
-        """Instances that were started, by all processes."""
         self._used: list[int] = []
         """Instances of the run that this one uses again."""
         self.collector: Collector
@@ -193,6 +191,14 @@ class Runner(Generic[C, S]):
     @property
     def elapsed(self) -> float:
         return self._admission.elapsed
+
+    @property
+    def wanted(self) -> int:
+        return self._admission.wanted
+
+    @property
+    def held_back(self) -> int:
+        return self._admission.held
 
     async def execute(self) -> None:
         """Everything, from the claim to the release; errors are kept for whoever waits."""
@@ -394,6 +400,8 @@ class Runner(Generic[C, S]):
             self._clock,
             elapsed=lambda: self._admission.elapsed,
             active=lambda: self._admission.active,
+            wanted=lambda: self.wanted,
+            rounds=scenario.rounds != 1,
             warm_up=scenario.warm_up,
             arrivals=scenario.is_open,
             earlier=earlier if self._in_scenario else (),
@@ -438,47 +446,21 @@ class Runner(Generic[C, S]):
             or self.collector.statistics.total.width < ABORT_AFTER_S
         ):
             return
-        judged = zip(self._thresholds, self._verdicts(at_the_end=True), strict=True)
+        judged = zip(self._thresholds, self.verdicts(), strict=True)
         broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
         if broken:
             self.aborted = f"{broken[0].text} (it is {broken[0].value})"
-            if (arrivals := self.arrivals) is not None:
-                self.collector.counters[MISSED] += arrivals.overdue
             self.collector.counters[ABORTED] += 1
             self._admission.abort()
 
-    @property
-    def arrivals(self) -> Arrivals | None:
-        """The arrivals of an open scenario so far; those that an aborted one had no turn for stay as they were then."""
-        if not self.record.scenario.is_open or not self._in_scenario:
-            return None
-        found = self.record.scenario.arrivals(self._admission.elapsed, self._started)
-        if not self.collector.counters[ABORTED]:
-            return found
-        missed = self.collector.counters[MISSED]
-        return attrs.evolve(found, due=self._started + missed, overdue=missed, expected_missed=missed)
-
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last tick."""
-        return self._verdicts()
-
-    def _verdicts(self, *, at_the_end: bool = False) -> list[Verdict]:
-        """See :meth:`verdicts`.
-
-        Args:
-            at_the_end: Judge missed arrivals by how many there will be at the end: those that are overdue may still start.
-        """
         total = self.collector.statistics.total
         counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
         # Shares are of all that were started, as they will be in the end.
         counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
         seconds = measured_seconds(self.record.scenario, self.collector.statistics)
         measured = Measured(statistics=self.collector.statistics, counts=counts, seconds=seconds)
-        if (arrivals := self.arrivals) is not None:
-            missed, due = arrivals.overdue, arrivals.due
-            if at_the_end:
-                missed, due = arrivals.expected_missed, max(due, self.record.scenario.total or 0)
-            measured = attrs.evolve(measured, missed=missed, overdue=arrivals.overdue, due=due)
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:
@@ -512,26 +494,46 @@ class Runner(Generic[C, S]):
         async with anyio.create_task_group() as workers:
             for index in range(drive.workers):
                 workers.start_soon(self._worker, drive, index, left, numbers, name=f"{self.record.id} worker {index}")
+        if not self._stopping.is_set():
+            self._admission.end()
 
     async def _worker(self, drive: Drive[C, S], index: int, left: _Queue, numbers: Iterator[int]) -> None:
         """First what was under way when the last process ended, then what the scenario still wants."""
         try:
+            before: Instance[C] | None = None
+            refills = True
             while not self._stopping.is_set() and (begin := await left.next()) is not None:
                 driver, how = begin()
-                await driver.drive(how)
-            while not self._admits_nothing and await self._admission.slot(index):
+                self._admission.take_place()
+                before, free = await self._drive_in_place(driver, how)
+                refills = refills and free
+            fruitless = 0
+            while refills and not self._admits_nothing:
+                fruitless = fruitless + 1 if before is not None and _was_fruitless(before) else 0
+                held_s = await self._admission.hold_back(index, fruitless)
+                self.collector.counters[HELD_BACK] += held_s > 0
+                if not await self._admission.place():
+                    return
                 number = next(numbers, None)
-                if number is None:
+                late_s = None if number is None else await self._admission.turn(number)
+                if number is None or late_s is None:
+                    self._admission.give_back(None)
+                    if number is not None:
+                        continue
                     self._admission.complete()
                     return
-                late_s = await self._admission.turn(number)
-                if late_s is not None:
-                    driver = await self._admit(drive, number, late_s)
-                    await driver.drive(Begin.START)
+                if before is not None and before.status is not Status.COMPLETED and self.record.scenario.replaces:
+                    self.collector.counters[REPLACED] += 1
+                before, refills = await self._drive_in_place(await self._admit(drive, number, late_s), Begin.START)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
         finally:
             drive.workers -= 1
+
+    async def _drive_in_place(self, driver: Driver[C, S], how: Begin) -> tuple[Instance[C], bool]:
+        """The instance as it ended, and whether its place is to be filled again."""
+        ended = await driver.drive(how)
+        return ended, self._admission.give_back(ended.number)
 
     async def _left(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do before anything new is admitted, in order."""
@@ -566,11 +568,9 @@ class Runner(Generic[C, S]):
         if self._mode is Mode.START:
             return every
         admitted = await self._store.numbers(self.record.id)
-        self._started = len(admitted)
         return (number for number in every if number not in admitted)
 
     async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
-        self._started += 1
         now = self._clock.now()
         context = await self._first_context(number)
         again = self.record.scenario.use is not None
@@ -623,6 +623,11 @@ class Runner(Generic[C, S]):
         if self.error is None:
             self.error = error
         self.cancel()
+
+
+def _was_fruitless(instance: Instance[Any]) -> bool:
+    """Whether it failed before it had finished a round."""
+    return not instance.rounds and instance.status is not Status.COMPLETED
 
 
 class _Queue:

@@ -8,6 +8,9 @@ Three shapes, told apart by what is given:
   starts late is late (Gil Tene, "How NOT to Measure Latency": coordinated omission).
 * **soak**: either of them with ``rounds``: an instance that has come to its end begins another round instead.
 
+A closed scenario that only its time ends keeps its concurrency: when an instance ends early, because it failed, a new one takes
+its place. With endless rounds each instance is a user who stays until the end, so ``instances`` is another word for ``concurrency``.
+
 All moments are seconds since the run's admission began, pauses between two processes left out.
 """
 
@@ -36,8 +39,8 @@ LONGEST_S = 366 * 86_400.0
 FASTEST = 1_000_000.0
 LEAST_RATE = 1 / 86_400
 """Arrivals, or attempts of a rate group, a second: one a day is the least."""
-LATE_S = 0.1
-"""An arrival that starts later than this is late."""
+LONGEST_HOLD_S = 30.0
+"""Longest wait of a place whose instances fail in their first round, one after the other."""
 RATES_SHOWN = f"{LEAST_RATE:.3g} (one a day) and {FASTEST:.0f}"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -139,26 +142,6 @@ def parse_think(text: str) -> Think:
     return think
 
 
-@attrs.frozen(kw_only=True)
-class Arrivals:
-    """The arrivals of an open scenario at one moment."""
-
-    due: int
-    """How many should have started."""
-    started: int
-    overdue: int
-    """How many have been due for more than ``LATE_S`` and have not started."""
-    behind_s: float
-    """How long the next one to start has been due."""
-    expected_missed: int
-    """How many will have missed their turn at the end if arrivals go on to start as often as they did so far."""
-
-    @property
-    def waiting(self) -> int:
-        """The backlog: how many are due and have not started."""
-        return self.due - self.started
-
-
 @attrs.frozen(kw_only=True, slots=False)  # no slots: what follows from the stages is worked out once
 class Scenario:
     """See the module. Times are seconds.
@@ -168,7 +151,8 @@ class Scenario:
     """
 
     instances: int | None = None
-    """How many in all; ``None``: as many as the time allows, or one if there is no time either."""
+    """How many in all; ``None``: as many as the time allows, or one if there is no time either. In a closed scenario with endless
+    rounds: how many go round at once."""
     concurrency: int | None = None
     """How many at once, at most; ``None``: one (open: 1000). Not beside ``stages``, which say it themselves."""
     stages: tuple[Stage, ...] = ()
@@ -216,8 +200,11 @@ class Scenario:
     def cap(self) -> int:
         """How many may be under way at once at any time."""
         if self.stages:
-            return math.ceil(max(stage.target for stage in self.stages))
-        return self.concurrency or (1000 if self.is_open else 1)
+            highest = math.ceil(max(stage.target for stage in self.stages))
+            return min(highest, self.instances or highest) if self.rounds == ENDLESS else highest
+        if self.is_open:
+            return self.concurrency or 1000
+        return self.concurrency or (self.instances if self.rounds == ENDLESS else None) or 1
 
     @cached_property
     def total(self) -> int | None:
@@ -226,11 +213,23 @@ class Scenario:
             assert self.length is not None or self.instances is not None
             due = UNBOUNDED if self.length is None else self._arrivals_until(self.length)
             return min(due, self.instances or UNBOUNDED)
+        if self.rounds == ENDLESS:
+            return None  # those that fail are replaced
         if self.instances is not None:
             return self.instances
-        if self.length is None:
-            return 1
-        return self.cap if self.rounds == ENDLESS and not self.stages else None
+        return 1 if self.length is None else None
+
+    @cached_property
+    def least(self) -> int:
+        """How many instances there will be at least."""
+        if self.total is not None:
+            return self.total
+        return self.cap if self.rounds == ENDLESS and not self.stages else 1
+
+    @cached_property
+    def replaces(self) -> bool:
+        """Whether an instance that fails is replaced by a new one, so that as many as wanted go round until the end."""
+        return not self.is_open and self.total is None and self.rounds != 1
 
     def concurrency_at(self, moment: float) -> int:
         """How many may be under way."""
@@ -284,29 +283,30 @@ class Scenario:
         """Whether an instance that finishes its ``done``-th round at ``moment`` is to begin another."""
         if self.rounds != ENDLESS and done >= self.rounds:
             return False
+        return self.has_time(number, done, moment)
+
+    def has_time(self, number: int, done: int, moment: float) -> bool:
+        """Whether a round after the ``done``-th, which ends at ``moment``, would begin before the scenario's end."""
         return self.length is None or moment + self.pause(number, done) < self.length
 
-    def arrivals(self, moment: float, started: int) -> Arrivals:
-        """The arrivals of an open scenario at ``moment``, if ``started`` of them have started (in order)."""
-        due, overdue = self._arrivals_until(moment), self._arrivals_until(moment - LATE_S)
-        total, expected = self.total or 0, 0.0
-        if self.ends_at is not None and moment > 0:
-            left = max(0.0, self.ends_at - moment)
-            expected = max(0.0, total - started - started / moment * left)
-        return Arrivals(
-            due=max(due, started),
-            started=started,
-            overdue=max(0, overdue - started),
-            behind_s=max(0.0, moment - self.due(started)) if started < due else 0.0,
-            expected_missed=math.floor(expected),
-        )
+    def hold_back(self, place: int, failed: int) -> float:
+        """How long a place stays empty after ``failed`` instances in a row that finished no round: without such a wait, a server
+        that refuses everything would get the requests of ever new instances as fast as it refuses them.
+
+        Exponential below ``LONGEST_HOLD_S``, and between half and the whole of that at random, so that places that emptied
+        together do not fill together. Drawn from the seed.
+        """
+        if not self.replaces or not failed:
+            return 0.0
+        longest = min(LONGEST_HOLD_S, 2.0 ** min(failed - 1, 10))
+        return longest * Random(f"{self.seed}:{place}:{failed}:hold").uniform(0.5, 1.0)
 
     def describe(self) -> str:
         """One line for people."""
         parts = []
         if self.is_open:
             parts.append(f"{self.rate:g} arrivals/s" if self.rate else f"arrivals/s by stages {_shown(self.rate_stages)}")
-        if self.instances is not None or (self.total == 1 and not self.is_open):
+        if self.total is not None and (self.instances is not None or (self.total == 1 and not self.is_open)):
             parts.append(f"{self.total} instance{'s' if self.total != 1 else ''}")
         if self.stages:
             parts.append(f"concurrency by stages {_shown(self.stages)}")
@@ -326,10 +326,9 @@ class Scenario:
 
     def _arrivals_until(self, moment: float) -> int:
         """How many arrivals are due before ``moment``."""
-        if self.length is not None:
-            moment = min(moment, self.length)
-        reached = max(0.0, moment) * self.rate if self.rate is not None else _area(self.rate_stages, moment)
-        return min(math.ceil(reached - 1e-9), self.instances or UNBOUNDED)
+        if self.rate is not None:
+            return math.ceil(moment * self.rate - 1e-9)
+        return math.ceil(_area(self.rate_stages, moment) - 1e-9)
 
     @cached_property
     def _rate_knots(self) -> tuple[list[float], list[float]]:
@@ -415,6 +414,17 @@ def _check_shape(scenario: Scenario) -> None:
         raise SettingError("stages", "ramp the concurrency of a closed scenario; for arrivals use rate-stages")
     if scenario.concurrency is not None and scenario.stages:
         raise SettingError("concurrency", "cannot be given beside stages, which say how many run at once; leave one of them out")
+    if (
+        scenario.rounds == ENDLESS
+        and not scenario.is_open
+        and None not in (scenario.instances, scenario.concurrency)
+        and scenario.instances != scenario.concurrency
+    ):
+        raise SettingError(
+            "instances",
+            f"with endless rounds each instance keeps its place until the end, so {scenario.instances} instances do not go with "
+            f"{scenario.concurrency} at once; leave one of the two out",
+        )
     if scenario.rate_stages and not scenario.total:
         raise SettingError("rate-stages", f"no arrival is due in {_shown(scenario.rate_stages)}; give higher rates, or more time")
     if scenario.think and scenario.rounds == 1:

@@ -8,7 +8,7 @@ Rules of this file:
 
 Names of the series: a state's own name is the whole state, retries and waits included, from when it was due to its
 outcome; ``STATE.attempt``, ``STATE.recover`` and ``STATE.rollback`` are single calls; then the spans of the workflow,
-``instance`` (from when it was due to its end, tearing down left out), ``start_lag`` and ``wait.GROUP``.
+``round`` (from when its first state was due until its last one is done), ``instance`` (from when it was due to its end, tearing down left out), ``start_lag`` and ``wait.GROUP``.
 
 Source: Gil Tene, HdrHistogram (https://hdrhistogram.github.io/HdrHistogram/).
 """
@@ -27,6 +27,7 @@ from hdrh.histogram import HdrHistogram
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 INSTANCE = "instance"
+ROUND = "round"
 START_LAG = "start_lag"
 WAIT = "wait."
 
@@ -129,6 +130,9 @@ class Window:
     errors: dict[ErrorKey, ErrorTally] = attrs.field(factory=dict)
     active: tuple[int, int, int] = (0, 0, 0)
     """Instances under way: sum and number of the samples, highest."""
+    load: tuple[int, int] = (0, 0)
+    """Of the same samples: sum of the instances that a closed scenario wanted under way, and of those that made load then (in
+    their rounds, if the scenario has rounds)."""
     memory: int = 0
     """Resident bytes of the process, highest."""
 
@@ -154,6 +158,7 @@ class Window:
             self.count_error(key, tally.example, tally.count)
         total, samples, highest = self.active
         self.active = (total + other.active[0], samples + other.active[1], max(highest, other.active[2]))
+        self.load = (self.load[0] + other.load[0], self.load[1] + other.load[1])
         self.memory = max(self.memory, other.memory)
 
     def count_error(self, key: ErrorKey, example: str, count: int = 1) -> None:
@@ -174,6 +179,16 @@ class Window:
         """Instances under way, on average."""
         return self.active[0] / self.active[1] if self.active[1] else 0.0
 
+    @property
+    def wanted(self) -> float:
+        """Instances that a closed scenario wanted under way, on average."""
+        return self.load[0] / self.active[1] if self.active[1] else 0.0
+
+    @property
+    def offered(self) -> float:
+        """Instances that made load, on average."""
+        return self.load[1] / self.active[1] if self.active[1] else 0.0
+
     def rate(self, *counters: str) -> float:
         """Of these counters, per second."""
         return sum(self.counters[name] for name in counters) / self.width if self.width else 0.0
@@ -190,6 +205,7 @@ class Window:
             "counters": self.counters,
             "errors": [[*attrs.astuple(key), tally.count, tally.example] for key, tally in self.errors.items()],
             "active": self.active,
+            "load": self.load,
             "memory": self.memory,
         }
         return orjson.dumps(data)
@@ -211,6 +227,7 @@ class Window:
             counters=Counter(data.pop("counters")),
             errors={ErrorKey(state, kind, code): ErrorTally(count, text) for state, kind, code, count, text in errors},
             active=tuple(data.pop("active")),
+            load=tuple(data.pop("load")),
             **data,
         )
         if into is not None:

@@ -5,6 +5,7 @@
     exchange_token.p95 < 500ms          a state, its retries included (.attempt, .recover, .rollback: single calls)
     sign_on.p99 < 2s                    a span; also instance, start_lag, wait.GROUP
     sign_on.rate > 20/s                 how many a second
+    round.failed < 1%                   rounds that an instance could not finish; also round.p95, round.rate …
     create_user.failed < 1%             of a state: failed or retried attempts, in % of its calls
     failed < 1%                         instances that did not complete; also completed, leftovers, late, missed
     errors < 10                         failed attempts of all states
@@ -28,7 +29,7 @@ import attrs
 from orchestrator.errors import SettingError, shortened
 from orchestrator.instance import CUT_OFF, Status
 from orchestrator.scenario import Scenario
-from orchestrator.statistics import INSTANCE, PERCENTILES, START_LAG, WAIT, Latency, Statistics, Window
+from orchestrator.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window
 from orchestrator.workflow import Workflow
 
 _GRAMMAR = re.compile(
@@ -63,11 +64,7 @@ class Measured:
     counts: Mapping[Status, int]
     """Instances by status."""
     missed: int = 0
-    """Arrivals that never started; while the run goes on, those that are overdue."""
-    overdue: int = 0
-    """Arrivals that are late and have not started."""
-    due: int = 0
-    """Arrivals that should have started."""
+    """Arrivals that never started."""
     seconds: float
     """That count: what a rate is divided by."""
 
@@ -138,12 +135,12 @@ class Threshold:
                 "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
                 "completed": counts.get(Status.COMPLETED, 0),
                 "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
-                "late": total.counters["late"] + measured.overdue,
+                "late": total.counters["late"],
                 "missed": measured.missed,
             }[self.subject]
             admitted = sum(count for status, count in counts.items() if status is not Status.PENDING)
             # Late ones are counted after the warm-up, and so is what they are a part of.
-            whole = {"late": total.counters["started"] + measured.overdue, "missed": measured.due}
+            whole = {"late": total.counters["started"], "missed": admitted + measured.missed}
             all_of_them = whole.get(self.subject, admitted)
         if self.unit != "%":
             return float(number)
@@ -153,9 +150,12 @@ class Threshold:
         counted = window.counters[f"{self.subject}.{self.stat}"]
         if self.unit != "%":
             return float(counted)
-        made = (window.histograms.get(f"{self.subject}.{call}") for call in ("attempt", "recover"))
-        calls = sum(histogram.get_total_count() for histogram in made if histogram is not None)
-        return 100 * counted / calls if calls else None
+        if self.subject == ROUND:
+            whole = window.counters[f"{ROUND}.done"] + counted
+        else:
+            made = (window.histograms.get(f"{self.subject}.{call}") for call in ("attempt", "recover"))
+            whole = sum(histogram.get_total_count() for histogram in made if histogram is not None)
+        return 100 * counted / whole if whole else None
 
     def _of_window(self, window: Window) -> tuple[float, int] | None:
         """Value and weight of one window."""
@@ -211,7 +211,8 @@ def series_of(workflow: Workflow[Any, Any]) -> list[str]:
     states = [state.name for state in workflow.states]
     calls = [f"{name}.{call}" for name in states for call in ("attempt", "recover", "rollback")]
     groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
-    return [*states, *(span.name for span in workflow.spans), INSTANCE, START_LAG, *groups, *calls]
+    rounds = [ROUND] if workflow.round_start is not None else []
+    return [*states, *(span.name for span in workflow.spans), *rounds, INSTANCE, START_LAG, *groups, *calls]
 
 
 def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:
@@ -227,6 +228,8 @@ def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow
         raise ValueError(
             f"{text!r}: say of which state or span, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
         )
+    if subject == ROUND and stat == "failed" and ROUND in series:
+        return
     if stat in _SHARES and subject in series and subject not in states:
         raise ValueError(f"{text!r}: {stat!r} is counted for a state, and {subject!r} is not one")
     if subject not in series:

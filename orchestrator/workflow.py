@@ -20,7 +20,7 @@ from orchestrator.retry_policy import RetryPolicy
 from orchestrator.secret import fields_of
 from orchestrator.state import Again, Back, C, Repeat, S, State
 
-RESERVED = frozenset({"context", "instance", "start_lag"})
+RESERVED = frozenset({"context", "instance", "round", "start_lag"})
 """Names that fingerprints and statistics use for themselves."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Of a state: thresholds and reports put a dot, a blank or a line behind it."""
@@ -154,6 +154,14 @@ class Workflow(Generic[C, S]):
         prints["context"] = _digest(_shape(self.context))
         set_(self, "fingerprints", prints)
         set_(self, "definition", _digest([self.name, self.version, prints]))
+
+    @property
+    def in_round(self) -> frozenset[str]:
+        """The states of a round; none if instances do not go round."""
+        if self.round_start is None or self.round_end is None:
+            return frozenset()
+        first, last = self.order(self.round_start), self.order(self.round_end)
+        return frozenset(state.name for state in self.states[first - 1 : last])
 
     @property
     def initial(self) -> str:

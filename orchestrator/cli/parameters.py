@@ -137,7 +137,9 @@ class RunSettings:
 class LoadSettings:
     """A scenario of load; the table ``[load]``. Durations are written like 30s, 2m or 1h30m."""
 
-    instances: int | None = setting("How many instances; as many as the time allows by default.", group="Closed")
+    instances: int | None = setting(
+        "How many instances in all; as many as the time allows by default. With endless rounds: how many at once.", group="Closed"
+    )
     concurrency: int | None = setting("How many at once; 1, or 1000 for arrivals, by default.", group="Closed")
     stages: tuple[Stage, ...] = setting(
         "Concurrency over time, as straight lines: DURATION:TARGET,…, e.g. 30s:10,2m:50,30s:0.",

@@ -42,11 +42,27 @@ def _timeline(picture: Picture) -> str:
             int(window.warm),
             window.concurrency,
             window.active[2],
+            window.wanted,
+            window.offered,
             window.memory,
         ]
         head += [window.counters["started"], ended, sum(tally.count for tally in window.errors.values())]
         rows += [[*head, name, *_latency(latency)] for name, latency in window.latencies.items()] or [[*head, ""]]
-    names = ["at", "elapsed", "width", "warm_up", "active", "active_max", "memory_bytes", "started", "ended", "errors", "series"]
+    names = [
+        "at",
+        "elapsed",
+        "width",
+        "warm_up",
+        "active",
+        "active_max",
+        "wanted",
+        "offered",
+        "memory_bytes",
+        "started",
+        "ended",
+        "errors",
+        "series",
+    ]
     return _written([*names, *_LATENCY], rows)
 
 

@@ -273,6 +273,8 @@ def _data(picture: Picture) -> dict[str, Any]:
         "rounds": rounds,
         "active": [_number(window.concurrency) for window in windows],
         "active_max": [window.active[2] for window in windows],
+        "wanted": None if picture.summary.scenario.is_open else [_number(window.wanted) for window in windows],
+        "offered": None if rounds is None else [_number(window.offered) for window in windows],
         "errors": [_number(sum(t.count for t in window.errors.values()) / window.width) for window in windows],
         "memory": [_number(window.memory / 1e6) for window in windows],
         "latency": {name: [_series(windows, name, p) for p in (50, 95, 99)] for name in names},

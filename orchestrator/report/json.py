@@ -7,10 +7,11 @@ from typing import Any
 import attrs
 import orjson
 
+from orchestrator.collector import HELD_BACK, REPLACED
 from orchestrator.report.summary import Summary
 from orchestrator.report.tables import StateRow
 from orchestrator.report.text import next_commands
-from orchestrator.statistics import PERCENTILES, Latency
+from orchestrator.statistics import PERCENTILES, ROUND, Latency
 
 
 def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[str, Any]:
@@ -44,6 +45,13 @@ def statistics(summary: Summary) -> dict[str, Any]:
         "seconds": summary.seconds,
         "elapsed": summary.statistics.elapsed,
         "late": total.counters["late"],
+        "rounds": {"done": total.counters[f"{ROUND}.done"], "failed": total.counters[f"{ROUND}.failed"]},
+        "load": {
+            "wanted": total.wanted,
+            "offered": total.offered,
+            "replaced": total.counters[REPLACED],
+            "held_back": total.counters[HELD_BACK],
+        },
         "memory_bytes": total.memory,
         "gaps": [{"at": at, "seconds": seconds} for at, seconds in summary.statistics.gaps],
         "states": [_state(row) for row in summary.states],

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from orchestrator.clock import SystemClock
-from orchestrator.collector import ABORTED, MISSED
+from orchestrator.collector import ABORTED
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
@@ -19,7 +19,7 @@ from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.scenario import Scenario
 from orchestrator.state import Effect, Step
-from orchestrator.statistics import Latency, Statistics
+from orchestrator.statistics import ROUND, Latency, Statistics
 from orchestrator.stores.base import Store
 from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
 from orchestrator.workflow import Workflow
@@ -64,6 +64,8 @@ class Summary:
     verdicts: tuple[Verdict, ...]
     judged: bool
     """Whether a threshold says how many instances may fail."""
+    rounds_judged: bool
+    """Whether one says how many rounds may."""
     states: tuple[StateRow, ...]
     spans: tuple[tuple[str, Latency], ...]
     errors: tuple[ErrorRow, ...]
@@ -88,6 +90,13 @@ class Summary:
         """Whether ``resume`` has something to do."""
         return self.status is not RunStatus.FINISHED
 
+    @property
+    def _unexcused(self) -> int:
+        """Instances that failed, but for those whose failed rounds a threshold allows."""
+        failed = self.counts.get(Status.FAILED, 0) + self.counts.get(Status.ROLLED_BACK, 0)
+        excused = sum(window.counters[f"{ROUND}.failed"] for window in self.statistics.windows) if self.rounds_judged else 0
+        return max(0, failed - excused)
+
     def exit_code(self, *, cleaning: bool = False) -> ExitCode:
         """For the shell; a clean-up is a success when nothing is left."""
         if self.unfinished:
@@ -96,7 +105,7 @@ class Summary:
             return ExitCode.LEFTOVERS
         if not cleaning and (self.broken or self.aborted):
             return ExitCode.THRESHOLD
-        if not cleaning and not self.judged and (self.counts.get(Status.FAILED) or self.counts.get(Status.ROLLED_BACK)):
+        if not cleaning and not self.judged and self._unexcused:
             return ExitCode.FAILED
         return ExitCode.SUCCESS
 
@@ -122,9 +131,9 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
     statistics = Statistics.of(await store.statistics(record.id))
     seconds = measured_seconds(record.scenario, statistics)
     aborted = bool(statistics.total.counters[ABORTED])
-    missed = _missed(record.scenario, statistics, result)
-    due = missed + sum(number for status, number in result.counts.items() if status is not Status.PENDING)
-    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, overdue=missed, due=due, seconds=seconds)
+    due = record.scenario.is_open and not result.interrupted and not aborted
+    missed = result.counts.get(Status.PENDING, 0) if due else 0
+    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, seconds=seconds)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
         scenario=record.scenario,
@@ -134,6 +143,7 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         aborted=aborted,
         verdicts=tuple(threshold.judge(measured) for threshold in thresholds),
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
+        rounds_judged=any((threshold.subject, threshold.stat) == (ROUND, "failed") for threshold in thresholds),
         states=tuple(state_rows(workflow, statistics)),
         spans=tuple(span_rows(workflow, statistics)),
         errors=tuple(error_rows(statistics)),
@@ -147,16 +157,6 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         failures=tuple(failures),
         proofs=proofs,
     )
-
-
-def _missed(scenario: Scenario, statistics: Statistics, result: RunResult) -> int:
-    """Arrivals that never started, or are overdue in a run that is not finished."""
-    if not scenario.is_open:
-        return 0
-    if statistics.total.counters[ABORTED]:
-        return statistics.total.counters[MISSED]
-    pending = result.counts.get(Status.PENDING, 0)
-    return scenario.arrivals(statistics.elapsed, result.total - pending).overdue if result.interrupted else pending
 
 
 def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator.statistics import INSTANCE, START_LAG, WAIT, ErrorKey, ErrorTally, Latency, Statistics
+from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency, Statistics
 from orchestrator.workflow import Workflow
 
 
@@ -66,9 +66,9 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
 
 
 def span_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
-    """The spans of the workflow, the whole instance, the start lag of arrivals and the waits for rates, where measured."""
+    """The spans of the workflow, its rounds, the whole instance, the start lag of arrivals and the waits for rates, where measured."""
     groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
-    names = [*(span.name for span in workflow.spans), INSTANCE, START_LAG, *groups]
+    names = [*(span.name for span in workflow.spans), ROUND, INSTANCE, START_LAG, *groups]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from orchestrator.collector import HELD_BACK, REPLACED
 from orchestrator.instance import Status
 from orchestrator.report.picture import FAILED_SHOWN
 from orchestrator.report.summary import SHOWN, Summary
 from orchestrator.run import RunStatus
 from orchestrator.scenario import show_duration
-from orchestrator.statistics import START_LAG, WAIT, ErrorKey, ErrorTally, Latency
+from orchestrator.statistics import ROUND, START_LAG, WAIT, Latency
 
 ERRORS_SHOWN = 8
-_WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)
-"""Columns of the table, each after a blank."""
 
 
 def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
@@ -44,8 +43,7 @@ def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
 
 def counted(summary: Summary) -> str:
     """The instances by status; what was not started is named for what it is."""
-    missed = summary.missed and not summary.unfinished and not summary.aborted
-    words = {Status.PENDING: "missed" if missed else "not started"}
+    words = {Status.PENDING: "missed" if summary.missed else "not started"}
     shown = [(words.get(status, status.value), number) for status, number in sorted(summary.counts.items())]
     return ", ".join(f"{number} {word}" for word, number in shown) or "nothing was started"
 
@@ -73,11 +71,13 @@ def _measured(summary: Summary) -> Iterator[str]:
     rates = [f"{latency.count / summary.seconds:.1f} {name}/s" for name, latency in summary.spans if _is_rated(summary, name)]
     yield ""
     yield f"Measured in {show_duration(round(summary.seconds, 1))}, in milliseconds" + (f": {', '.join(rates)}" if rates else "")
-    yield _row("", ("ok", "retr.", "recov.", "failed", "p50", "p95", "p99", "max"))
+    yield f"  {'':<23}{'ok':>7}{'retr.':>7}{'recov.':>7}{'failed':>7}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"
     for row in summary.states:
-        yield _row(row.state, (row.ok or "", row.retried or "", row.recovered or "", row.failed or "", *_latency(row.whole)))
+        numbers = "".join(f"{number or '':>7}" for number in (row.ok, row.retried, row.recovered, row.failed))
+        yield f"  {row.state:<23}{numbers}{_latency(row.whole)}"
     for name, latency in summary.spans:
-        yield _row(name, (latency.count, "", "", "", *_latency(latency)))
+        yield f"  {name:<23}{latency.count:>7}{'':>21}{_latency(latency)}"
+    yield from _users(summary)
     if late := statistics.total.counters["late"]:
         yield f"  {late} arrivals started more than 0.1 s late"
     for at, idle in statistics.gaps:
@@ -86,29 +86,35 @@ def _measured(summary: Summary) -> Iterator[str]:
         yield ""
         yield "Errors that were met"
     for error in summary.errors[:ERRORS_SHOWN]:
-        yield f"  {error_line(error.key, error.tally)}"
+        key = error.key
+        yield f"  {error.tally.count} x {key.state}, {key.kind}{f' {key.code}' if key.code else ''}, e.g. {error.tally.example}"
     if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
         yield f"  … and {more} other kinds (orchestrator report {summary.run_id})"
 
 
-def error_line(key: ErrorKey, tally: ErrorTally) -> str:
-    """Errors that are counted together, e.g. ``47 × create_user 503 (transient), e.g. …``."""
-    return f"{tally.count} × {' '.join(filter(None, (key.state, key.code)))} ({key.kind}), e.g. {tally.example}"
+def _users(summary: Summary) -> Iterator[str]:
+    """For a scenario that goes round: the load that there was beside the load that was wanted."""
+    total, scenario = summary.statistics.total, summary.scenario
+    if scenario.rounds == 1:
+        return
+    done, failed = total.counters[f"{ROUND}.done"], total.counters[f"{ROUND}.failed"]
+    share = f" ({100 * failed / (done + failed):.2g} %)" if failed else ""
+    yield f"  {done} rounds finished, {failed} failed{share}"
+    if scenario.replaces:
+        replaced, held = total.counters[REPLACED], total.counters[HELD_BACK]
+        users = f"  users on average: {total.wanted:.3g} wanted, {total.offered:.3g} in their rounds; {replaced} replaced after a failure"
+        yield users + (f", {held} of them after a wait, because several in a row had failed" if held else "")
 
 
 def _is_rated(summary: Summary, name: str) -> bool:
     return bool(summary.seconds) and name != START_LAG and not name.startswith(WAIT)
 
 
-def _row(name: str, cells: Iterable[object]) -> str:
-    """A row of the table, 80 columns wide; longer cells move what follows, and never touch it."""
-    return f"  {name:<23}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
-
-
-def _latency(latency: Latency | None) -> tuple[str, ...]:
+def _latency(latency: Latency | None) -> str:
     if latency is None:
-        return ("",) * 4
-    return tuple(milliseconds(value) for value in (latency.at(50), latency.at(95), latency.at(99), latency.max))
+        return ""
+    values = (latency.at(50), latency.at(95), latency.at(99), latency.max)
+    return "".join(f"{milliseconds(value):>8}" for value in values)
 
 
 def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,9 +34,16 @@ from orchestrator import (
     resume,
     start,
 )
+from orchestrator.admission import Admission
 from orchestrator.clock import SystemClock
 from orchestrator.estimate import check_room, check_time, estimate
+from orchestrator.exit_codes import ExitCode
 from orchestrator.limits import RateLimits
+from orchestrator.report import html, text
+from orchestrator.report import json as json_report
+from orchestrator.report.csv import tables
+from orchestrator.report.picture import take_picture
+from orchestrator.report.summary import summarise
 from orchestrator.statistics import Statistics
 from orchestrator.stores.memory import MemoryStore
 from tests.support.toy import Ledger, Making, Two, fast, toy
@@ -590,3 +598,172 @@ async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: Mem
     result = await drive(toy(ledger), store, vault, Scenario(instances=2))
     assert result.counts == {Status.ROLLED_BACK: 2}
     assert [len(await store.evidence(result.run_id, number)) for number in (0, 1)] == [1, 1]
+
+
+def now_and_then(ledger: Ledger, call: str, every: int) -> None:
+    """Every so many calls of this name fail for good."""
+    counted = 0
+
+    def act(step: Any) -> None:
+        nonlocal counted
+        counted += 1
+        if counted % every == 0:
+            raise PermanentError("refused now and then")
+
+    ledger.script = {call: [act] * 100_000}
+
+
+async def test_a_user_of_a_soak_who_fails_is_replaced(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    now_and_then(ledger, "run use", 20)
+    scenario = Scenario(concurrency=4, duration=1.5, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
+    options = Options(vault=vault)
+    async with start(rounds(ledger), store=store, options=options, scenario=scenario, on_success="teardown") as run:
+        while not run.collector.counters["replaced"] >= 3:
+            await anyio.sleep(0.01)
+        # While the scenario lasts, there are as many users as are wanted, but for the moment of a change.
+        with anyio.fail_after(5):
+            while run.collector.offered < 4:
+                await anyio.sleep(0.001)
+        result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    failed = result.counts[Status.ROLLED_BACK]
+    assert failed >= 3
+    assert result.counts[Status.COMPLETED] == 4
+    counted = (await statistics(store, result.run_id)).total.counters
+    assert counted["round.failed"] == failed
+    assert counted["replaced"] == failed  # numbers go on, nobody is counted twice
+    assert ledger.calls.count("run provide") == 4 + failed == result.total
+    assert not [name for name in ledger.existing if name.startswith("provide")]
+
+
+async def test_a_soak_that_was_interrupted_still_replaces_and_numbers_go_on(store: MemoryStore, vault: Vault) -> None:
+    ledger, options = Ledger(), Options(vault=vault)
+    now_and_then(ledger, "run use", 15)
+    scenario = Scenario(concurrency=3, duration=1.6, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
+    async with start(rounds(ledger), store=store, options=options, scenario=scenario) as run:
+        while not run.collector.counters["replaced"] >= 2:
+            await anyio.sleep(0.01)
+        run.cancel()
+        before = await run.wait()
+    assert before.interrupted
+    async with resume(rounds(ledger), before.run_id, store=store, options=options) as run:
+        result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    assert result.total > before.total
+    assert result.counts[Status.COMPLETED] == 3
+    assert await store.numbers(result.run_id) == set(range(result.total))
+
+
+async def test_users_whose_server_refuses_everything_come_back_ever_more_slowly(store: MemoryStore, vault: Vault) -> None:
+    """Without that, four users would be refused some thousand times a second."""
+    ledger = Ledger(script={"run provide": [PermanentError("refused")] * 100_000})
+    scenario = Scenario(concurrency=4, duration=1.2, rounds=ENDLESS)
+    async with start(rounds(ledger), store=store, options=Options(vault=vault), scenario=scenario) as run:
+        with anyio.fail_after(5):
+            while run.held_back < 4:
+                await anyio.sleep(0.01)
+        result = await run.wait()
+    assert result.status is RunStatus.FINISHED
+    # Each place waits between 0.5 and 1 s, then between 1 and 2 s.
+    assert 4 <= result.counts[Status.ROLLED_BACK] <= 12
+    assert (await statistics(store, result.run_id)).total.counters["held_back"] >= 4
+
+
+async def test_a_soak_by_stages_has_as_many_users_as_the_ramp_says(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    now_and_then(ledger, "run use", 50)
+    scenario = Scenario(
+        stages=(Stage(0.5, 8), Stage(0.7, 8), Stage(0.6, 0)), rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.005)
+    )
+    seen: list[tuple[float, int]] = []
+    async with start(rounds(ledger), store=store, options=Options(vault=vault), scenario=scenario, on_success="teardown") as run:
+
+        async def look() -> None:
+            while True:
+                seen.append((run.elapsed, run.collector.offered))
+                await anyio.sleep(0.005)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            result = await run.wait()
+            tasks.cancel_scope.cancel()
+    assert result.status is RunStatus.FINISHED
+    assert all(users <= scenario.concurrency_at(at) + 8 * 0.25 for at, users in seen if at < 1.7)
+    assert max(users for at, users in seen if 0.5 < at < 1.2) == 8
+    # Down the ramp one leaves at a time; a place that is left is not filled by somebody new. One that fails there is not replaced.
+    failed = result.counts.get(Status.ROLLED_BACK, 0)
+    assert 8 - failed <= result.counts[Status.COMPLETED] <= 8
+
+
+async def test_a_ramp_loses_no_more_users_than_it_wants(vault: Vault) -> None:
+    """Several ask in the same moment whether they are to go round again."""
+    clock = ManualClock()
+    scenario = Scenario(stages=(Stage(10, 10), Stage(10, 0)), rounds=ENDLESS)
+    admission = Admission(scenario, clock)  # type: ignore[arg-type]
+    admission.begin()
+    clock.time += 10
+    for _ in range(10):
+        assert await admission.place()
+    clock.time += 2.5
+    assert scenario.concurrency_at(admission.elapsed) == 8
+    assert [admission.wants_round(number, 1) for number in range(10)] == [False, False, *[True] * 8]
+    # The first of them did not come to its end after all (its token had expired), and is asked about anew.
+    assert admission.wants_round(0, 1) is False
+    assert [admission.wants_round(number, 2) for number in range(2, 10)] == [True] * 8
+    assert admission.give_back(0)
+    assert admission.give_back(1)
+    assert [admission.wants_round(number, 3) for number in range(2, 10)] == [True] * 8
+
+
+async def test_the_load_that_was_wanted_is_shown_beside_the_one_that_there_was(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run provide": [None, None, *[PermanentError("refused")] * 1000]})
+    scenario = Scenario(concurrency=5, duration=1.0, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
+    result = await drive_slowly(rounds(ledger), store, vault, scenario)
+    first = (await statistics(store, result.run_id)).windows[0]
+    samples = first.active[1]
+    assert first.load[0] in range(5, 5 * samples + 1, 5)  # the last samples come after the end, when none is wanted
+    assert 0 < first.load[1] <= 2 * samples
+    assert (first.wanted, first.offered) == (first.load[0] / samples, first.load[1] / samples)
+
+
+async def drive_slowly(workflow: Any, store: MemoryStore, vault: Vault, scenario: Scenario, **more: Any) -> Any:
+    async with start(workflow, store=store, options=Options(vault=vault), scenario=scenario, **more) as run:
+        return await run.wait()
+
+
+async def summary_of(workflow: Any, store: MemoryStore, vault: Vault, result: Any) -> Any:
+    return await summarise(workflow, store, vault, await store.run(result.run_id), result)
+
+
+async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_users(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger()
+    now_and_then(ledger, "run use", 12)
+    scenario = Scenario(concurrency=3, duration=0.8, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
+    workflow = rounds(ledger)
+    result = await drive_slowly(workflow, store, vault, scenario, thresholds=["round.failed < 60%"])
+    summary = await summary_of(workflow, store, vault, result)
+    counted = summary.statistics.total.counters
+    failed, done, replaced = (counted[name] for name in ("round.failed", "round.done", "replaced"))
+    assert failed == result.counts[Status.ROLLED_BACK] > 0
+    assert summary.exit_code() is ExitCode.SUCCESS  # the threshold allows these failures
+    said = "\n".join(text.lines(summary))
+    assert f"{done} rounds finished, {failed} failed (" in said
+    assert re.search(rf"users on average: [0-9.]+ wanted, [0-9.]+ in their rounds; {replaced} replaced after a failure", said)
+    data = json_report.statistics(summary)
+    assert data["rounds"] == {"done": done, "failed": failed}
+    assert data["load"]["replaced"] == replaced
+    assert data["spans"]["round"]["count"] == done
+    picture = await take_picture(workflow, store, vault, await store.run(result.run_id), summary)
+    assert "in their rounds" in html.page(picture)
+    assert '"wanted":[' in html.page(picture)
+    assert {"wanted", "offered"} < set(tables(picture)["timeline.csv"].splitlines()[0].split(","))
+
+
+async def test_a_threshold_on_rounds_does_not_excuse_instances_that_failed_before_them(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run provide": [PermanentError("refused")]})
+    workflow = rounds(ledger)
+    result = await drive(workflow, store, vault, Scenario(instances=5, concurrency=5), thresholds=["round.failed < 60%"])
+    summary = await summary_of(workflow, store, vault, result)
+    assert [verdict.holds for verdict in summary.verdicts] == [True]
+    assert summary.exit_code() is ExitCode.FAILED

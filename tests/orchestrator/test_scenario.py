@@ -35,6 +35,10 @@ REFUSED = {
     "stages of nothing": ({"stages": (Stage(5, 0),)}, "stages: admit nothing"),
     "endless rounds without an end": ({"rounds": ENDLESS}, "rounds: endless rounds need an end"),
     "a pause without rounds": ({"think": Think(ThinkKind.CONSTANT, 1)}, "think: is the pause between rounds"),
+    "more users than places": (
+        {"duration": 5.0, "rounds": ENDLESS, "instances": 100, "concurrency": 20},
+        "instances: with endless rounds each instance keeps its place until the end, so 100 instances do not go with 20 at once",
+    ),
     "a warm-up that takes all": ({"duration": 5.0, "warm_up": 5.0}, "warm-up: 5s leaves nothing of 5s to measure"),
 }
 
@@ -51,7 +55,26 @@ def test_a_closed_scenario_has_as_many_as_it_says() -> None:
     assert (Scenario(instances=9, concurrency=3).total, Scenario(instances=9, concurrency=3).cap) == (9, 3)
     assert Scenario(duration=5.0, concurrency=3).total is None
     soak = Scenario(duration=5.0, concurrency=3, rounds=ENDLESS)
-    assert soak.total == 3  # each place has one instance, which goes round
+    assert (soak.total, soak.cap, soak.least) == (None, 3, 3)  # those that fail are replaced
+
+
+def test_with_endless_rounds_instances_are_users_at_once() -> None:
+    soak = Scenario(duration=5.0, instances=7, rounds=ENDLESS)
+    assert (soak.total, soak.cap, soak.least) == (None, 7, 7)
+    assert soak.describe() == "7 at once, for 5s, rounds until the time is over"
+    assert Scenario(stages=(Stage(5, 10),), instances=4, rounds=ENDLESS).concurrency_at(4.9) == 4
+    assert Scenario(rate=2.0, duration=5.0, instances=4, rounds=ENDLESS).total == 4  # arrivals are not replaced
+
+
+def test_a_place_waits_longer_the_more_instances_fail_in_it_and_never_beyond_its_bound() -> None:
+    soak = Scenario(duration=5.0, concurrency=3, rounds=ENDLESS)
+    assert soak.hold_back(0, 0) == 0
+    for failed in range(1, 2000):
+        longest = min(30, 2.0 ** min(failed - 1, 10))
+        assert longest / 2 <= soak.hold_back(0, failed) <= longest
+    assert len({soak.hold_back(place, 3) for place in range(50)}) == 50
+    assert soak.hold_back(4, 3) == soak.hold_back(4, 3)
+    assert Scenario(duration=5.0, concurrency=3).hold_back(0, 5) == 0  # without rounds each instance is an iteration
 
 
 def test_concurrency_follows_the_stages() -> None:
@@ -157,23 +180,3 @@ def test_pauses_as_people_write_them() -> None:
 
 def test_durations_are_shown_as_they_are_written() -> None:
     assert [show_duration(s) for s in (0.5, 30, 125, 5400, 3600)] == ["0.5s", "30s", "2m5s", "1h30m", "1h"]
-
-
-def test_arrivals_that_are_due_and_have_not_started_wait() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, overtime=10.0)
-    at = scenario.arrivals(5.0, 300)
-    assert (at.due, at.started, at.waiting, at.overdue) == (500, 300, 200, 190)
-    assert at.behind_s == pytest.approx(2.0)
-    assert scenario.arrivals(25.0, 2000).waiting == 0
-    assert scenario.arrivals(25.0, 1900).waiting == 100, "nothing is due after the scenario's time"
-    assert scenario.arrivals(0.0, 1).waiting == 0
-    assert Scenario(rate=100.0, instances=50).arrivals(5.0, 20).due == 50
-    staged = Scenario(rate_stages=(Stage(10, 10), Stage(10, 0)))
-    assert staged.arrivals(10.0, 40).waiting == 10
-
-
-def test_a_backlog_that_can_be_made_up_for_is_not_missed() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, overtime=30.0)
-    assert scenario.arrivals(7.0, 500).expected_missed == 0  # two seconds behind: 71/s is enough for 43 s
-    assert scenario.arrivals(4.0, 64).expected_missed == 1200  # 16/s for 46 s
-    assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # there is no end to its time

@@ -6,12 +6,19 @@ import re
 
 import pytest
 
-from orchestrator import Status
+from orchestrator import Again, Status
 from orchestrator.statistics import ErrorKey, Statistics, Window
 from orchestrator.thresholds import Measured, parse
-from tests.support.toy import Ledger, toy
+from tests.support.toy import Ledger, Making, One, Two, toy
 
 WORKFLOW = toy(Ledger())
+
+
+class Ending(Making):
+    name = "three"
+    outcomes = frozenset({"done", "again"})
+    transitions = {"done": "completed", "again": Again("two")}
+
 
 REFUSED = {
     "no threshold": ("whatever", "is not a threshold"),
@@ -21,6 +28,7 @@ REFUSED = {
     "the wrong unit": ("two.rate > 5ms", "the unit must be /s or /min or /h, not ms"),
     "a drift of a count": ("two.count drift < 5%/h", "a drift is that of a percentile"),
     "a drift without its unit": ("two.p95 drift < 5%", "the unit must be %/h or %/min"),
+    "rounds where there are none": ("round.failed < 1%", "nothing is measured as 'round'"),
     "a share of a call": ("two.attempt.failed < 1%", "'failed' is counted for a state, and 'two.attempt' is not one"),
     "a share of a span": ("instance.retried < 1%", "'retried' is counted for a state, and 'instance' is not one"),
     "a statistic of nothing": ("p95 < 5ms", "say of which state or span, like 'one.p95 < 5ms'"),
@@ -44,11 +52,11 @@ def test_what_is_not_understood_is_refused_with_a_hint(text, says) -> None:
         parse(text, WORKFLOW)
 
 
-def measured(*windows: Window, counts=None, missed=0, due=0) -> Measured:
+def measured(*windows: Window, counts=None, missed=0) -> Measured:
     for window in windows:
         window.read_off()
     statistics = Statistics.of(window.dumps() for window in windows)
-    return Measured(statistics=statistics, counts=counts or {}, missed=missed, due=due, seconds=statistics.total.width)
+    return Measured(statistics=statistics, counts=counts or {}, missed=missed, seconds=statistics.total.width)
 
 
 def window(elapsed=0.0, width=10.0, **series: list[float]) -> Window:
@@ -83,7 +91,7 @@ def test_a_threshold_is_judged_on_what_was_measured(text, holds, value) -> None:
     one.counters["two.retried"] = 1
     one.count_error(ErrorKey("two", "transient", "503"), "an example", 7)
     counts = {Status.COMPLETED: 90, Status.ROLLED_BACK: 8, Status.FAILED: 1, Status.ROLLBACK_FAILED: 1}
-    verdict = parse(text, WORKFLOW).judge(measured(one, counts=counts, missed=10, due=110))
+    verdict = parse(text, WORKFLOW).judge(measured(one, counts=counts, missed=10))
     assert verdict.holds is holds
     assert value in str(verdict.value)
 
@@ -96,6 +104,28 @@ def test_a_share_is_of_all_calls_and_a_cut_is_none() -> None:
     assert parse("two.retried < 80%", WORKFLOW).judge(measured(one)).value == "75%"
     assert parse("two.failed < 1%", WORKFLOW).judge(measured(one)).value == "0%"
     assert parse("errors < 1", WORKFLOW).judge(measured(one)).holds
+
+
+def test_rounds_are_judged_like_states_and_their_failures_are_a_share_of_all_that_ended() -> None:
+    workflow = toy(Ledger(), One(), Two(), Ending())
+    one = window(round=[0.2] * 90)
+    one.counters.update({"round.done": 90, "round.failed": 10})
+    for text, value in {
+        "round.failed < 1%": "10%",
+        "round.failed < 3": "10",
+        "round.p95 < 100ms": "20",
+        "round.rate > 10/s": "9/s",
+    }.items():
+        verdict = parse(text, workflow).judge(measured(one))
+        assert not verdict.holds
+        assert value in str(verdict.value)
+    for text, says in {
+        "rounds.failed < 1%": "did you mean round?",
+        "round.retried < 1%": "'retried' is counted for a state, and 'round' is not one",
+        "round < 1%": "say which statistic of 'round'",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(says)):
+            parse(text, workflow)
 
 
 def test_late_ones_are_a_share_of_those_that_were_started_after_the_warm_up() -> None:

@@ -85,6 +85,8 @@
     overTime("concurrency", [
       { label: "under way (mean)", y: data.active, colour: "blue" },
       { label: "highest", y: data.active_max, colour: "faint", dash: [4, 4] },
+      ...(data.wanted ? [{ label: "wanted", y: data.wanted, colour: "orange", dash: [2, 3] }] : []),
+      ...(data.offered ? [{ label: "in their rounds", y: data.offered, colour: "green" }] : []),
     ]);
     overTime("errors", [{ label: "errors/s", y: data.errors, colour: "red" }]);
     overTime("memory", [{ label: "memory MB", y: data.memory, colour: "green" }]);
