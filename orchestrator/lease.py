@@ -47,8 +47,8 @@ def this_process() -> Owner:
 
 
 def is_gone(owner: Owner) -> bool:
-    """Whether this process certainly does not exist any more. ``False`` for one on another machine: who knows. (Another boot
-    may be one: a container that moves takes its host's name along.)"""
+    """Whether this process certainly does not exist any more. ``False`` if that cannot be known: on another machine, after
+    another boot (a container that moves takes its host's name along), or where ``/proc`` hides the processes of other users."""
     if (owner.host, owner.boot_id, owner.namespace) != (platform.node(), _boot_id(), _namespace()):
         return False
     try:
@@ -56,8 +56,9 @@ def is_gone(owner: Owner) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass
-    return (_started(owner.pid) or "") != owner.started
+        pass  # it exists, and is another user's
+    started = _started(owner.pid)
+    return started is not None and started != owner.started
 
 
 @lru_cache
@@ -76,13 +77,13 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process; ``None`` where it cannot be told or the process is dead but not yet reaped."""
+    """Start time of a process, ``"dead"`` for one that is not yet reaped; ``None`` where it cannot be read."""
     try:
         # The name in brackets may hold spaces: count fields after it. Field 3 is the state, 22 the start time.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]
+    return "dead" if fields[0] in "ZX" else fields[19]
 
 
 class Lease:

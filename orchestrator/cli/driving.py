@@ -240,8 +240,8 @@ async def _again(
 async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
     if given is not None:
         return await store.run(given)
-    runs = await store.runs()
-    return next((record for record in runs if mode is not Mode.RESUME or record.status is not RunStatus.FINISHED), None)
+    runs = await store.runs(1, frozenset(RunStatus) - {RunStatus.FINISHED} if mode is Mode.RESUME else None)
+    return runs[0] if runs else None
 
 
 async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:

@@ -79,8 +79,8 @@ class Store(ABC):
         """One run. Raises ``UnknownRunError``."""
 
     @abstractmethod
-    async def runs(self, limit: int = 100) -> list[RunRecord]:
-        """The newest runs, newest first."""
+    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
+        """The newest runs with one of these statuses, newest first; ``None``: with any status."""
 
     @abstractmethod
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:

@@ -47,8 +47,9 @@ class MemoryStore(Store):
             raise UnknownRunError(f"run {run_id}", self.where)
         return self._runs[run_id]
 
-    async def runs(self, limit: int = 100) -> list[RunRecord]:
-        return sorted(self._runs.values(), key=lambda run: run.created_at, reverse=True)[:limit]
+    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
+        found = (run for run in self._runs.values() if statuses is None or run.status in statuses)
+        return sorted(found, key=lambda run: run.created_at, reverse=True)[:limit]
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
         self._current(shard)

@@ -115,8 +115,14 @@ class SQLiteStore(Store):
             raise UnknownRunError(f"run {run_id}", self.where)
         return _run_from_row(rows[0])
 
-    async def runs(self, limit: int = 100) -> list[RunRecord]:
-        rows = await self._read("SELECT id, status, updated_at, body FROM runs ORDER BY created_at DESC LIMIT ?", limit)
+    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
+        wanted = sorted(RunStatus if statuses is None else statuses)
+        rows = await self._read(
+            f"SELECT id, status, updated_at, body FROM runs WHERE status IN ({', '.join('?' * len(wanted))}) "
+            "ORDER BY created_at DESC LIMIT ?",
+            *wanted,
+            limit,
+        )
         return [_run_from_row(row) for row in rows]
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:

@@ -113,6 +113,16 @@ async def test_runs_come_newest_first(kind: str, tmp_path: Path) -> None:
 
 
 @BACK_ENDS
+async def test_an_unfinished_run_is_found_behind_any_number_of_finished_ones(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        for number in range(150):
+            newer = record(f"261124-{number:06}", status=RunStatus.FINISHED, created_at=NOW + 1 + number)
+            await store.create_run(newer, [], {})
+        assert [run.id for run in await store.runs(1, {RunStatus.RUNNING, RunStatus.INTERRUPTED})] == [RUN]
+        assert len(await store.runs(1000)) == 151
+
+
+@BACK_ENDS
 async def test_a_claim_raises_the_epoch_and_is_refused_while_a_lease_runs(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
         first = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
@@ -390,6 +400,17 @@ def test_owners_are_told_apart_and_found_dead() -> None:
     dead = attrs.evolve(me, pid=child)
     os.waitpid(child, 0)
     assert is_gone(dead)
+
+
+def test_a_process_that_the_kernel_hides_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``/proc`` mounted with ``hidepid`` shows nothing of another user's processes."""
+
+    def kill(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    me = this_process()
+    assert not is_gone(attrs.evolve(me, pid=2**22 + 1))
 
 
 def group_commit(write: Any) -> GroupCommit[Any]:
