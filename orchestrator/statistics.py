@@ -1,4 +1,4 @@
-"""Statistics: latencies in HdrHistograms, counters and errors, gathered from events in windows that can be merged.
+"""Statistics: latencies in histograms, counters and errors, gathered from events in windows that can be merged.
 
 Rules of this file:
 
@@ -9,21 +9,18 @@ Rules of this file:
 Names of the series: a state's own name is the whole state, retries and waits included, from when it was due to its
 outcome; ``STATE.attempt``, ``STATE.recover`` and ``STATE.rollback`` are single calls; then the spans of the workflow,
 ``round`` (from when its first state was due until its last one is done), ``instance`` (from when it was due to its end, tearing down left out), ``start_lag`` and ``wait.GROUP``.
-
-Source: Gil Tene, HdrHistogram (https://hdrhistogram.github.io/HdrHistogram/).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import attrs
 import orjson
-from hdrh.histogram import HdrHistogram
+
+from orchestrator.histogram import HIGHEST_US, Histogram
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 INSTANCE = "instance"
@@ -31,31 +28,8 @@ ROUND = "round"
 START_LAG = "start_lag"
 WAIT = "wait."
 
-_HIGHEST_US = 7 * 24 * 3600 * 1_000_000
-_DIGITS = 2
-"""Values are told apart to 1 %. A third digit would cost 250 kB a series instead of 35, and a run has some sixty."""
 _ERROR_KINDS = 200
 """Kinds of errors that are told apart; further ones are counted together."""
-
-
-def new_histogram() -> HdrHistogram:
-    """For microseconds up to a week, to two digits."""
-    return HdrHistogram(1, _HIGHEST_US, _DIGITS)
-
-
-def record_all(histogram: HdrHistogram, values: Sequence[int]) -> None:
-    """Count values (µs, none above the highest) as the library's ``record_value`` does one by one, in a fifth of the time:
-    some values are recorded for every request of a run."""
-    if not values:
-        return
-    counts, mask, half = histogram.counts, histogram.sub_bucket_mask, histogram.sub_bucket_half_count_magnitude
-    for value in values:
-        # Buckets double in width: the first holds the values up to the mask, each further one has one bit more.
-        bucket = (value | mask).bit_length() - half - 1
-        counts[(bucket << half) + (value >> bucket)] += 1
-    histogram.total_count += len(values)
-    histogram.min_value = min(histogram.min_value, *values)
-    histogram.max_value = max(histogram.max_value, *values)
 
 
 @attrs.frozen
@@ -69,31 +43,17 @@ class Latency:
     """One for each of ``PERCENTILES``."""
 
     @classmethod
-    def of(cls, histogram: HdrHistogram | None) -> Latency | None:
+    def of(cls, histogram: Histogram | None) -> Latency | None:
         """``None`` if nothing was measured."""
-        if histogram is None or not histogram.get_total_count():
+        if histogram is None or not histogram.total:
             return None
-        low, high = histogram.get_min_value(), histogram.get_max_value()
-        found = values_at(histogram, PERCENTILES)
-        return cls(histogram.get_total_count(), low / 1e6, high / 1e6, tuple(min(value, high) / 1e6 for value in found))
+        low, high = histogram.min, histogram.max
+        found = histogram.values_at(PERCENTILES)
+        return cls(histogram.total, low / 1e6, high / 1e6, tuple(min(value, high) / 1e6 for value in found))
 
     def at(self, percentile: float) -> float:
         """One of ``PERCENTILES``."""
         return self.percentiles[PERCENTILES.index(percentile)]
-
-
-def values_at(histogram: HdrHistogram, percentiles: Iterable[float]) -> list[float]:
-    """The values (µs) at these percentiles, as the library's own iterators would find them, in a twentieth of the time:
-    only the range that holds anything is looked at."""
-    first = histogram.get_counts_array_index(histogram.get_min_value())
-    last = histogram.get_counts_array_index(histogram.get_max_value())
-    sums = list(accumulate(histogram.counts[first : last + 1]))
-    found = []
-    for percentile in percentiles:
-        target = max(1, int(percentile / 100 * sums[-1] + 0.5))
-        index = first + min(bisect_left(sums, target), len(sums) - 1)
-        found.append(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index)))
-    return found
 
 
 @attrs.frozen(order=True)
@@ -123,7 +83,7 @@ class Window:
     width: float = 0.0
     warm: bool = False
     """Whether it lies in the warm-up."""
-    histograms: dict[str, HdrHistogram] = attrs.field(factory=dict)
+    histograms: dict[str, Histogram] = attrs.field(factory=dict)
     latencies: dict[str, Latency] = attrs.field(factory=dict)
     """Read off the histograms, when they were let go."""
     counters: Counter[str] = attrs.field(factory=Counter)
@@ -140,14 +100,14 @@ class Window:
         """Add measurements."""
         histogram = self.histograms.get(series)
         if histogram is None:
-            histogram = self.histograms[series] = new_histogram()
-        record_all(histogram, [min(max(int(value * 1_000_000), 1), _HIGHEST_US) for value in seconds])
+            histogram = self.histograms[series] = Histogram()
+        histogram.record([min(max(int(value * 1_000_000), 1), HIGHEST_US) for value in seconds])
 
     def add(self, other: Window) -> None:
         """Merge what was measured in ``other``; the width is the caller's to say."""
         for series, histogram in other.histograms.items():
             if series not in self.histograms:
-                self.histograms[series] = new_histogram()
+                self.histograms[series] = Histogram()
             self.histograms[series].add(histogram)
         self.add_numbers(other)
 
@@ -194,13 +154,13 @@ class Window:
         return sum(self.counters[name] for name in counters) / self.width if self.width else 0.0
 
     def dumps(self) -> bytes:
-        """The stored form: JSON, histograms in HdrHistogram's own (V2, compressed)."""
+        """The stored form: JSON."""
         data = {
             "at": self.at,
             "elapsed": self.elapsed,
             "width": self.width,
             "warm": self.warm,
-            "histograms": {name: histogram.encode().decode() for name, histogram in self.histograms.items()},
+            "histograms": {name: histogram.dumps() for name, histogram in self.histograms.items()},
             "latencies": {name: attrs.astuple(latency) for name, latency in self.latencies.items()},
             "counters": self.counters,
             "errors": [[*attrs.astuple(key), tally.count, tally.example] for key, tally in self.errors.items()],
@@ -219,10 +179,10 @@ class Window:
             histograms: Whether the window itself is to have its histograms.
         """
         data: dict[str, Any] = orjson.loads(body)
-        encoded: Mapping[str, str] = data.pop("histograms")
+        encoded: Mapping[str, Sequence[int]] = data.pop("histograms")
         errors = data.pop("errors")
         window = cls(
-            histograms={name: HdrHistogram.decode(text.encode()) for name, text in encoded.items()} if histograms else {},
+            histograms={name: Histogram.loads(numbers) for name, numbers in encoded.items()} if histograms else {},
             latencies={name: Latency(n, low, high, tuple(p)) for name, (n, low, high, p) in data.pop("latencies").items()},
             counters=Counter(data.pop("counters")),
             errors={ErrorKey(state, kind, code): ErrorTally(count, text) for state, kind, code, count, text in errors},
@@ -231,10 +191,8 @@ class Window:
             **data,
         )
         if into is not None:
-            for name, text in encoded.items():
-                if name not in into.histograms:
-                    into.histograms[name] = new_histogram()
-                into.histograms[name].decode_and_add(text.encode())
+            for name, numbers in encoded.items():
+                into.histograms.setdefault(name, Histogram()).add(Histogram.loads(numbers))
             into.add_numbers(window)
         return window
 

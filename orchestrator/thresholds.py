@@ -154,7 +154,7 @@ class Threshold:
             whole = window.counters[f"{ROUND}.done"] + counted
         else:
             made = (window.histograms.get(f"{self.subject}.{call}") for call in ("attempt", "recover"))
-            whole = sum(histogram.get_total_count() for histogram in made if histogram is not None)
+            whole = sum(histogram.total for histogram in made if histogram is not None)
         return 100 * counted / whole if whole else None
 
     def _of_window(self, window: Window) -> tuple[float, int] | None:
@@ -281,7 +281,7 @@ def _stat(latency: Latency | None, stat: str | None) -> float | None:
 def _calls(window: Window) -> int:
     """Calls of handlers."""
     ends = (".attempt", ".recover", ".rollback")
-    return sum(histogram.get_total_count() for name, histogram in window.histograms.items() if name.endswith(ends))
+    return sum(histogram.total for name, histogram in window.histograms.items() if name.endswith(ends))
 
 
 def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:

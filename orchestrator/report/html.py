@@ -21,7 +21,7 @@ from orchestrator.report.picture import Picture
 from orchestrator.report.tables import StateRow, move_counts
 from orchestrator.report.text import counted, milliseconds
 from orchestrator.scenario import show_duration
-from orchestrator.statistics import INSTANCE, START_LAG, WAIT, Latency, Statistics, Window, values_at
+from orchestrator.statistics import INSTANCE, START_LAG, WAIT, Latency, Statistics, Window
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""
@@ -292,9 +292,9 @@ def _series(windows: Iterable[Window], name: str, percentile: float) -> list[flo
 
 def _curve(statistics: Statistics, name: str) -> list[float | None]:
     histogram = statistics.total.histograms.get(name)
-    if histogram is None or not histogram.get_total_count():
+    if histogram is None or not histogram.total:
         return [None] * len(CURVE)
-    return [_number(min(value, histogram.get_max_value()) / 1000) for value in values_at(histogram, CURVE)]
+    return [_number(min(value, histogram.max) / 1000) for value in histogram.values_at(CURVE)]
 
 
 def _sum(window: Window, prefix: str) -> int:

@@ -73,4 +73,8 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, place)
     ) WITHOUT ROWID;
     """,
+    # Statistics have a form of their own since then.
+    """
+    DELETE FROM statistics;
+    """,
 )

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import Again, Back, Event, EventKind, Repeat, Span, State, done
 from orchestrator import collector as collecting
 from orchestrator.collector import Collector
-from orchestrator.statistics import PERCENTILES, ErrorKey, Latency, Statistics, Window, new_histogram, record_all, values_at
+from orchestrator.statistics import ErrorKey, Latency, Statistics, Window
 from tests.support.toy import Ledger, Making, Three, toy
 
 NOW = 1_000_000.0
@@ -79,37 +79,6 @@ class Setting:
 
     def read(self) -> Statistics:
         return Statistics.of(body for _, body in sorted(self.rows.items()))
-
-
-def test_percentiles_are_those_of_the_library() -> None:
-    rng, histogram = Random(3), new_histogram()
-    for _ in range(5000):
-        histogram.record_value(int(rng.lognormvariate(9, 1.3)))
-    wanted = histogram.get_percentile_to_value_dict(list(PERCENTILES))
-    assert values_at(histogram, PERCENTILES) == [wanted[p] for p in PERCENTILES]
-    assert values_at(histogram, [100.0])[0] == pytest.approx(histogram.get_max_value(), rel=0.01)
-
-
-def test_values_are_counted_together_as_one_by_one() -> None:
-    rng, one_by_one, together = Random(5), new_histogram(), new_histogram()
-    edges = [1, 2, 127, 128, 255, 256, 257, 511, 512, 1023, 1024, 7_200_000_000 - 1, 7_200_000_000]
-    values = edges + [int(rng.lognormvariate(10, 4)) + 1 for _ in range(3000)]
-    values = [min(value, 7_200_000_000) for value in values]
-    for value in values:
-        assert one_by_one.record_value(value)
-    record_all(together, values)
-    record_all(together, [])
-    assert list(together.counts) == list(one_by_one.counts)
-    assert (together.total_count, together.min_value, together.max_value) == (
-        one_by_one.total_count,
-        one_by_one.min_value,
-        one_by_one.max_value,
-    )
-
-
-def test_nothing_measured_is_no_latency() -> None:
-    assert Latency.of(None) is None
-    assert Latency.of(new_histogram()) is None
 
 
 def test_windows_of_several_processes_are_one_when_merged() -> None:
