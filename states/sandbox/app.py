@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from states.sandbox import discovery, journal, tokens
 from states.sandbox.audit import Seen
-from states.sandbox.calls import Answer, Call
+from states.sandbox.calls import Answer, Call, media_type_of, parse_form, repeated_names
 from states.sandbox.environment import Environment
 from states.sandbox.errors import ApiError, OAuthError, access_failed
 from states.sandbox.faults import Fault, FaultKind, Faults
@@ -116,7 +117,7 @@ class Sandbox:
     async def _serve(self, request: web.Request, operation: str, handler: Handler) -> web.StreamResponse:
         """One call: parse, fault before, handle, keep, fault after, answer."""
         call = await _parse(request)
-        if operation == "token" and call.form().get("grant_type") == "client_credentials":
+        if operation == "token" and call.form.get("grant_type") == "client_credentials":
             operation = "worker_token"
         latency, fault = self.faults.draw(operation)
         if latency:
@@ -213,13 +214,18 @@ def _quiet_logger() -> logging.Logger:
 
 
 async def _parse(request: web.Request) -> Call:
+    body = await request.read()
+    fields = parse_form(media_type_of(request.headers.get("Content-Type", "")), body)
+    query = request.query
     return Call(
         method=request.method,
         base=f"{request.scheme}://{request.host}",
         ids=dict(request.match_info),
-        query=dict(request.query),
+        query=dict(query),
+        form={name: value for name, value in fields if value},
+        repeated=repeated_names(name for name, _ in chain(query.items(), fields)) if query or fields else frozenset(),
         headers={name.lower(): value for name, value in request.headers.items()},
         cookies=dict(request.cookies),
-        body=await request.read(),
+        body=body,
         correlation_id=str(uuid.uuid4()),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -23,6 +24,10 @@ class Call:
     """Scheme and host that the client used, e.g. ``http://127.0.0.1:8080``."""
     ids: Mapping[str, str]
     query: Mapping[str, str]
+    form: Mapping[str, str] = attrs.field(factory=dict)
+    """The fields of a form body; those without a value count as absent (RFC 6749 section 3.2)."""
+    repeated: frozenset[str] = frozenset()
+    """Names of parameters that were sent more than once, in the query, the form, or both."""
     headers: Mapping[str, str]
     cookies: Mapping[str, str]
     body: bytes
@@ -31,7 +36,7 @@ class Call:
     @property
     def media_type(self) -> str:
         """Of the body."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type_of(self.headers.get("content-type", ""))
 
     def json(self, *media_types: str) -> dict[str, Any]:
         """The body, which must be a JSON object of one of these types (``application/json`` if none is named).
@@ -50,12 +55,6 @@ class Call:
             raise malformed("The body is not a JSON object")
         return data
 
-    def form(self) -> dict[str, str]:
-        """The body as form fields; empty if it is none."""
-        if self.media_type != "application/x-www-form-urlencoded":
-            return {}
-        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
-
     def basic(self) -> tuple[str, str] | None:
         """Id and secret of HTTP Basic authentication (RFC 6749 section 2.3.1), if it is used."""
         scheme, _, text = self.headers.get("authorization", "").partition(" ")
@@ -71,6 +70,24 @@ class Call:
         """The bearer token, if there is one."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
+
+
+def media_type_of(header: str) -> str:
+    """The media type of a ``Content-Type``, without its parameters."""
+    return header.partition(";")[0].strip().lower()
+
+
+def parse_form(media_type: str, body: bytes) -> list[tuple[str, str]]:
+    """The fields of a form in their order; none if the body is no form."""
+    if media_type != "application/x-www-form-urlencoded":
+        return []
+    return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def repeated_names(names: Iterable[str]) -> frozenset[str]:
+    """Names that occur more than once."""
+    counts = Counter(names)
+    return frozenset(name for name, times in counts.items() if times > 1)
 
 
 @attrs.frozen(kw_only=True)

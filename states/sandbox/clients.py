@@ -36,11 +36,34 @@ def denied(reason: str) -> OAuthError:
     return OAuthError(401, "invalid_client", f"Request denied: {reason}")
 
 
-def authenticate(environment: Environment, call: Call, form: Mapping[str, str]) -> Client:
+def check_once(call: Call) -> None:
+    """Refuse parameters that were sent more than once (RFC 6749 section 3.2).
+
+    Raises:
+        OAuthError: 400 ``invalid_request``.
+    """
+    if call.repeated:
+        raise OAuthError(400, "invalid_request", "A parameter was sent more than once")
+
+
+def check_one_way(call: Call) -> None:
+    """Refuse a client that authenticates in several ways (RFC 6749 section 2.3).
+
+    Raises:
+        OAuthError: 400 ``invalid_request``.
+    """
+    ways = (call.basic() is not None, "client_secret" in call.form, "client_assertion" in call.form)
+    if sum(ways) > 1:
+        raise OAuthError(400, "invalid_request", "The client authenticates in more than one way")
+
+
+def authenticate(environment: Environment, call: Call, endpoint: str) -> Client:
     """Who calls; an application by its own method, or a resource by its. Raises ``OAuthError`` 401."""
+    check_one_way(call)
+    form = call.form
     if "client_assertion" in form:
         try:
-            return _by_assertion(environment, call, form)
+            return _by_assertion(environment, call, endpoint)
         except OAuthError as error:
             error.status = environment.settings.assertion_error_status
             raise
@@ -67,7 +90,8 @@ def _check_method(wanted: str, used: str) -> None:
         raise denied("Unsupported authentication method")
 
 
-def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str]) -> Client:
+def _by_assertion(environment: Environment, call: Call, endpoint: str) -> Client:
+    form = call.form
     if form.get("client_assertion_type") != ASSERTION_TYPE:
         raise denied("client_assertion_type is not supported")
     text = form["client_assertion"]
@@ -88,7 +112,7 @@ def _by_assertion(environment: Environment, call: Call, form: Mapping[str, str])
             text,
             application.secret if method == "CLIENT_SECRET_JWT" else _jwk(application, header),
             algorithms=list(algorithms),
-            audience=[base, f"{base}/token", *({f"{base}/introspect"} if "token" in form else ())],
+            audience=[base, f"{base}/token", f"{base}/{endpoint}"],
             options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
         )
         late = claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1

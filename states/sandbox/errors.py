@@ -70,6 +70,16 @@ def access_failed(status: int, detail: str) -> ApiError:
     return ApiError(status, "ACCESS_FAILED", ACCESS_FAILED, [{"code": detail, "message": ACCESS_FAILED}])
 
 
+def no_session() -> ApiError:
+    """401 of a flow that is read or acted on without its cookie."""
+    detail = {
+        "code": "INVALID_TOKEN",
+        "target": "Authentication Credentials",
+        "message": "The authorization token is either missing or invalid, or it has expired.",
+    }
+    return ApiError(401, "ACCESS_FAILED", ACCESS_FAILED, [detail])
+
+
 def wrong_media_type(found: str) -> ApiError:
     """415."""
     return ApiError(415, "INVALID_REQUEST", f"Content type '{found}' is not supported for this request.")

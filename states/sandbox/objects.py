@@ -136,6 +136,8 @@ class Flow:
     application_id: str
     request: dict[str, str]
     cookie: str
+    first_cookie: str | None = None
+    """The one that authorize set, if it did; it opens the flow, while only ``cookie`` resumes it."""
     user_id: str | None = None
     completed_at: float | None = None
     resumed: bool = False

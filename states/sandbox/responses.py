@@ -26,6 +26,7 @@ _STANDARD_HEADERS = {
     "X-Frame-Options": "DENY",
     "Vary": "Origin",
 }
+COOKIE_LIFETIME_S = 2592000
 
 
 def _retry_after(status: int, seconds: float) -> str:
@@ -88,9 +89,17 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
         body = orjson.dumps(answer.body)
     sent = web.Response(status=answer.status, body=body or None, headers=headers, content_type=content_type if body else None)
     if answer.cookie is not None:
-        # Secure only over TLS: a standard cookie jar would not send it back over plain HTTP.
+        # Secure only over TLS: a standard cookie jar would not send it back over plain HTTP. SameSite=None needs Secure.
+        is_secure = call.base.startswith("https:")
         sent.set_cookie(
-            "ST", answer.cookie, path=f"/{environment.id}", max_age=2592000, httponly=True, secure=call.base.startswith("https")
+            "ST",
+            answer.cookie,
+            path=f"/{environment.id}",
+            max_age=COOKIE_LIFETIME_S,
+            expires=formatdate(time.time() + COOKIE_LIFETIME_S, usegmt=True),
+            httponly=True,
+            secure=is_secure,
+            samesite="None" if is_secure else "Lax",
         )
     return sent
 

@@ -14,7 +14,7 @@ import orjson
 from states.sandbox.bodies import timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found, wrong_media_type
+from states.sandbox.errors import INVALID_DATA, ApiError, invalid, no_session, not_found, wrong_media_type
 from states.sandbox.grants import counts_already
 from states.sandbox.objects import Application, Code, Flow, User
 from states.sandbox.settings import AuthorizeError
@@ -22,7 +22,7 @@ from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, names_of, password
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 PI_FLOW = "pi.flow"
-RESPONSE_MODES = ("query", PI_FLOW)
+RESPONSE_MODES = ("query", "fragment", "form_post", PI_FLOW)
 OIDC_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 
 
@@ -35,22 +35,26 @@ class _Refused(Exception):
 
 
 def authorize(environment: Environment, call: Call) -> Answer:
-    request = dict(call.query) | call.form()
+    request = {name: value for name, value in call.query.items() if value} | dict(call.form)
     application = environment.applications.rows.get(request.get("client_id", ""))
     if application is None:
         raise invalid("INVALID_VALUE", "client_id", "Unknown client")
     registered = application.body.get("redirectUris", [])
     redirectless = request.get("response_mode") == PI_FLOW
+    if "client_id" in call.repeated or "redirect_uri" in call.repeated:
+        raise invalid("INVALID_VALUE", "client_id", "client_id and redirect_uri may be sent once only")
     if request.get("redirect_uri") not in registered and not (redirectless and "redirect_uri" not in request):
         raise invalid("INVALID_VALUE", "redirect_uri", "Redirect URI mismatch")
     try:
+        if call.repeated:
+            raise _Refused("invalid_request", "A parameter was sent more than once")
         request["scope"] = " ".join(_granted_scopes(environment, application, request))
         _check_parameters(request)
         _check_request(application, request)
     except _Refused as refused:
         return _refuse(environment, call, request, refused)
     environment.forget()
-    now = environment.now()
+    now, cookie = environment.now(), environment.new_secret()
     session = _live_session(environment, call, request)
     if session is not None:
         return _give_code(environment, call, attrs.evolve(session, application_id=application.id, request=request))
@@ -63,24 +67,24 @@ def authorize(environment: Environment, call: Call) -> Answer:
             expires_at=now + environment.settings.flow_lifetime_s,
             application_id=application.id,
             request=request,
-            cookie=environment.new_secret(),
+            cookie=cookie,
+            first_cookie=cookie if environment.settings.cookies_at_authorize else None,
         )
     )
-    cookie = flow.cookie if environment.settings.cookies_at_authorize else None
     if redirectless:
-        return Answer(body=_flow_body(environment, call, flow), cookie=cookie)
-    return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}", cookie=cookie)
+        return Answer(body=_flow_body(environment, call, flow), cookie=flow.first_cookie)
+    return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}", cookie=flow.first_cookie)
 
 
 def read_flow(environment: Environment, call: Call) -> Answer:
-    flow = _touch(environment, _flow(environment, call.ids["flow"]))
+    flow = _touch(environment, _opened(environment, call))
     return Answer(body=_flow_body(environment, call, flow))
 
 
 def act_on_flow(environment: Environment, call: Call) -> Answer:
     if environment.settings.strict_accept and call.headers.get("accept", "*/*").strip() == "application/json":
         raise ApiError(406, "INVALID_REQUEST", "The requested media type cannot be produced.")
-    flow = _flow(environment, call.ids["flow"])
+    flow = _opened(environment, call)
     if call.media_type != CHECK.lower():
         raise wrong_media_type(call.media_type)
     data = call.json(CHECK)
@@ -110,7 +114,7 @@ def sign_on_page(environment: Environment, call: Call) -> Answer:
     flow = _flow(environment, call.query.get("flowId", ""))
     if call.method == "GET":
         return Answer(body=_page(_FORM))
-    form = call.form()
+    form = call.form
     try:
         flow = _check_credentials(environment, flow, form.get("username", ""), form.get("password", ""))
     except ApiError as error:
@@ -170,7 +174,9 @@ def _check_parameters(request: dict[str, str]) -> None:
 
 
 def _check_request(application: Application, request: dict[str, str]) -> None:
-    if request.get("response_type") != "code":
+    if "response_type" not in request:
+        raise _Refused("invalid_request", "response_type is required")
+    if request["response_type"] != "code":
         raise _Refused("unsupported_response_type", "Only response_type=code is supported")
     if "CODE" not in application.body.get("responseTypes", []) or "AUTHORIZATION_CODE" not in application.body.get(
         "grantTypes", []
@@ -198,18 +204,35 @@ def _refuse(environment: Environment, call: Call, request: dict[str, str], refus
         return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?{urlencode({'error': orjson.dumps(body)})}")
     if "state" in request:
         error["state"] = request["state"]
-    return _redirect(request["redirect_uri"], error)
+    return _respond(request, error)
 
 
-def _redirect(uri: str, answer: dict[str, str]) -> Answer:
-    """To the client, with what its URI may have had in the query before (RFC 6749 section 3.1.2)."""
-    return Answer(status=302, location=f"{uri}{'&' if '?' in uri else '?'}{urlencode(answer)}")
+def _respond(request: dict[str, str], answer: dict[str, str]) -> Answer:
+    """Send the answer to the client's redirect URI, in the response mode of the request. The query of the URI stays
+    (RFC 6749 section 3.1.2)."""
+    uri, mode = request["redirect_uri"], request.get("response_mode")
+    if mode == "form_post":
+        fields = "".join(
+            f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">' for name, value in answer.items()
+        )
+        form = f'<form method="post" action="{html.escape(uri)}">{fields}<noscript><button>Continue</button></noscript></form>'
+        return Answer(body=_page(f"{form}<script>document.forms[0].submit()</script>"))
+    separator = "#" if mode == "fragment" else "&" if "?" in uri else "?"
+    return Answer(status=302, location=f"{uri}{separator}{urlencode(answer)}")
 
 
 def _flow(environment: Environment, id: str) -> Flow:
     flow = environment.flows.get(id)
     if environment.now() >= flow.expires_at:
         raise not_found()
+    return flow
+
+
+def _opened(environment: Environment, call: Call) -> Flow:
+    """The flow of the path, for a caller with its cookie. Raises ``ApiError`` 404 or 401."""
+    flow = _flow(environment, call.ids["flow"])
+    if flow.first_cookie is not None and call.cookies.get("ST") not in (flow.first_cookie, flow.cookie):
+        raise no_session()
     return flow
 
 
@@ -279,7 +302,7 @@ def _give_code(environment: Environment, call: Call, flow: Flow) -> Answer:
     response = _with_state(flow, code=_new_code(environment, flow).id)
     if flow.request.get("response_mode") == PI_FLOW:
         return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": response})
-    return _redirect(flow.request["redirect_uri"], response)
+    return _respond(flow.request, response)
 
 
 def _live_session(environment: Environment, call: Call, request: dict[str, str]) -> Flow | None:

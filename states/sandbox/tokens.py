@@ -14,7 +14,7 @@ import jwt
 from states.sandbox import expressions
 from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
-from states.sandbox.clients import Client, authenticate
+from states.sandbox.clients import Client, authenticate, check_once
 from states.sandbox.environment import PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import OAuthError
 from states.sandbox.objects import Application, Code, Resource, User
@@ -26,13 +26,14 @@ ID_TOKEN_LIFETIME_S = 3600
 
 
 def token(environment: Environment, call: Call, key: SigningKey, workers: WorkerTokens) -> Answer:
-    form = call.form()
+    check_once(call)
+    form = call.form
     grant_type = form.get("grant_type")
     if grant_type == "client_credentials":
-        return worker_token(environment, call, form, workers)
+        return worker_token(environment, call, workers, key)
     if grant_type != "authorization_code":
         raise OAuthError(400, "unsupported_grant_type" if grant_type else "invalid_request", "Unsupported grant type")
-    client = authenticate(environment, call, form)
+    client = authenticate(environment, call, "token")
     if client.application is None:
         raise OAuthError(400, "unauthorized_client", "A resource cannot use this grant type")
     code = _spend(environment, client.application, form)
@@ -43,9 +44,11 @@ def token(environment: Environment, call: Call, key: SigningKey, workers: Worker
 
 
 def introspect(environment: Environment, call: Call, key: SigningKey) -> Answer:
-    form = call.form()
-    client = authenticate(environment, call, form)
-    claims = _verified(environment, call, key, form.get("token", ""))
+    check_once(call)
+    client = authenticate(environment, call, "introspect")
+    if "token" not in call.form:
+        raise OAuthError(400, "invalid_request", "token is required")
+    claims = _verified(environment, call, key, call.form["token"])
     if claims is None:
         return Answer(body={"active": False})
     if client.application is not None and claims.get("client_id") != client.application.id:
@@ -60,7 +63,7 @@ def introspect(environment: Environment, call: Call, key: SigningKey) -> Answer:
 
 
 def userinfo(environment: Environment, call: Call, key: SigningKey) -> Answer:
-    bearer = call.bearer() or (call.form().get("access_token") if call.method == "POST" else None)
+    bearer = call.bearer() or (call.form.get("access_token") if call.method == "POST" else None)
     claims = _verified(environment, call, key, bearer or "")
     if claims is None:
         raise OAuthError(401, "invalid_token", "The access token is missing, expired or not one of this environment")
@@ -74,14 +77,18 @@ def userinfo(environment: Environment, call: Call, key: SigningKey) -> Answer:
 
 
 def _spend(environment: Environment, application: Application, form: Mapping[str, str]) -> Code:
-    """The code, which works once. Raises ``OAuthError`` 400 ``invalid_grant`` or ``invalid_scope``."""
-    code = environment.codes.rows.get(form.get("code", ""))
+    """The code, which works once. Raises ``OAuthError`` 400."""
+    if "code" not in form:
+        raise OAuthError(400, "invalid_request", "code is required")
+    code = environment.codes.rows.get(form["code"])
     if code is None or code.application_id != application.id:
         raise OAuthError(400, "invalid_grant", "The authorization code is not known")
     if code.spent:
         raise OAuthError(400, "invalid_grant", "The authorization code was used before")
     if environment.now() >= code.created_at + environment.settings.code_lifetime_s:
         raise OAuthError(400, "invalid_grant", "The authorization code has expired")
+    if "redirect_uri" in code.request and "redirect_uri" not in form:
+        raise OAuthError(400, "invalid_request", "redirect_uri is required")
     if form.get("redirect_uri") != code.request.get("redirect_uri"):
         raise OAuthError(400, "invalid_grant", "The redirect URI is not that of the authorize request")
     challenge = code.request.get("code_challenge")

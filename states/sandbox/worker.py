@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 
 import attrs
 
+from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
-from states.sandbox.clients import authenticate, denied
-from states.sandbox.environment import Environment
+from states.sandbox.clients import authenticate, check_one_way, denied
+from states.sandbox.environment import PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import OAuthError, access_failed
+from states.sandbox.signing import SigningKey
 
 
 @attrs.define
@@ -19,12 +20,22 @@ class WorkerTokens:
 
     live: dict[str, float] = attrs.field(factory=dict)
 
-    def issue(self, environment: Environment) -> str:
-        """A fresh one; dead ones are forgotten."""
+    def issue(self, environment: Environment, call: Call, key: SigningKey) -> str:
+        """A fresh one, a JWT; dead ones are forgotten."""
         now = environment.now()
         self.live = {token: until for token, until in self.live.items() if until > now}
-        token = secrets.token_urlsafe(48)
-        self.live[token] = now + environment.settings.worker_token_lifetime_s
+        lifetime = environment.settings.worker_token_lifetime_s
+        claims = {
+            "iss": issuer(environment, call),
+            "aud": [PINGONE_AUDIENCE],
+            "client_id": environment.worker_id,
+            "env": environment.id,
+            "iat": int(now),
+            "exp": int(now + lifetime),
+            "jti": environment.new_id(),
+        }
+        token = key.sign(claims, environment.settings.token_typ)
+        self.live[token] = now + lifetime
         return token
 
     def check(self, environment: Environment, call: Call) -> None:
@@ -34,12 +45,14 @@ class WorkerTokens:
             raise access_failed(401, "INVALID_TOKEN")
 
 
-def worker_token(environment: Environment, call: Call, form: Mapping[str, str], workers: WorkerTokens) -> Answer:
-    client_id, secret = call.basic() or (form.get("client_id", ""), form.get("client_secret", ""))
+def worker_token(environment: Environment, call: Call, workers: WorkerTokens, key: SigningKey) -> Answer:
+    """Client credentials, which only the worker may use."""
+    check_one_way(call)
+    client_id, secret = call.basic() or (call.form.get("client_id", ""), call.form.get("client_secret", ""))
     if client_id != environment.worker_id:
-        authenticate(environment, call, form)
+        authenticate(environment, call, "token")
         raise OAuthError(400, "unauthorized_client", "Only the worker can use this grant type")
     if not secrets.compare_digest(secret.encode(), environment.worker_secret.encode()):
         raise denied("Invalid client credentials")
     lifetime = int(environment.settings.worker_token_lifetime_s)
-    return Answer(body={"access_token": workers.issue(environment), "token_type": "Bearer", "expires_in": lifetime})
+    return Answer(body={"access_token": workers.issue(environment, call, key), "token_type": "Bearer", "expires_in": lifetime})

@@ -263,7 +263,8 @@ async def test_five_wrong_passwords_lock_the_account() -> None:
 
         async def attempt(password: str, media_type: str = CHECK, **headers: str) -> Answer:
             body = {"username": "token.user", "password": password}
-            return await call("POST", "", at=flow, json=body, headers={"Content-Type": media_type, **headers})
+            sent = {"Content-Type": media_type, "Cookie": f"ST={answer.cookie}", **headers}
+            return await call("POST", "", at=flow, json=body, headers=sent)
 
         assert (await attempt(PASSWORD, "application/json")).status == 415
         assert (await attempt(PASSWORD, Accept="application/json")).status == 406
@@ -311,7 +312,7 @@ async def test_a_live_session_skips_the_login_unless_the_request_wants_one() -> 
         assert "code" in await ask(prompt="none")
         assert "code" in await ask(max_age="3600")
         assert (await ask(prompt="none login"))["error"] == ["invalid_request"]
-        assert (await ask(response_mode="fragment"))["error"] == ["invalid_request"]
+        assert (await ask(response_mode="telepathy"))["error"] == ["invalid_request"]
         assert (await ask(request="x"))["error"] == ["request_not_supported"]
         assert (await ask(request_uri="https://x.example"))["error"] == ["request_uri_not_supported"]
         assert "flowId" in await ask(prompt="login")
