@@ -36,7 +36,7 @@ class Admission:
         self._closed = anyio.Event()
         self._no_more = anyio.Event()
         """Set: nobody need wait for a place any more; whoever has a number may wait for its turn."""
-        self._aborted = self._ended = False
+        self.aborted = self._ended = False
         self._taken = 0
         """Places that workers have."""
         self._leaving: set[int] = set()
@@ -62,7 +62,7 @@ class Admission:
         """Whether the scenario has ended, by its time, by a broken threshold, or because nothing more is to be started: a resume
         finds only what is under way."""
         end = self.scenario.ends_at if self.scenario.is_open else self.scenario.length
-        return self._aborted or self._ended or (end is not None and self.elapsed >= end)
+        return self.aborted or self._ended or (end is not None and self.elapsed >= end)
 
     @property
     def is_cut(self) -> bool:
@@ -84,7 +84,7 @@ class Admission:
 
     def abort(self) -> None:
         """End the scenario here: nothing more is admitted, no further round begins."""
-        self._aborted = True
+        self.aborted = True
         self.close()
 
     def end(self) -> None:
@@ -160,7 +160,7 @@ class Admission:
         """Whether an instance that finishes its ``done``-th round now is to begin another."""
         for told in (self._leaving, self._through):
             told.discard(number)  # asked again, after an attempt that failed
-        if self._aborted:
+        if self.aborted:
             return False
         if self.scenario.replaces and not self.scenario.has_time(number, done, self.elapsed):
             self._through.add(number)

@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -103,6 +104,8 @@ class Collector:
         wanted: Tells how many a closed scenario wants.
         rounds: Whether it goes round, so that an instance makes load only in its rounds.
         warm_up: Seconds of the scenario that are not counted.
+        length: Seconds of the scenario after which its overtime begins; ``None``: there is none.
+        aborted: Tells whether the scenario was ended before that.
         arrivals: Whether instances are due by the clock, so that a start may be late.
         earlier: What earlier processes have stored.
         epoch: Of this process's claim.
@@ -120,6 +123,8 @@ class Collector:
         wanted: Callable[[], int] = lambda: 0,
         rounds: bool = False,
         warm_up: float = 0.0,
+        length: float | None = None,
+        aborted: Callable[[], bool] = lambda: False,
         arrivals: bool = False,
         earlier: Iterable[bytes] = (),
         epoch: int = 1,
@@ -133,6 +138,7 @@ class Collector:
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
         self._wanted, self._rounds = wanted, rounds
+        self._length, self._aborted = math.inf if length is None else length, aborted
         self._in_round, self._round_end = workflow.in_round, workflow.round_end
         spans = list(workflow.spans)
         if workflow.round_start is not None and workflow.round_end is not None:
@@ -205,9 +211,9 @@ class Collector:
 
     @property
     def next_tick(self) -> float:
-        """Seconds until the next tick is due; one falls on the end of the warm-up."""
-        left = self._warm_up - self._elapsed()
-        return min(TICK_S, left) if left > 0.001 else TICK_S
+        """Seconds until the next tick is due; one falls on the end of the warm-up, and one on the end of the scenario's time."""
+        elapsed = self._elapsed()
+        return min([TICK_S, *(left for end in (self._warm_up, self._length) if (left := end - elapsed) > 0.001)])
 
     def sample(self) -> None:
         """Note how many instances are under way."""
@@ -229,6 +235,10 @@ class Collector:
             Rows to store, by place, and the places whose rows are to go.
         """
         elapsed = self._elapsed()
+        rows: dict[int, bytes] = {}
+        gone: list[int] = []
+        if self._open is not None and not self._open.over and self._aborted():
+            self._close(self._open, self._open.dumps(), rows, gone)  # as of the last tick, when the scenario was ended
         if self._open is None:
             self._open = self._new_window(elapsed)
         window, total = self._open, self.statistics.total
@@ -238,32 +248,38 @@ class Collector:
         window.read_off()
         if not window.warm:
             total.add(recent)
-            total.width += recent.width
+            total.width += 0.0 if window.over else recent.width
         recent.read_off()
         self.recent = recent
-        body, place = window.dumps(), self._next_place
-        rows: dict[int, bytes] = {place: body}
-        gone: list[int] = []
-        if window.width >= self._width * 0.99 or (window.warm and elapsed >= self._warm_up - 0.002):
-            self._closed.append(_Stored(place, body, window))
-            window.histograms = {}
-            self._open, self._next_place = None, place + 1
-            self._keep_bounded(rows, gone)
+        body = window.dumps()
+        rows[self._next_place] = body
+        at_end = elapsed >= (self._warm_up if window.warm else self._length) - 0.002 and not window.over
+        if window.width >= self._width * 0.99 or at_end:
+            self._close(window, body, rows, gone)
         return rows, gone
+
+    def _close(self, window: Window, body: bytes, rows: dict[int, bytes], gone: list[int]) -> None:
+        """Nothing more is added to this window."""
+        self._closed.append(_Stored(self._next_place, body, window))
+        window.histograms = {}
+        self._open, self._next_place = None, self._next_place + 1
+        self._keep_bounded(rows, gone)
 
     def _new_window(self, elapsed: float) -> Window:
         """It begins where the one before has ended."""
         before = self.statistics.windows[-1] if self._closed else None
         begin = before.elapsed + before.width if before else self.statistics.elapsed
         at = self._clock.now() - (elapsed - begin)
-        window = Window(at=at, elapsed=begin, warm=begin < self._warm_up - 0.002)
+        warm = begin < self._warm_up - 0.002
+        over = not warm and (begin >= self._length - 0.002 or self._aborted())
+        window = Window(at=at, elapsed=begin, warm=warm, over=over)
         self.statistics.windows.append(window)
         return window
 
     def _pour(self, window: Window, elapsed: float) -> Window:
         """What was measured since the last tick, which starts anew."""
         begin = window.elapsed + window.width
-        recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm)
+        recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm, over=window.over)
         for tally in self.tallies.values():
             tally.pour(recent)
         for name, values in self._series.items():
@@ -284,7 +300,7 @@ class Collector:
         if self._merging is None:
             return
         first, second = self._closed[self._merging : self._merging + 2]
-        if first.window.warm == second.window.warm:
+        if (first.window.warm, first.window.over) == (second.window.warm, second.window.over):
             self._merge(first, second)
             rows[first.place] = first.body
             gone.append(second.place)

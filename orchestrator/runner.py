@@ -50,7 +50,7 @@ from orchestrator.scenario import UNBOUNDED
 from orchestrator.state import C, S
 from orchestrator.statistics import Statistics
 from orchestrator.stores.base import Shard, Store
-from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
+from orchestrator.thresholds import Measured, Verdict, parse_all
 from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
@@ -403,6 +403,8 @@ class Runner(Generic[C, S]):
             wanted=lambda: self.wanted,
             rounds=scenario.rounds != 1,
             warm_up=scenario.warm_up,
+            length=scenario.length,
+            aborted=lambda: self._admission.aborted,
             arrivals=scenario.is_open,
             earlier=earlier if self._in_scenario else (),
             epoch=self._shard.epoch,
@@ -459,8 +461,7 @@ class Runner(Generic[C, S]):
         counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
         # Shares are of all that were started, as they will be in the end.
         counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
-        seconds = measured_seconds(self.record.scenario, self.collector.statistics)
-        measured = Measured(statistics=self.collector.statistics, counts=counts, seconds=seconds)
+        measured = Measured(statistics=self.collector.statistics, counts=counts)
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:

@@ -4,7 +4,12 @@ Rules of this file:
 
 * A latency is never averaged, and percentiles are never averaged: histograms are added, percentiles read off the sum.
 * A window is a stretch of time; windows of one process or of several are merged by adding them.
-* What lies in the warm-up is shown, and in no sum.
+* The **measured interval** begins with the end of the warm-up and ends with the time of the scenario (one without a time: when the
+  last instance has ended; one that a broken threshold ended: then). Pauses between processes are no part of it. Counts and
+  rates are of what ended in it, and rates divide by its length.
+* What ends after it, in the overtime, was begun in time: it is in percentiles, shares and errors, because leaving out what
+  ended late, or failed late, would flatter the run. It is in no count and in no rate.
+* What ends in the warm-up is in none of them. Windows show all three, told apart.
 
 Names of the series: a state's own name is the whole state, retries and waits included, from when it was due to its
 outcome; ``STATE.attempt``, ``STATE.recover`` and ``STATE.rollback`` are single calls; then the spans of the workflow,
@@ -83,6 +88,8 @@ class Window:
     width: float = 0.0
     warm: bool = False
     """Whether it lies in the warm-up."""
+    over: bool = False
+    """Whether it lies in the overtime."""
     histograms: dict[str, Histogram] = attrs.field(factory=dict)
     latencies: dict[str, Latency] = attrs.field(factory=dict)
     """Read off the histograms, when they were let go."""
@@ -135,6 +142,11 @@ class Window:
         self.latencies = {name: found for name, h in self.histograms.items() if (found := Latency.of(h))}
 
     @property
+    def is_measured(self) -> bool:
+        """Whether it lies in the measured interval."""
+        return not self.warm and not self.over
+
+    @property
     def concurrency(self) -> float:
         """Instances under way, on average."""
         return self.active[0] / self.active[1] if self.active[1] else 0.0
@@ -160,6 +172,7 @@ class Window:
             "elapsed": self.elapsed,
             "width": self.width,
             "warm": self.warm,
+            "over": self.over,
             "histograms": {name: histogram.dumps() for name, histogram in self.histograms.items()},
             "latencies": {name: attrs.astuple(latency) for name, latency in self.latencies.items()},
             "counters": self.counters,
@@ -203,7 +216,7 @@ class Statistics:
 
     windows: list[Window] = attrs.field(factory=list)
     total: Window = attrs.field(factory=lambda: Window(at=0.0, elapsed=0.0))
-    """Of what counts; its width leaves out the warm-up, and pauses between processes."""
+    """Of all but the warm-up; its width is that of the measured interval."""
 
     @classmethod
     def of(cls, bodies: Iterable[bytes]) -> Statistics:
@@ -213,7 +226,7 @@ class Statistics:
             warm = orjson.loads(body)["warm"]
             window = Window.loads(body, into=None if warm else found.total, histograms=False)
             found.windows.append(window)
-            if not warm:
+            if window.is_measured:
                 found.total.width += window.width
         return found
 
@@ -237,8 +250,30 @@ class Statistics:
                 found.append((after.elapsed, idle))
         return found
 
+    @property
+    def seconds(self) -> float:
+        """The length of the measured interval."""
+        return self.total.width
+
+    def ended(self, series: str) -> int:
+        """How much of a series ended in the measured interval."""
+        found = (window.latencies.get(series) for window in self.windows if window.is_measured)
+        return sum(latency.count for latency in found if latency is not None)
+
+    def rate(self, series: str) -> float | None:
+        """How much of a series ended, per second of the measured interval; ``None``: there is no such interval."""
+        return self.ended(series) / self.seconds if self.seconds else None
+
+    def measured(self) -> Window:
+        """The numbers of the measured interval, without histograms."""
+        found = Window(at=0.0, elapsed=0.0, width=self.seconds)
+        for window in self.windows:
+            if window.is_measured:
+                found.add_numbers(window)
+        return found
+
     def latency(self, series: str) -> Latency | None:
-        """A series over all that counts."""
+        """A series over all but the warm-up."""
         return Latency.of(self.total.histograms.get(series))
 
     def count(self, prefix: str) -> int:

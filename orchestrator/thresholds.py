@@ -28,7 +28,6 @@ import attrs
 
 from orchestrator.errors import SettingError, shortened
 from orchestrator.instance import CUT_OFF, Status
-from orchestrator.scenario import Scenario
 from orchestrator.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window
 from orchestrator.workflow import Workflow
 
@@ -65,14 +64,6 @@ class Measured:
     """Instances by status."""
     missed: int = 0
     """Arrivals that never started."""
-    seconds: float
-    """That count: what a rate is divided by."""
-
-
-def measured_seconds(scenario: Scenario, statistics: Statistics) -> float:
-    """The time that counts: without the warm-up, pauses between processes, and what comes after the scenario's end."""
-    width = statistics.total.width
-    return width if scenario.length is None else min(width, scenario.length - scenario.warm_up)
 
 
 @attrs.frozen
@@ -118,12 +109,11 @@ class Threshold:
             return float(measured.statistics.total.memory) or None
         if self.stat in _SHARES:
             return self._share(measured.statistics.total)
-        latency = measured.statistics.latency(self.subject)
         if self.stat == "count":
-            return float(latency.count) if latency else 0.0
+            return float(measured.statistics.ended(self.subject))
         if self.stat == "rate":
-            return (latency.count if latency else 0) / measured.seconds if measured.seconds else None
-        return _stat(latency, self.stat)
+            return measured.statistics.rate(self.subject)
+        return _stat(measured.statistics.latency(self.subject), self.stat)
 
     def _count(self, measured: Measured) -> float | None:
         total = measured.statistics.total
@@ -295,7 +285,7 @@ def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:
 def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:
     """% an hour, of where the fitted line begins: least squares, each window weighted by what was measured in it."""
     points = [
-        (window.elapsed + window.width / 2, *found) for window in windows if not window.warm and (found := value_of(window))
+        (window.elapsed + window.width / 2, *found) for window in windows if window.is_measured and (found := value_of(window))
     ]
     if len(points) < _LEAST_POINTS:
         return None

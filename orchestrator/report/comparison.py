@@ -43,12 +43,12 @@ def compare(first: Picture, second: Picture) -> Comparison:
         _number("completed", one.counts.get(Status.COMPLETED, 0), two.counts.get(Status.COMPLETED, 0), None),
         _number("did not complete", _failed(first), _failed(second), False),
         _number("errors met", sum(e.tally.count for e in one.errors), sum(e.tally.count for e in two.errors), False),
-        _number("seconds measured", one.seconds, two.seconds, None),
+        _number("seconds measured", one.statistics.seconds, two.statistics.seconds, None),
     ]
     spans_one, spans_two = dict(one.spans), dict(two.spans)
     numbers += [
-        _number(f"{name} a second", _rate(latency, one.seconds), _rate(spans_two[name], two.seconds), True)
-        for name, latency in one.spans
+        _number(f"{name} a second", one.statistics.rate(name) or 0.0, two.statistics.rate(name) or 0.0, True)
+        for name, _ in one.spans
         if name in spans_two and name != START_LAG and not name.startswith(WAIT)
     ]
     memory = one.statistics.total.memory / 1e6, two.statistics.total.memory / 1e6
@@ -66,10 +66,6 @@ def compare(first: Picture, second: Picture) -> Comparison:
 def _failed(picture: Picture) -> int:
     counts = picture.summary.counts
     return sum(counts.get(status, 0) for status in (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED))
-
-
-def _rate(latency: Latency, seconds: float) -> float:
-    return latency.count / seconds if seconds else 0.0
 
 
 def _number(what: str, before: float, after: float, more_is_better: bool | None) -> Change:

@@ -147,7 +147,7 @@ def _tiles(picture: Picture) -> str:
         tiles += [("started late", f"{summary.statistics.total.counters['late']:,}"), ("missed", f"{summary.missed:,}")]
     for name, latency in summary.spans:
         if name != START_LAG and not name.startswith(WAIT):
-            rate = f"{latency.count / summary.seconds:.1f}/s" if summary.seconds else ""
+            rate = f"{summary.statistics.rate(name):.1f}/s" if summary.statistics.seconds else ""
             tiles.append((f"{name.replace('_', ' ')} p95", f"{milliseconds(latency.at(95))} ms"))
             tiles.append((f"{name.replace('_', ' ')}s", rate))
     tiles.append(("errors met", f"{sum(row.tally.count for row in summary.errors):,}"))
@@ -260,6 +260,7 @@ def _data(picture: Picture) -> dict[str, Any]:
     marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
     if picture.summary.scenario.warm_up:
         marks.append((picture.summary.scenario.warm_up, "end of warm-up"))
+    marks += [(window.elapsed, "overtime") for window in windows if window.over][:1]
     if workflow.round_end is not None and picture.summary.scenario.rounds != 1:
         rounds = [
             _number(w.rate(f"{workflow.round_end}.moved.{workflow.again}", f"{workflow.round_end}.moved.done")) for w in windows

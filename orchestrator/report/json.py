@@ -39,16 +39,16 @@ def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[
 
 
 def statistics(summary: Summary) -> dict[str, Any]:
-    """What was measured; latencies in seconds."""
-    total = summary.statistics.total
+    """What was measured; latencies in seconds. Of a span, ``count`` is of the percentiles, and ``ended`` of the rate."""
+    total, measured = summary.statistics.total, summary.statistics.measured()
     return {
-        "seconds": summary.seconds,
+        "seconds": summary.statistics.seconds,
         "elapsed": summary.statistics.elapsed,
         "late": total.counters["late"],
         "rounds": {"done": total.counters[f"{ROUND}.done"], "failed": total.counters[f"{ROUND}.failed"]},
         "load": {
-            "wanted": total.wanted,
-            "offered": total.offered,
+            "wanted": measured.wanted,
+            "offered": measured.offered,
             "replaced": total.counters[REPLACED],
             "held_back": total.counters[HELD_BACK],
         },
@@ -56,7 +56,7 @@ def statistics(summary: Summary) -> dict[str, Any]:
         "gaps": [{"at": at, "seconds": seconds} for at, seconds in summary.statistics.gaps],
         "states": [_state(row) for row in summary.states],
         "spans": {
-            name: latency_data(latency) | {"rate": latency.count / summary.seconds if summary.seconds else None}
+            name: latency_data(latency) | {"ended": summary.statistics.ended(name), "rate": summary.statistics.rate(name)}
             for name, latency in summary.spans
         },
         "errors": [attrs.asdict(row.key) | attrs.asdict(row.tally) for row in summary.errors],

@@ -21,7 +21,7 @@ from orchestrator.scenario import Scenario
 from orchestrator.state import Effect, Step
 from orchestrator.statistics import ROUND, Latency, Statistics
 from orchestrator.stores.base import Store
-from orchestrator.thresholds import Measured, Verdict, measured_seconds, parse_all
+from orchestrator.thresholds import Measured, Verdict, parse_all
 from orchestrator.workflow import Workflow
 
 FAILED = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED, Status.ROLLING_BACK})
@@ -55,8 +55,6 @@ class Summary:
     """Instance → what it has shown."""
     scenario: Scenario
     statistics: Statistics
-    seconds: float
-    """Measured, that count: what rates are divided by."""
     missed: int
     """Arrivals of an open scenario that never started."""
     aborted: bool
@@ -129,16 +127,14 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         if instance.status is Status.COMPLETED and workflow.prove is not None and len(proofs) < SHOWN:
             proofs[instance.id] = workflow.prove(instance.context).facts
     statistics = Statistics.of(await store.statistics(record.id))
-    seconds = measured_seconds(record.scenario, statistics)
     aborted = bool(statistics.total.counters[ABORTED])
     due = record.scenario.is_open and not result.interrupted and not aborted
     missed = result.counts.get(Status.PENDING, 0) if due else 0
-    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, seconds=seconds)
+    measured = Measured(statistics=statistics, counts=result.counts, missed=missed)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
         scenario=record.scenario,
         statistics=statistics,
-        seconds=seconds,
         missed=missed,
         aborted=aborted,
         verdicts=tuple(threshold.judge(measured) for threshold in thresholds),

@@ -68,15 +68,20 @@ def _measured(summary: Summary) -> Iterator[str]:
     if summary.admitted <= 1 and summary.scenario.rounds == 1:
         return
     statistics = summary.statistics
-    rates = [f"{latency.count / summary.seconds:.1f} {name}/s" for name, latency in summary.spans if _is_rated(summary, name)]
+    rates = [f"{statistics.rate(name):.1f} {name}/s" for name, _ in summary.spans if _is_rated(summary, name)]
     yield ""
-    yield f"Measured in {show_duration(round(summary.seconds, 1))}, in milliseconds" + (f": {', '.join(rates)}" if rates else "")
+    yield f"Measured in {show_duration(round(statistics.seconds, 1))}, in milliseconds" + (
+        f": {', '.join(rates)}" if rates else ""
+    )
     yield f"  {'':<23}{'ok':>7}{'retr.':>7}{'recov.':>7}{'failed':>7}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"
     for row in summary.states:
         numbers = "".join(f"{number or '':>7}" for number in (row.ok, row.retried, row.recovered, row.failed))
         yield f"  {row.state:<23}{numbers}{_latency(row.whole)}"
     for name, latency in summary.spans:
         yield f"  {name:<23}{latency.count:>7}{'':>21}{_latency(latency)}"
+    late_ends = [f"{more} {name}" for name, latency in summary.spans if (more := latency.count - statistics.ended(name)) > 0]
+    if late_ends and statistics.seconds:
+        yield f"  ended in the overtime, so in the percentiles and in no rate: {', '.join(late_ends)}"
     yield from _users(summary)
     if late := statistics.total.counters["late"]:
         yield f"  {late} arrivals started more than 0.1 s late"
@@ -94,7 +99,7 @@ def _measured(summary: Summary) -> Iterator[str]:
 
 def _users(summary: Summary) -> Iterator[str]:
     """For a scenario that goes round: the load that there was beside the load that was wanted."""
-    total, scenario = summary.statistics.total, summary.scenario
+    total, measured, scenario = summary.statistics.total, summary.statistics.measured(), summary.scenario
     if scenario.rounds == 1:
         return
     done, failed = total.counters[f"{ROUND}.done"], total.counters[f"{ROUND}.failed"]
@@ -102,12 +107,12 @@ def _users(summary: Summary) -> Iterator[str]:
     yield f"  {done} rounds finished, {failed} failed{share}"
     if scenario.replaces:
         replaced, held = total.counters[REPLACED], total.counters[HELD_BACK]
-        users = f"  users on average: {total.wanted:.3g} wanted, {total.offered:.3g} in their rounds; {replaced} replaced after a failure"
+        users = f"  users on average: {measured.wanted:.3g} wanted, {measured.offered:.3g} in their rounds; {replaced} replaced after a failure"
         yield users + (f", {held} of them after a wait, because several in a row had failed" if held else "")
 
 
 def _is_rated(summary: Summary, name: str) -> bool:
-    return bool(summary.seconds) and name != START_LAG and not name.startswith(WAIT)
+    return bool(summary.statistics.seconds) and name != START_LAG and not name.startswith(WAIT)
 
 
 def _latency(latency: Latency | None) -> str:

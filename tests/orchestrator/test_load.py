@@ -720,16 +720,53 @@ async def test_the_load_that_was_wanted_is_shown_beside_the_one_that_there_was(s
     ledger = Ledger(script={"run provide": [None, None, *[PermanentError("refused")] * 1000]})
     scenario = Scenario(concurrency=5, duration=1.0, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
     result = await drive_slowly(rounds(ledger), store, vault, scenario)
-    first = (await statistics(store, result.run_id)).windows[0]
-    samples = first.active[1]
-    assert first.load[0] in range(5, 5 * samples + 1, 5)  # the last samples come after the end, when none is wanted
-    assert 0 < first.load[1] <= 2 * samples
-    assert (first.wanted, first.offered) == (first.load[0] / samples, first.load[1] / samples)
+    measured = (await statistics(store, result.run_id)).measured()
+    samples = measured.active[1]
+    assert measured.load[0] in (5 * samples, 5 * (samples - 1))  # the last sample comes at the end, when none is wanted
+    assert 0 < measured.load[1] <= 2 * samples
+    assert (measured.wanted, measured.offered) == (measured.load[0] / samples, measured.load[1] / samples)
 
 
 async def drive_slowly(workflow: Any, store: MemoryStore, vault: Vault, scenario: Scenario, **more: Any) -> Any:
     async with start(workflow, store=store, options=Options(vault=vault), scenario=scenario, **more) as run:
         return await run.wait()
+
+
+async def test_a_rate_counts_nothing_that_ends_in_the_overtime_and_every_report_says_the_same(
+    store: MemoryStore, vault: Vault
+) -> None:
+    ledger, late = Ledger(), anyio.Event()
+
+    async def wait(step: Any) -> None:
+        if step.number >= 5:
+            await late.wait()
+
+    ledger.script = {"run check": [wait] * 1000}
+    workflow = rounds(ledger)
+    scenario = Scenario(rate=20.0, duration=1.0)
+    thresholds = ["instance.rate > 12/s", "instance.count > 12"]
+    async with start(workflow, store=store, options=Options(vault=vault), scenario=scenario, thresholds=thresholds) as run:
+        while run.collector.statistics.seconds < 0.99:  # until the tick at the end of its time
+            await anyio.sleep(0.02)
+        late.set()
+        result = await run.wait()
+    assert result.counts == {Status.COMPLETED: 20}
+    summary = await summary_of(workflow, store, vault, result)
+    measured = summary.statistics
+    assert measured.seconds >= 0.99
+    assert measured.ended("instance") == 5
+    assert measured.latency("instance").count == 20
+    rate = 5 / measured.seconds
+    assert [verdict.holds for verdict in summary.verdicts] == [False, False]
+    assert summary.verdicts[0].value == f"{rate:.4g}/s"
+    span = json_report.statistics(summary)["spans"]["instance"]
+    assert (span["count"], span["ended"], span["rate"]) == (20, 5, rate)
+    said = "\n".join(text.lines(summary))
+    assert f"{rate:.1f} instance/s" in said
+    assert "ended in the overtime, so in the percentiles and in no rate: 15 round, 15 instance" in said
+    page = html.page(await take_picture(workflow, store, vault, await store.run(result.run_id), summary))
+    assert f"<b>{rate:.1f}/s</b><span>instances</span>" in page
+    assert '"overtime"' in page
 
 
 async def summary_of(workflow: Any, store: MemoryStore, vault: Vault, result: Any) -> Any:

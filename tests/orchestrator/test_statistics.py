@@ -172,6 +172,72 @@ def test_the_warm_up_ends_with_a_window_of_its_own() -> None:
     assert statistics.total.width == 4
 
 
+def ticks(at: Setting, until: float) -> None:
+    while at.clock.time < until - 0.001:
+        at.clock.time += at.collector.next_tick
+        at.collector.tallies["begin"].totals.append(at.clock.time)
+        at.tick()
+
+
+def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percentiles_of_the_overtime_too() -> None:
+    at = Setting(warm_up=3.0, length=10.0)
+    ticks(at, 16.0)
+    for statistics in (at.read(), at.collector.statistics):
+        flags = [(w.elapsed, w.width, w.warm, w.over) for w in statistics.windows]
+        assert flags == [
+            (0.0, 2.0, True, False),
+            (2.0, 1.0, True, False),
+            (3.0, 2.0, False, False),
+            (5.0, 2.0, False, False),
+            (7.0, 2.0, False, False),
+            (9.0, 1.0, False, False),
+            (10.0, 2.0, False, True),
+            (12.0, 2.0, False, True),
+            (14.0, 2.0, False, True),
+        ]
+        assert statistics.seconds == 7
+        assert statistics.ended("begin") == 4
+        assert statistics.rate("begin") == pytest.approx(4 / 7)
+        latency = statistics.latency("begin")
+        assert latency is not None
+        assert (latency.count, latency.max) == (7, pytest.approx(16, rel=0.01))
+        assert statistics.measured().active[1] < statistics.total.active[1]
+
+
+def test_windows_of_the_measured_interval_and_of_the_overtime_are_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "WINDOWS", 10)
+    at = Setting(warm_up=25.0, length=75.0)
+    ticks(at, 300.0)
+    statistics = at.read()
+    assert statistics.seconds == pytest.approx(50)
+    assert statistics.ended("begin") == 25
+    assert statistics.rate("begin") == pytest.approx(0.5)
+    assert len(statistics.windows) <= 40
+
+
+def test_the_measured_interval_of_a_scenario_that_is_ended_early_ends_there() -> None:
+    aborted = False
+    at = Setting(length=100.0, aborted=lambda: aborted)
+    ticks(at, 5.0)
+    aborted = True
+    ticks(at, 12.0)
+    statistics = at.read()
+    assert [(w.elapsed, w.over) for w in statistics.windows][-4:] == [(4.0, False), (6.0, True), (8.0, True), (10.0, True)]
+    assert statistics.seconds == 6
+    assert statistics.ended("begin") == 3
+
+
+def test_a_process_that_goes_on_in_the_overtime_measures_nothing_more() -> None:
+    first = Setting(length=4.0)
+    ticks(first, 4.0)
+    second = Setting(length=4.0, earlier=[*first.rows.values()], epoch=2)
+    second.clock.time = 4.0
+    ticks(second, 8.0)
+    merged = Statistics.of([*first.rows.values(), *second.rows.values()])
+    assert (merged.seconds, merged.ended("begin"), merged.total.counters) == (4, 2, merged.total.counters)
+    assert second.collector.statistics.seconds == 4
+
+
 def test_what_is_kept_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "WINDOWS", 10)
     at, most = Setting(), 0

@@ -56,7 +56,7 @@ def measured(*windows: Window, counts=None, missed=0) -> Measured:
     for window in windows:
         window.read_off()
     statistics = Statistics.of(window.dumps() for window in windows)
-    return Measured(statistics=statistics, counts=counts or {}, missed=missed, seconds=statistics.total.width)
+    return Measured(statistics=statistics, counts=counts or {}, missed=missed)
 
 
 def window(elapsed=0.0, width=10.0, **series: list[float]) -> Window:
@@ -173,4 +173,4 @@ def test_the_warm_up_is_shown_and_not_counted() -> None:
     found = measured(warm, then)
     assert found.statistics.latency("two").max < 0.2
     assert [w.latencies["two"].max > 8 for w in found.statistics.windows] == [True, False]
-    assert found.seconds == 10
+    assert found.statistics.seconds == 10
