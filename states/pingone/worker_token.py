@@ -1,16 +1,20 @@
 """The worker's token: fetched once, shared by all instances, renewed early and after a 401.
 
+A renewal that fails costs nothing while the token is valid: the token stays in use until it expires, and the next
+renewal waits longer each time.
+
 Source: PingOne Platform API, "Get a PingOne admin access token"; RFC 6749 section 4.4.
 """
 
 from __future__ import annotations
 
 import base64
+from random import Random
 from urllib.parse import quote_plus
 
 import anyio
 
-from orchestrator import AmbiguousError, Clock, PermanentError, Secret, TransientError
+from orchestrator import AmbiguousError, Clock, PermanentError, Secret, StepError, TransientError
 from states.pingone.answers import NoConnectionError
 from states.pingone.exchange import FORM
 from states.pingone.session import Session, form_body
@@ -18,6 +22,11 @@ from states.pingone.settings import PingOneSettings
 
 RENEW_AT = 0.8
 """Part of its lifetime after which a token is renewed. [inferred]"""
+RENEWAL_LIMIT_S = 5.0
+"""How long a renewal may keep its caller waiting while the old token is valid."""
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+"""Between two renewals: doubled after each failure, with full jitter on the upper half."""
 
 
 class WorkerToken:
@@ -30,7 +39,11 @@ class WorkerToken:
         self._lock = anyio.Lock()
         self._token: Secret | None = None
         self._renew_at = 0.0
+        """When the next renewal is due (steady time)."""
         self._expires_at = 0.0
+        self._failures = 0
+        """Renewals in a row that failed."""
+        self._rng = Random()
 
     async def get(self) -> Secret:
         """A token that is good for the next request.
@@ -43,8 +56,10 @@ class WorkerToken:
         if self._token is not None and (now < self._renew_at or (now < self._expires_at and self._lock.locked())):
             return self._token
         async with self._lock:
-            if self._token is None or self._clock.steady() >= self._renew_at:
+            if self._token is None or self._clock.steady() >= self._expires_at:
                 await self._fetch()
+            elif self._clock.steady() >= self._renew_at:
+                await self._renew()
             assert self._token is not None
             return self._token
 
@@ -52,6 +67,20 @@ class WorkerToken:
         """This token was answered with 401: the next :meth:`get` fetches another one, once for all who say so."""
         if token is self._token:
             self._token = None
+
+    async def _renew(self) -> None:
+        """Fetch another token if that is possible now; the present one is valid."""
+        try:
+            with anyio.CancelScope(deadline=self._clock.deadline(RENEWAL_LIMIT_S)) as limit:
+                await self._fetch()
+        except StepError:
+            pass
+        else:
+            if not limit.cancelled_caught:
+                return
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self._renew_at = min(self._expires_at, self._clock.steady() + self._rng.uniform(pause / 2, pause))
 
     async def _fetch(self) -> None:
         settings = self._settings
@@ -85,3 +114,4 @@ class WorkerToken:
         self._token = Secret(token)
         self._renew_at = asked + lifetime * RENEW_AT
         self._expires_at = asked + lifetime
+        self._failures = 0

@@ -12,11 +12,12 @@ from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
+import anyio
 import attrs
 import jwt
 import orjson
 import pytest
-from aioresponses import aioresponses
+from aioresponses import CallbackResult, aioresponses
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -32,7 +33,7 @@ from orchestrator import (
     ThrottledError,
     TransientError,
 )
-from states.pingone import PingOne, open_client, transport
+from states.pingone import PingOne, open_client, transport, worker_token
 from states.pingone.answers import (
     AccessError,
     AlreadyExistsError,
@@ -203,7 +204,6 @@ async def test_a_403_says_what_to_look_at(http: aioresponses) -> None:
 
 
 async def test_the_worker_token_is_fetched_once_and_shared(http: aioresponses) -> None:
-    import anyio
 
     http.get(API, payload={"id": "env-1"}, repeat=True)
     async with client() as pingone, anyio.create_task_group() as tasks:
@@ -213,21 +213,69 @@ async def test_the_worker_token_is_fetched_once_and_shared(http: aioresponses) -
     assert all(call.kwargs["headers"]["Authorization"] == "Bearer token-1" for call in sent(http, "GET", API))
 
 
+@attrs.define
+class SteppedClock(SystemClock):
+    """Steady time is what a test says."""
+
+    time: float = 0.0
+
+    def steady(self) -> float:
+        return self.time
+
+
 async def test_the_worker_token_is_renewed_early(http: aioresponses) -> None:
-    @attrs.define
-    class Clock(SystemClock):
-        time: float = 0.0
-
-        def steady(self) -> float:
-            return self.time
-
-    clock = Clock()
+    clock = SteppedClock()
     http.post(TOKEN, payload={"access_token": "token-2", "expires_in": 3600})
     async with open_client(SETTINGS, clock, lambda: None) as pingone:
         assert (await pingone.worker_token.get()).reveal() == "token-1"
         clock.time = 2879
         assert (await pingone.worker_token.get()).reveal() == "token-1"
         clock.time = 2881
+        assert (await pingone.worker_token.get()).reveal() == "token-2"
+
+
+FAILED_RENEWALS: dict[str, dict[str, Any]] = {
+    "503": {"status": 503},
+    "refused credentials": {"status": 401, "payload": {"error": "invalid_client"}},
+    "an answer of another kind": {"payload": []},
+    "no connection": {"exception": aiohttp.ClientConnectorError(Mock(host="h", port=1), OSError("refused"))},
+    "a broken connection": {"exception": aiohttp.ServerDisconnectedError()},
+}
+
+
+@pytest.mark.parametrize("answer", FAILED_RENEWALS.values(), ids=list(FAILED_RENEWALS))
+async def test_a_token_that_cannot_be_renewed_is_used_until_it_expires(http: aioresponses, answer: dict[str, Any]) -> None:
+    clock = SteppedClock()
+    http.post(TOKEN, **answer, repeat=True)
+    async with open_client(SETTINGS, clock, lambda: None) as pingone:
+        await pingone.worker_token.get()
+        for clock.time in range(2880, 3600, 2):
+            assert (await pingone.worker_token.get()).reveal() == "token-1"
+        renewals = len(sent(http, "POST", TOKEN)) - 1
+        assert 12 <= renewals <= 40, "the pause between two renewals grows to a minute"
+        clock.time = 3600
+        with pytest.raises(StepError):
+            await pingone.worker_token.get()
+
+
+async def test_a_renewal_that_hangs_holds_nobody_up_for_long(http: aioresponses, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    asked: list[Any] = []
+
+    async def hangs_once(*_: Any, **__: Any) -> CallbackResult:
+        asked.append(None)
+        if len(asked) == 1:
+            await anyio.sleep_forever()
+        return CallbackResult(payload={"access_token": "token-2", "expires_in": 3600}, response_class=_Response)
+
+    monkeypatch.setattr(worker_token, "RENEWAL_LIMIT_S", 0.01)
+    clock = SteppedClock()
+    http.post(TOKEN, callback=hangs_once, repeat=True)
+    async with open_client(SETTINGS, clock, lambda: None) as pingone:
+        await pingone.worker_token.get()
+        clock.time = 2881
+        assert (await pingone.worker_token.get()).reveal() == "token-1"
+        clock.time = 2883
         assert (await pingone.worker_token.get()).reveal() == "token-2"
 
 
