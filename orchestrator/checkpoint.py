@@ -10,9 +10,10 @@ import cattrs
 import cattrs.preconf.orjson
 import orjson
 
+from orchestrator.effects import effects_of
 from orchestrator.encryption import Vault
 from orchestrator.errors import CheckpointError, DefinitionError, WorkflowChangedError
-from orchestrator.instance import Instance
+from orchestrator.instance import Instance, Status
 from orchestrator.machine import STATIONS
 from orchestrator.secret import Secret, fields_of
 from orchestrator.state import C
@@ -129,9 +130,19 @@ class Codec(Generic[C]):
             position=instance.position,
             updated_at=instance.updated_at,
             not_before=instance.not_before,
+            effects=self._kinds(instance),
             body=body,
             evidence=self._vault.seal(_evidence_json(evidence), _evidence_of(instance.id)) if evidence else None,
         )
+
+    def _kinds(self, instance: Instance[C]) -> tuple[str, ...] | None:
+        """The kinds of its effects once it stands still: of one that is moving they would change with every checkpoint."""
+        if instance.status in {Status.RUNNING, Status.ROLLING_BACK}:
+            return None
+        try:
+            return tuple(effect.kind for _, effect in effects_of(self._workflow, instance))
+        except Exception:  # noqa: BLE001  # a workflow's bug; the checkpoint is worth more than the count
+            return None
 
     def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
         """The exchanges of an instance that were kept, oldest first. Raises ``EncryptionKeyError``."""

@@ -170,6 +170,14 @@ class Reader(Generic[C]):
                     yield instance
             last = rows[-1].number
 
+    async def uncounted(self, run_id: str) -> AsyncIterator[Instance[C]]:
+        """The instances whose effects the store cannot count, in order."""
+        last = -1
+        while rows := await self._store.uncounted(run_id, after=last, limit=PAGE):
+            for row in rows:
+                yield await self.decode(row)
+            last = rows[-1].number
+
 
 def _unreadable(error: CheckpointError | EncryptionKeyError, row: Checkpoint) -> CheckpointError:
     if isinstance(error, CheckpointError):

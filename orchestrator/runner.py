@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from enum import Enum
@@ -22,6 +23,7 @@ import anyio
 import attrs
 
 from orchestrator.admission import Admission
+from orchestrator.checkpoint import stored_definition
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.collector import ABORTED, HELD_BACK, REPLACED, Collector
 from orchestrator.driver import Begin, Drive, Driver
@@ -565,11 +567,10 @@ class Runner(Generic[C, S]):
         """The instances that were not admitted yet."""
         if self._admits_nothing:
             return ()
-        every = range(self._shard.first, self._shard.first + self._shard.count)
+        first, count = self._shard.first, self._shard.count
         if self._mode is Mode.START:
-            return every
-        admitted = await self._store.numbers(self.record.id)
-        return (number for number in every if number not in admitted)
+            return range(first, first + count)
+        return itertools.chain.from_iterable(await self._store.unadmitted(self.record.id, first, count))
 
     async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
         now = self._clock.now()
@@ -606,6 +607,8 @@ class Runner(Generic[C, S]):
         last = -1
         while rows := await self._store.load(self.record.id, wanted, after=last, limit=PAGE):
             for row in rows:
+                if stored_definition(row) == self._workflow.definition:
+                    continue
                 try:
                     await self._reader.decode(row)
                 except (CheckpointError, EncryptionKeyError):

@@ -16,6 +16,7 @@ from orchestrator.cli.display import describe, stdout
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_instance
 from orchestrator.clock import SystemClock
+from orchestrator.effects import effects_of
 from orchestrator.encryption import Vault
 from orchestrator.errors import ConfigurationError, UnknownRunError
 from orchestrator.events import Event, Observer
@@ -25,7 +26,7 @@ from orchestrator.lease import Owner, is_gone
 from orchestrator.reading import check_key, load_instance, result_of, stored_settings
 from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
-from orchestrator.report.summary import effects_of, summarise
+from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.secret import Secret

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from orchestrator.clock import SystemClock
 from orchestrator.collector import ABORTED
+from orchestrator.effects import effects_of
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import RESUMABLE, Failure, Instance, Leftover, Status
-from orchestrator.reading import RunResult, stored_instances
+from orchestrator.instance import Failure, Leftover, Status
+from orchestrator.reading import Reader, RunResult
 from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows, state_rows
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.scenario import Scenario
-from orchestrator.state import Effect, Step
+from orchestrator.state import Effect
 from orchestrator.statistics import ROUND, Latency, Statistics
 from orchestrator.stores.base import Store
 from orchestrator.thresholds import Measured, Verdict, parse_all
@@ -110,21 +109,26 @@ class Summary:
 
 async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, result: RunResult) -> Summary:
     """The summary of a run as the store has it."""
-    existing: Counter[str] = Counter()
+    existing = Counter(await store.effects(record.id))
+    reader: Reader[Any] = Reader(workflow, store, vault)
+    async for instance in reader.uncounted(record.id):
+        existing.update(effect.kind for _, effect in effects_of(workflow, instance))
+    # Decode no more than can be shown: a run may have a million instances.
+    pages = [await store.load(record.id, {status}, limit=SHOWN) for status in Status]
+    rows = sorted((row for page in pages for row in page), key=lambda row: row.number)
     standing: list[Standing] = []
     leftovers: list[tuple[str, Leftover]] = []
     failures: list[tuple[str, Failure]] = []
     proofs: dict[str, Mapping[str, str]] = {}
-    async for instance in stored_instances(workflow, store, vault, record.id):
-        for state, effect in effects_of(workflow, instance):
-            existing[effect.kind] += 1
-            if len(standing) < SHOWN:
-                standing.append(Standing(instance=instance.id, state=state, effect=effect))
+    for row in rows:
+        instance = await reader.decode(row)
+        effects = effects_of(workflow, instance) if len(standing) < SHOWN else []
+        standing += [Standing(instance=instance.id, state=state, effect=effect) for state, effect in effects]
         if len(leftovers) < SHOWN:
             leftovers += [(instance.id, leftover) for leftover in instance.leftovers]
         if instance.failure is not None and instance.status in FAILED and len(failures) < SHOWN:
             failures.append((instance.id, instance.failure))
-        if instance.status is Status.COMPLETED and workflow.prove is not None and len(proofs) < SHOWN:
+        if instance.status is Status.COMPLETED and workflow.prove is not None:
             proofs[instance.id] = workflow.prove(instance.context).facts
     statistics = Statistics.of(await store.statistics(record.id))
     aborted = bool(statistics.total.counters[ABORTED])
@@ -148,36 +152,8 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         status=result.status,
         counts=result.counts,
         existing=existing,
-        standing=tuple(standing),
+        standing=tuple(standing[:SHOWN]),
         leftovers=tuple(leftovers),
         failures=tuple(failures),
         proofs=proofs,
-    )
-
-
-def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:
-    """What exists, or may exist, because of an instance: oldest first, with the state that made it."""
-    states = [left.state for left in reversed(instance.leftovers)] + list(instance.trail)
-    if instance.status in RESUMABLE and instance.position in workflow.state_named and instance.position not in states:
-        states.append(instance.position)
-    found = []
-    for name in states:
-        state = workflow.state_named.get(name)
-        effect = state.effect(_step(instance)) if state is not None else None
-        # The state it stands in counts only if an attempt was made and its answer not seen.
-        unseen = name == instance.position and not instance.doubt and instance.status is Status.SUSPENDED
-        if effect is not None and not unseen:
-            found.append((name, effect))
-    return found
-
-
-def _step(instance: Instance[Any]) -> Step[Any, Any]:
-    return Step(
-        run_id=instance.run_id,
-        number=instance.number,
-        attempt=instance.failures + 1,
-        context=instance.context,
-        services=None,
-        clock=SystemClock(),
-        rng=random.Random(),
     )

@@ -54,6 +54,8 @@ class Checkpoint:
     updated_at: float
     not_before: float | None
     body: bytes
+    effects: tuple[str, ...] | None = None
+    """Kinds of the effects that exist, one for each; ``None``: decode the checkpoint to find out."""
     evidence: bytes | None = None
     """What was said before it failed just now, sealed; added to what is stored of that."""
 
@@ -141,12 +143,20 @@ class Store(ABC):
         """Checkpoints in order of number, from the one after ``after``; ``None``: of any status."""
 
     @abstractmethod
-    async def numbers(self, run_id: str) -> set[int]:
-        """The numbers of all instances that were admitted."""
+    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
+        """The numbers from ``first`` on, ``count`` in all, of which there is no checkpoint; in order."""
 
     @abstractmethod
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         """How many admitted instances stand where: (status, position) → number."""
+
+    @abstractmethod
+    async def effects(self, run_id: str) -> Mapping[str, int]:
+        """Kind → how many effects exist of it, over all checkpoints that say so."""
+
+    @abstractmethod
+    async def uncounted(self, run_id: str, *, after: int = -1, limit: int = 500) -> list[Checkpoint]:
+        """Checkpoints that do not say which effects exist, in order of number, from the one after ``after``."""
 
     @abstractmethod
     async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:

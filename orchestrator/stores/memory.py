@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -98,11 +99,22 @@ class MemoryStore(Store):
         rows = sorted(self._instances.get(run_id, {}).items())
         return [row for number, row in rows if number > after and (statuses is None or row.status in statuses)][:limit]
 
-    async def numbers(self, run_id: str) -> set[int]:
-        return set(self._instances.get(run_id, {}))
+    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
+        found, begin = [], first
+        for number in sorted(n for n in self._instances.get(run_id, {}) if first <= n < first + count):
+            if number > begin:
+                found.append(range(begin, number))
+            begin = number + 1
+        return [*found, range(begin, first + count)] if begin < first + count else found
 
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         return Counter((row.status, row.position) for row in self._instances.get(run_id, {}).values())
+
+    async def effects(self, run_id: str) -> Mapping[str, int]:
+        return Counter(kind for row in self._instances.get(run_id, {}).values() for kind in row.effects or ())
+
+    async def uncounted(self, run_id: str, *, after: int = -1, limit: int = 500) -> list[Checkpoint]:
+        return [row for row in await self.load(run_id, after=after, limit=sys.maxsize) if row.effects is None][:limit]
 
     async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
         found: dict[str, tuple[int, float]] = {}

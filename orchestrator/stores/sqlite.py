@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -33,12 +34,14 @@ BUSY_TIMEOUT_S = 5.0
 BUSY_POLL_S = 0.005
 
 _converter = cattrs.preconf.orjson.make_converter()
+_CHECKPOINT_COLUMNS = "run_id, number, status, position, updated_at, not_before, effects, body"
 _SHARD_COLUMNS = "run_id, shard, first, count, epoch, owner, lease_until"
 _EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error, failure, code"
+_CHECKPOINTS = f"SELECT {_CHECKPOINT_COLUMNS} FROM instances WHERE run_id = ?"
 _SAVE_INSTANCE = (
-    "INSERT INTO instances (run_id, number, status, position, updated_at, not_before, body) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    f"INSERT INTO instances ({_CHECKPOINT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (run_id, number) DO UPDATE SET status = excluded.status, position = excluded.position, "
-    "updated_at = excluded.updated_at, not_before = excluded.not_before, body = excluded.body"
+    "updated_at = excluded.updated_at, not_before = excluded.not_before, effects = excluded.effects, body = excluded.body"
 )
 _SAVE_EVENT = f"INSERT INTO events ({_EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UNSTORABLE = (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeError)
@@ -187,25 +190,49 @@ class SQLiteStore(Store):
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
     ) -> list[Checkpoint]:
-        wanted = sorted(Status if statuses is None else statuses)
-        rows = await self._read(
-            "SELECT run_id, number, status, position, updated_at, not_before, body FROM instances "
-            f"WHERE run_id = ? AND number > ? AND status IN ({', '.join('?' * len(wanted))}) ORDER BY number LIMIT ?",
-            run_id,
-            after,
-            *wanted,
-            limit,
-        )
+        if statuses is None:
+            rows = await self._read(f"{_CHECKPOINTS} AND number > ? ORDER BY number LIMIT ?", run_id, after, limit)
+            return [_checkpoint_from_row(row) for row in rows]
+        # One walk of the index per status: a few failed instances among a hundred thousand are found without reading the others.
+        ahead = "SELECT number FROM (SELECT number FROM instances WHERE run_id = ? AND status = ? AND number > ? ORDER BY number LIMIT ?)"
+        numbers = " UNION ALL ".join([ahead] * len(statuses)) or "SELECT 0 WHERE 0"
+        walks = [value for status in sorted(statuses) for value in (run_id, status, after, limit)]
+        rows = await self._read(f"{_CHECKPOINTS} AND number IN ({numbers}) ORDER BY number LIMIT ?", run_id, *walks, limit)
         return [_checkpoint_from_row(row) for row in rows]
 
-    async def numbers(self, run_id: str) -> set[int]:
-        return {row[0] for row in await self._read("SELECT number FROM instances WHERE run_id = ?", run_id)}
+    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
+        end = first + count
+        # A row after the last number closes the gap at the end.
+        rows = await self._read(
+            "SELECT begin, number FROM (SELECT lag(number, 1, ?) OVER (ORDER BY number) + 1 AS begin, number FROM "
+            "(SELECT number FROM instances WHERE run_id = ? AND number >= ? AND number < ? UNION ALL SELECT ?)) WHERE number > begin",
+            first - 1,
+            run_id,
+            first,
+            end,
+            end,
+        )
+        return [range(*row) for row in rows]
 
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         rows = await self._read(
             "SELECT status, position, count(*) FROM instances WHERE run_id = ? GROUP BY status, position", run_id
         )
         return {(Status(status), position): count for status, position, count in rows}
+
+    async def effects(self, run_id: str) -> Mapping[str, int]:
+        rows = await self._read(
+            "SELECT effects, count(*) FROM instances WHERE run_id = ? AND effects IS NOT NULL GROUP BY effects", run_id
+        )
+        found: Counter[str] = Counter()
+        for effects, count in rows:
+            for kind in orjson.loads(effects):
+                found[kind] += count
+        return found
+
+    async def uncounted(self, run_id: str, *, after: int = -1, limit: int = 500) -> list[Checkpoint]:
+        sql = f"{_CHECKPOINTS} AND number > ? AND effects IS NULL ORDER BY number LIMIT ?"
+        return [_checkpoint_from_row(row) for row in await self._read(sql, run_id, after, limit)]
 
     async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
         # SQLite takes the bare column from the row that has the minimum.
@@ -352,7 +379,10 @@ def _put_in(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | 
             continue
         errors.append(None)
         written.append(row)
-        instances.append((row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, row.body))
+        effects = None if row.effects is None else orjson.dumps(row.effects).decode()
+        instances.append(
+            (row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, effects, row.body)
+        )
         events += [
             (
                 e.run_id,
@@ -506,7 +536,7 @@ def _shard_from_row(row: Any) -> Shard:
 
 
 def _checkpoint_from_row(row: Any) -> Checkpoint:
-    run_id, number, status, position, updated_at, not_before, body = row
+    run_id, number, status, position, updated_at, not_before, effects, body = row
     return Checkpoint(
         run_id=run_id,
         number=number,
@@ -514,6 +544,7 @@ def _checkpoint_from_row(row: Any) -> Checkpoint:
         position=position,
         updated_at=updated_at,
         not_before=not_before,
+        effects=None if effects is None else tuple(orjson.loads(effects)),
         body=body,
     )
 

@@ -1050,12 +1050,12 @@ async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_o
     ledger = Ledger(script={"run two": [PermanentError("not now")]})
     scenario = Scenario(duration=0.5, overtime=0.0, rate=10)
     run_id = await kept_after(ledger, store, vault, scenario=scenario)
-    before, admitted = await store.statistics(run_id), await store.numbers(run_id)
+    before, admitted = await store.statistics(run_id), len(await store.load(run_id))
     assert Status.FAILED in {status for status, _ in await store.counts(run_id)}
     async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         result = await again.wait()
     assert result.of(Status.FAILED) == 0
-    assert await store.numbers(run_id) == admitted
+    assert len(await store.load(run_id)) == admitted
     assert await store.statistics(run_id) == before
 
 

@@ -169,7 +169,7 @@ async def test_a_stale_save_does_not_take_others_with_it(kind: str, tmp_path: Pa
             for number in range(5):
                 tasks.start_soon(save, old if number % 2 else new, number)
         assert sorted(refused) == [1, 3]
-        assert await store.numbers(RUN) == {0, 2, 4}
+        assert [row.number for row in await store.load(RUN)] == [0, 2, 4]
 
 
 async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ async def test_a_torn_log_loses_whole_transactions_only(tmp_path: Path) -> None:
         copy.with_name(copy.name + "-wal").write_bytes(log[:cut])
         try:
             async with open_store(str(copy), create=False) as store:
-                numbers = await store.numbers(RUN)
+                numbers = {row.number for row in await store.load(RUN)}
                 assert all([len(await store.events(RUN, number)) == 1 for number in numbers])
                 assert numbers == set(range(len(numbers)))
                 lengths.add(len(numbers))
@@ -547,6 +547,50 @@ async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_
             await store.save_statistics(old, {1: b"stale"}, [])
         assert await store.statistics(RUN) == [b"one and two", b"three"]
         assert await store.statistics("261123-zzzzzz") == []
+
+
+@BACK_ENDS
+@pytest.mark.parametrize(
+    ("first", "count", "missing"),
+    [(0, 5, [1, 3]), (0, 8, [1, 3, 5, 6, 7]), (1, 1, [1]), (2, 1, []), (3, 2, [3]), (7, 2, [7, 8])],
+    ids=["between", "at the end", "one", "none", "at the beginning", "all"],
+)
+async def test_what_was_not_admitted_is_found(kind: str, first: int, count: int, missing: list[int], tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        assert await store.unadmitted(RUN, first, count) == [range(first, first + count)]
+        for number in (4, 0, 2):
+            await store.save(shard, checkpoint(number), [])
+        assert [number for gap in await store.unadmitted(RUN, first, count) for number in gap] == missing
+
+
+@BACK_ENDS
+async def test_instances_of_some_statuses_are_read_in_order_and_in_pages(kind: str, tmp_path: Path) -> None:
+    statuses = [Status.COMPLETED, Status.FAILED, Status.RUNNING]
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number in range(12):
+            await store.save(shard, checkpoint(number, statuses[number % 3]), [])
+        wanted = {Status.FAILED, Status.COMPLETED}
+        assert [row.number for row in await store.load(RUN, wanted, limit=4)] == [0, 1, 3, 4]
+        assert [row.number for row in await store.load(RUN, wanted, after=4, limit=100)] == [6, 7, 9, 10]
+        assert [row.number for row in await store.load(RUN, after=9)] == [10, 11]
+        assert await store.load(RUN, set()) == []
+
+
+@BACK_ENDS
+async def test_effects_are_counted_by_kind_and_what_does_not_say_them_is_found(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        for number, kinds in enumerate([("user", "scope"), None, (), ("user",), None, ("user", "scope")]):
+            await store.save(shard, attrs.evolve(checkpoint(number), effects=kinds), [])
+        assert await store.effects(RUN) == {"user": 3, "scope": 2}
+        assert [row.number for row in await store.uncounted(RUN)] == [1, 4]
+        assert [row.number for row in await store.uncounted(RUN, after=1)] == [4]
+        assert [row.number for row in await store.uncounted(RUN, limit=1)] == [1]
+        assert [row.effects for row in await store.load(RUN)][:3] == [("user", "scope"), None, ()]
+        await store.save(shard, attrs.evolve(checkpoint(0), effects=()), [])
+        assert await store.effects(RUN) == {"user": 2, "scope": 1}
 
 
 @BACK_ENDS
