@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from states.sandbox.app import Sandbox, serve
 from states.sandbox.faults import Fault, parse_faults
 from states.sandbox.routes import OPERATIONS
-from states.sandbox.settings import SandboxSettings, parse_setting, setting_names
+from states.sandbox.settings import SandboxSettings, parse_settings, setting_names
 
 
 def sandbox(
@@ -55,7 +55,7 @@ def sandbox(
     """
     try:
         rules = parse_faults(faults, OPERATIONS)
-        more = dict(parse_setting(text) for text in setting)
+        more = parse_settings(setting)
         settings = SandboxSettings(
             seed=seed,
             secret_delay_s=secret_delay,

@@ -20,8 +20,10 @@ from random import Random
 
 import attrs
 
+from states.sandbox.settings import LONGEST_S
+
 _FAULT = re.compile(
-    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(\.(?P<code>[A-Za-z_]+))?(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d+))?(@(?P<percent>\d+(\.\d+)?)%)?"
+    r"(?P<operation>[a-z_]+|\*):(?P<kind>[a-z0-9_]+)(\.(?P<code>[A-Za-z_]+))?(=(?P<value>\d+(\.\d+)?))?(\*(?P<times>\d{1,9}))?(@(?P<percent>\d+(\.\d+)?)%)?"
 )
 
 
@@ -131,7 +133,7 @@ def _parse(word: str, operations: Collection[str]) -> Fault:
         )
     if match["code"] and not status:
         raise ValueError(f"fault {word!r}: only a status has a code in its details, as in 429.QUOTA_EXCEEDED")
-    return Fault(
+    fault = Fault(
         operation=match["operation"],
         kind=FaultKind(kind),
         status=status,
@@ -140,3 +142,22 @@ def _parse(word: str, operations: Collection[str]) -> Fault:
         times=int(match["times"]) if match["times"] else None,
         share=float(match["percent"]) / 100 if match["percent"] else 1.0,
     )
+    problem = _problem(fault)
+    if problem:
+        raise ValueError(f"fault {word!r}: {problem}")
+    return fault
+
+
+def _problem(fault: Fault) -> str | None:
+    """Why a rule could never be played as it is written."""
+    if fault.kind in (FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER) and fault.value is not None:
+        return f"{fault.kind} takes no value"
+    if fault.kind is FaultKind.LATENCY and fault.value is None:
+        return "latency needs its seconds, as in latency=0.02"
+    if fault.value is not None and fault.value > LONGEST_S:
+        return f"at most {LONGEST_S} seconds are allowed"
+    if fault.times == 0:
+        return "it must be played once at least, as in *1"
+    if not 0 < fault.share <= 1:
+        return "the share must be above 0% and at most 100%"
+    return None

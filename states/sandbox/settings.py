@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import re
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 import attrs
+
+LONGEST_S = 1_000_000_000
+"""About 31 years: a time that far ahead can still be written as a date."""
+
+_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 class AuthorizeError(StrEnum):
@@ -21,55 +27,98 @@ class AuthorizeError(StrEnum):
     """400 with an error body."""
 
 
+def _between(least: int, most: int | None = None, unit: str = "") -> _Validator:
+    """Whole numbers and fractions in a range; ``most`` ``None``: any from ``least``."""
+    allowed = f"{least} or more{unit}" if most is None else f"between {least} and {most}{unit}"
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not (value >= least and (most is None or value <= most)):
+            raise ValueError(f"{attribute.name}: must be {allowed}, not {_shown(value)}")
+
+    return check
+
+
+def _one_of(*values: Any) -> _Validator:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in values:
+            allowed = ", ".join(str(one) for one in values)
+            raise ValueError(f"{attribute.name}: must be one of {allowed}, not {_shown(value)}")
+
+    return check
+
+
+def _matching(pattern: str, described: str) -> _Validator:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(f"{attribute.name}: must be {described}, not {_shown(value)}")
+
+    return check
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+_ID = _matching(r"[A-Za-z0-9._~-]{1,128}", "1 to 128 letters, digits or ._~-")
+_CODE = _matching(r"[A-Z][A-Z0-9_]{0,63}", "an error code like INVALID_DATA")
+
+
+def _seconds(default: float) -> Any:
+    return attrs.field(default=default, validator=_between(0, LONGEST_S, " seconds"))
+
+
 @attrs.frozen(kw_only=True)
 class SandboxSettings:
     """Times are in seconds. Raises ``ValueError`` for what cannot be."""
 
     seed: int | None = None
     """Makes ids and faults repeatable; ``None``: random ones."""
-    worker_id: str | None = None
-    worker_secret: str | None = None
-    environment_id: str | None = None
+    worker_id: str | None = attrs.field(default=None, validator=_ID)
+    worker_secret: str | None = attrs.field(
+        default=None, validator=_matching(r"[!-~]{1,256}", "1 to 256 printable ASCII characters")
+    )
+    environment_id: str | None = attrs.field(default=None, validator=_ID)
     """``None``: made up (from the seed, if there is one)."""
 
-    worker_token_lifetime_s: float = 3600
-    code_lifetime_s: float = 600
-    flow_lifetime_s: float = 900
+    worker_token_lifetime_s: float = _seconds(3600)
+    code_lifetime_s: float = _seconds(600)
+    flow_lifetime_s: float = _seconds(900)
     """Of inactivity; a sign-on that was finished is remembered as long."""
 
-    secret_delay_s: float = 0
+    secret_delay_s: float = _seconds(0)
     """How long after its application a secret answers 404."""
-    grant_delay_s: float = 0
+    grant_delay_s: float = _seconds(0)
     """How long after its creation an application answers 404 to grants, and a grant does not count yet."""
-    list_delay_s: float = 0
+    list_delay_s: float = _seconds(0)
     """How long a new object is missing from lists."""
-    deleted_listed_s: float = 0
+    deleted_listed_s: float = _seconds(0)
     """How long a deleted application stays in lists."""
-    user_count_delay_s: float = 0
+    user_count_delay_s: float = _seconds(0)
     """How long a deleted user still counts in its population."""
 
-    configuration_per_minute: int = 0
+    configuration_per_minute: int = attrs.field(default=0, validator=_between(0))
     """Configuration calls that are let through in any minute; the vendor lets one address make 210. 0: no limit."""
-    page_size: int = 100
-    max_applications: int = 1000
+    page_size: int = attrs.field(default=100, validator=_between(1, 1000))
+    max_applications: int = attrs.field(default=1000, validator=_between(0))
     unique_application_names: bool = False
     names_ignore_case: bool = True
     """Whether uniqueness does."""
-    population_delete_status: int = 400
-    population_delete_code: str = "CONSTRAINT_VIOLATION"
+    population_delete_status: int = attrs.field(default=400, validator=_between(400, 499))
+    population_delete_code: str = attrs.field(default="CONSTRAINT_VIOLATION", validator=_CODE)
     """How the delete of a population with users is refused."""
-    unknown_environment_status: int = 403
-    assertion_error_status: int = 401
+    unknown_environment_status: int = attrs.field(default=403, validator=_one_of(400, 401, 403, 404))
+    assertion_error_status: int = attrs.field(default=401, validator=_one_of(400, 401))
     """How ``invalid_client`` is answered when the assertion is at fault."""
-    token_typ: str = "at+jwt"
+    token_typ: str = attrs.field(default="at+jwt", validator=_one_of("at+jwt", "JWT"))
     """``typ`` of access tokens; always ``at+jwt`` from March 2027, ``JWT`` before."""
     maps_as_text: bool = False
     """Whether a map-valued expression becomes JSON text in the token, and not an object."""
-    duplicate_status: int = 400
+    duplicate_status: int = attrs.field(default=400, validator=_one_of(400, 409))
     """400 (with detail ``UNIQUENESS_VIOLATION``) or 409."""
     existing_id: bool = True
     """Whether a uniqueness error carries ``innerError.existingId``."""
-    credential_error_code: str = "INVALID_DATA"
+    credential_error_code: str = attrs.field(default="INVALID_DATA", validator=_CODE)
     authorize_errors: AuthorizeError = AuthorizeError.REDIRECT
     cookies_at_authorize: bool = True
     """Whether authorize sets ``ST`` already, or only the credential POST does."""
@@ -83,37 +132,39 @@ class SandboxSettings:
     strict_accept: bool = True
     """Whether ``Accept: application/json`` alone is refused by the flow API with 406."""
 
-    def __attrs_post_init__(self) -> None:
-        for name, value in attrs.asdict(self).items():
-            if name.endswith("_s") and not 0 <= value < math.inf:
-                raise ValueError(f"{name}: {value:g} is no number of seconds")
-        for name, least in (("page_size", 1), ("max_applications", 0), ("configuration_per_minute", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: {getattr(self, name)} is less than {least}")
-
 
 def setting_names() -> list[str]:
-    """What :func:`parse_setting` takes."""
+    """What :func:`parse_settings` takes."""
     return list(attrs.fields_dict(SandboxSettings))
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
+def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Each ``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
 
     Raises:
-        ValueError: There is no such field, or the value does not fit it.
+        ValueError: There is no such field, it is given twice, or the value does not fit it.
     """
-    name, equals, value = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not equals or name not in setting_names():
-        raise ValueError(f"setting {text!r} is not NAME=VALUE with a name of {', '.join(setting_names())}")
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in setting_names():
+            raise ValueError(f"setting {_shown(text)} is not NAME=VALUE with a name of {', '.join(setting_names())}")
+        if name in found:
+            raise ValueError(f"setting {name} is given twice")
+        found[name] = _parsed(name, value.strip())
+    return found
+
+
+def _parsed(name: str, text: str) -> Any:
     hint = get_type_hints(SandboxSettings)[name]
     kind = next((inner for inner in get_args(hint) if inner is not NoneType), hint)
     if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise ValueError(f"setting {text!r}: the value is true or false")
-        return name, value.lower() == "true"
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{name}: must be true or false, not {_shown(text)}")
+        return text.lower() == "true"
     try:
-        return name, kind(value)
+        return kind(text)
     except ValueError as error:
-        raise ValueError(f"setting {text!r}: {error}") from error
+        allowed = {int: "a whole number", float: "a number"}.get(kind) or f"one of {', '.join(kind)}"
+        raise ValueError(f"{name}: must be {allowed}, not {_shown(text)}") from error

@@ -170,8 +170,11 @@ USAGE = {
     "an odd store": (["run", "--store", "redis://x"], "neither a path"),
     "a store that cannot be made": (["run", "--store", "/proc/nothing/x.db"], "cannot be opened"),
     "an odd setting of the sandbox": (["sandbox", "--setting", "shoe_size=42"], "setting 'shoe_size=42' is not NAME=VALUE"),
-    "a time that is none": (["sandbox", "--list-delay", "nan"], "list_delay_s: nan is no number of seconds"),
-    "pages without rows": (["sandbox", "--setting", "page_size=0"], "page_size: 0 is less than 1"),
+    "a time that is none": (
+        ["sandbox", "--list-delay", "nan"],
+        "list_delay_s: must be between 0 and 1000000000 seconds, not nan",
+    ),
+    "pages without rows": (["sandbox", "--setting", "page_size=0"], "page_size: must be between 1 and 1000, not 0"),
     "odd faults": (["sandbox", "--faults", "x"], "fault 'x' is not of the form"),
 }
 

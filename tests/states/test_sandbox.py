@@ -23,7 +23,7 @@ from states.sandbox import OPERATIONS, AuthorizeError, journal, parse_faults, re
 from states.sandbox.expressions import check, evaluate
 from states.sandbox.filters import FilterError, parse
 from states.sandbox.passwords import unsatisfied
-from states.sandbox.settings import SandboxSettings, parse_setting
+from states.sandbox.settings import SandboxSettings, parse_settings
 from tests.support.caller import (
     APPLICATION,
     CHECK,
@@ -156,7 +156,7 @@ async def test_what_the_management_api_refuses(rule: str) -> None:
     ],
 )
 def test_a_setting_is_read_as_what_it_is(text: str, value: object) -> None:
-    name, found = parse_setting(text)
+    ((name, found),) = parse_settings([text]).items()
     assert (found, getattr(SandboxSettings(**{name: found}), name)) == (value, value)
 
 
