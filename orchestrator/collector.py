@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from orchestrator.clock import Clock
 from orchestrator.events import Event, EventKind
 from orchestrator.instance import CUT_OFF
 from orchestrator.machine import ROLLING_BACK
+from orchestrator.scenario import LATE_S
 from orchestrator.state import DONE
-from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, Statistics, Window
+from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
 from orchestrator.workflow import Span, Workflow
 
 TICK_S = 2.0
@@ -37,11 +38,8 @@ REPLACED = "replaced"
 """Counter of instances that took the place of one that had failed."""
 HELD_BACK = "held_back"
 """Counter of those that had to wait for that, because several had failed there in a row."""
-LATE_S = 0.1
-"""An arrival that starts later than this is reported as late."""
-
-LATEST_ERRORS = 3
-"""Errors that are kept for showing as they come."""
+MISSED = "missed"
+"""Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
 
 _MOVED = "moved."
 _EPOCH = 1_000_000
@@ -153,13 +151,17 @@ class Collector:
             for state in workflow.states
         }
         before = self.statistics.total.counters
-        own = ("started", "late", "errors", ABORTED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
+        own = ("started", "late", "errors", ABORTED, MISSED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
         self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
-        """``started``, ``late``, ``errors``, ``aborted``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done`` and
-        ``round.failed``, over all processes."""
+        """``started``, ``late``, ``errors``, ``aborted``, ``missed``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done``
+        and ``round.failed``, over all processes."""
         for name, tally in self.tallies.items():
             tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
-        self.latest_errors: deque[str] = deque(maxlen=LATEST_ERRORS)
+        self._all_errors = Window(at=0.0, elapsed=0.0)
+        """Of all processes, the warm-up included; of a window, it has the errors only."""
+        for window in self.statistics.windows:
+            for key, known in window.errors.items():
+                self._all_errors.count_error(key, known.example, known.count)
         self._ends = frozenset(workflow.ends)
         self._complete = {DONE, workflow.again}
         """Outcomes that end a span."""
@@ -204,6 +206,11 @@ class Collector:
                 self._leave(event.number)
             case _:
                 pass
+
+    @property
+    def errors(self) -> Mapping[ErrorKey, ErrorTally]:
+        """The errors so far, those of the warm-up included."""
+        return self._all_errors.errors
 
     def steady(self) -> float:
         """The time that ``place`` is told in."""
@@ -330,7 +337,9 @@ class Collector:
             self._measure(START_LAG, late)
             self.counters["late"] += late > LATE_S
         self._enter(event.number, event.state)
-        self._begun.setdefault(event.number, {})[INSTANCE] = self._clock.steady() - late
+        # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
+        due = self._clock.steady() - late
+        self._begun[event.number] = dict.fromkeys((INSTANCE, *self.tallies[event.state].firsts), due)
 
     def _moved(self, event: Event) -> None:
         tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
@@ -376,9 +385,12 @@ class Collector:
         if gives_up and event.state in self._in_round:
             self.counters[f"{ROUND}.failed"] += 1
         place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
-        self.latest_errors.append(f"{place}: {event.error}")
-        key = ErrorKey(place, event.failure or "unknown", event.code or "")
-        self._errors.append((key, f"{event.run_id}-{event.number}: {event.error}"))
+        key, example = (
+            ErrorKey(place, event.failure or "unknown", event.code or ""),
+            f"{event.run_id}-{event.number}: {event.error}",
+        )
+        self._errors.append((key, example))
+        self._all_errors.count_error(key, example)
 
     def _enter(self, number: int, state: str) -> None:
         self._begun.setdefault(number, {})

@@ -115,7 +115,7 @@ class Driver(Generic[C, S]):
         self._drive = drive
         self.instance = instance
         self._late_s = late_s
-        self._due_at = drive.clock.steady() - late_s
+        self._due_at = drive.clock.steady()
         """When the state that it stands in was due (steady time)."""
         if instance.not_before is not None and not instance.failures:
             self._due_at += max(0.0, instance.not_before - drive.clock.now())  # taken up in a pause between rounds

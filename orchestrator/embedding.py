@@ -22,7 +22,7 @@ from orchestrator.instance import Instance
 from orchestrator.reading import RunResult, run_of, stored_settings
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
-from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Scenario
+from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Scenario
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Store
@@ -91,6 +91,11 @@ class Run(Generic[C]):
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last few seconds."""
         return self._runner.verdicts()
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """Of an open scenario: how many are due, have started and are waiting; ``None`` for a closed one."""
+        return self._runner.arrivals
 
     @property
     def aborted(self) -> str | None:

@@ -25,7 +25,7 @@ import attrs
 from orchestrator.admission import Admission
 from orchestrator.checkpoint import stored_definition
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.collector import ABORTED, HELD_BACK, REPLACED, Collector
+from orchestrator.collector import ABORTED, HELD_BACK, MISSED, REPLACED, Collector
 from orchestrator.driver import Begin, Drive, Driver
 from orchestrator.encryption import Vault
 from orchestrator.errors import (
@@ -48,7 +48,7 @@ from orchestrator.lease import Lease, Owner, is_gone, this_process
 from orchestrator.limits import RateLimits
 from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.scenario import UNBOUNDED
+from orchestrator.scenario import UNBOUNDED, Arrivals
 from orchestrator.state import C, S
 from orchestrator.statistics import Statistics
 from orchestrator.stores.base import Shard, Store
@@ -153,6 +153,8 @@ class Runner(Generic[C, S]):
         self._prepared = False
         self._walked = False
         """Whether every instance that was left by the last process was given to a driver."""
+        self._started = 0
+        """Instances that were started, by all processes."""
         self._used: list[int] = []
         """Instances of the run that this one uses again."""
         self.collector: Collector
@@ -450,20 +452,46 @@ class Runner(Generic[C, S]):
             or self.collector.statistics.total.width < ABORT_AFTER_S
         ):
             return
-        judged = zip(self._thresholds, self.verdicts(), strict=True)
+        judged = zip(self._thresholds, self._verdicts(at_the_end=True), strict=True)
         broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
         if broken:
             self.aborted = f"{broken[0].text} (it is {broken[0].value})"
+            if (arrivals := self.arrivals) is not None:
+                self.collector.counters[MISSED] += arrivals.overdue
             self.collector.counters[ABORTED] += 1
             self._admission.abort()
 
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """The arrivals of an open scenario so far; those that an aborted one had no turn for stay as they were then."""
+        if not self.record.scenario.is_open or not self._in_scenario:
+            return None
+        found = self.record.scenario.arrivals(self._admission.elapsed, self._started)
+        if not self.collector.counters[ABORTED]:
+            return found
+        missed = self.collector.counters[MISSED]
+        return attrs.evolve(found, due=self._started + missed, overdue=missed, expected_missed=missed)
+
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last tick."""
+        return self._verdicts()
+
+    def _verdicts(self, *, at_the_end: bool = False) -> list[Verdict]:
+        """See :meth:`verdicts`.
+
+        Args:
+            at_the_end: Judge missed arrivals by how many there will be at the end: those that are overdue may still start.
+        """
         total = self.collector.statistics.total
         counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
         # Shares are of all that were started, as they will be in the end.
         counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
         measured = Measured(statistics=self.collector.statistics, counts=counts)
+        if (arrivals := self.arrivals) is not None:
+            missed, due = arrivals.overdue, arrivals.due
+            if at_the_end:
+                missed, due = arrivals.expected_missed, max(due, self.record.scenario.total or 0)
+            measured = attrs.evolve(measured, missed=missed, overdue=arrivals.overdue, due=due)
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     async def _end_grace(self) -> None:
@@ -570,9 +598,12 @@ class Runner(Generic[C, S]):
         first, count = self._shard.first, self._shard.count
         if self._mode is Mode.START:
             return range(first, first + count)
-        return itertools.chain.from_iterable(await self._store.unadmitted(self.record.id, first, count))
+        left = await self._store.unadmitted(self.record.id, first, count)
+        self._started = count - sum(map(len, left))
+        return itertools.chain.from_iterable(left)
 
     async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
+        self._started += 1
         now = self._clock.now()
         context = await self._first_context(number)
         again = self.record.scenario.use is not None

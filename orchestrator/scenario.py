@@ -41,6 +41,8 @@ LEAST_RATE = 1 / 86_400
 """Arrivals, or attempts of a rate group, a second: one a day is the least."""
 LONGEST_HOLD_S = 30.0
 """Longest wait of a place whose instances fail in their first round, one after the other."""
+LATE_S = 0.1
+"""An arrival that starts later than this is late."""
 RATES_SHOWN = f"{LEAST_RATE:.3g} (one a day) and {FASTEST:.0f}"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -140,6 +142,26 @@ def parse_think(text: str) -> Think:
     if think.high < think.low:
         raise ValueError(f"{text!r}: the longest pause is shorter than the shortest")
     return think
+
+
+@attrs.frozen(kw_only=True)
+class Arrivals:
+    """The arrivals of an open scenario at one moment."""
+
+    due: int
+    """How many should have started."""
+    started: int
+    overdue: int
+    """How many have been due for more than ``LATE_S`` and have not started."""
+    behind_s: float
+    """How long the next one to start has been due."""
+    expected_missed: int
+    """How many will have missed their turn at the end if arrivals go on to start as often as they did so far."""
+
+    @property
+    def waiting(self) -> int:
+        """The backlog: how many are due and have not started."""
+        return self.due - self.started
 
 
 @attrs.frozen(kw_only=True, slots=False)  # no slots: what follows from the stages is worked out once
@@ -301,6 +323,21 @@ class Scenario:
         longest = min(LONGEST_HOLD_S, 2.0 ** min(failed - 1, 10))
         return longest * Random(f"{self.seed}:{place}:{failed}:hold").uniform(0.5, 1.0)
 
+    def arrivals(self, moment: float, started: int) -> Arrivals:
+        """The arrivals of an open scenario at ``moment``, if ``started`` of them have started (in order)."""
+        due, overdue = self._arrivals_until(moment), self._arrivals_until(moment - LATE_S)
+        total, expected = self.total or 0, 0.0
+        if self.ends_at is not None and moment > 0:
+            left = max(0.0, self.ends_at - moment)
+            expected = max(0.0, total - started - started / moment * left)
+        return Arrivals(
+            due=max(due, started),
+            started=started,
+            overdue=max(0, overdue - started),
+            behind_s=max(0.0, moment - self.due(started)) if started < due else 0.0,
+            expected_missed=math.floor(expected),
+        )
+
     def describe(self) -> str:
         """One line for people."""
         parts = []
@@ -326,9 +363,10 @@ class Scenario:
 
     def _arrivals_until(self, moment: float) -> int:
         """How many arrivals are due before ``moment``."""
-        if self.rate is not None:
-            return math.ceil(moment * self.rate - 1e-9)
-        return math.ceil(_area(self.rate_stages, moment) - 1e-9)
+        if self.length is not None:
+            moment = min(moment, self.length)
+        reached = max(0.0, moment) * self.rate if self.rate is not None else _area(self.rate_stages, moment)
+        return min(math.ceil(reached - 1e-9), self.instances or UNBOUNDED)
 
     @cached_property
     def _rate_knots(self) -> tuple[list[float], list[float]]:

@@ -63,7 +63,11 @@ class Measured:
     counts: Mapping[Status, int]
     """Instances by status."""
     missed: int = 0
-    """Arrivals that never started."""
+    """Arrivals that never started; while the run goes on, those that are overdue."""
+    overdue: int = 0
+    """Arrivals that are late and have not started."""
+    due: int = 0
+    """Arrivals that should have started."""
 
 
 @attrs.frozen
@@ -125,12 +129,12 @@ class Threshold:
                 "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
                 "completed": counts.get(Status.COMPLETED, 0),
                 "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
-                "late": total.counters["late"],
+                "late": total.counters["late"] + measured.overdue,
                 "missed": measured.missed,
             }[self.subject]
             admitted = sum(count for status, count in counts.items() if status is not Status.PENDING)
             # Late ones are counted after the warm-up, and so is what they are a part of.
-            whole = {"late": total.counters["started"], "missed": admitted + measured.missed}
+            whole = {"late": total.counters["started"] + measured.overdue, "missed": measured.due}
             all_of_them = whole.get(self.subject, admitted)
         if self.unit != "%":
             return float(number)

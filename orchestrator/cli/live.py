@@ -8,23 +8,28 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import anyio
+import attrs
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.display import Display, Output, stdout
-from orchestrator.collector import LATEST_ERRORS, Collector
+from orchestrator.collector import Collector
 from orchestrator.embedding import Run
 from orchestrator.machine import ROLLING_BACK
-from orchestrator.report.text import milliseconds
-from orchestrator.scenario import Scenario
-from orchestrator.statistics import INSTANCE, Latency
+from orchestrator.report.text import error_line, milliseconds
+from orchestrator.scenario import Arrivals, Scenario
+from orchestrator.statistics import INSTANCE, START_LAG, Latency
+from orchestrator.thresholds import Verdict
 from orchestrator.workflow import Workflow
 
 LINE_EVERY_S = 5
 SAMPLE_EVERY_S = 1.0
 REFRESH_PER_S = 2
+ERRORS_SHOWN = 3
+LEAST_ROWS = 3
+"""Of the table of states, however low the terminal."""
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
 
@@ -56,6 +61,16 @@ class Progress:
         return {name.removeprefix("ended."): count for name, count in sorted(counters.items()) if name.startswith("ended.")}
 
     @property
+    def arrivals(self) -> Arrivals | None:
+        """Of an open scenario."""
+        return self.run.arrivals if self.run is not None and self.collector is not None else None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand."""
+        return self.run.verdicts if self.run is not None and self.collector is not None else []
+
+    @property
     def errors(self) -> int:
         return self.collector.counters["errors"] if self.collector is not None else 0
 
@@ -80,7 +95,20 @@ class Progress:
         """How many have ended, and how."""
         ended = ", ".join(f"{count} {status}" for status, count in self.ended.items())
         started = self.collector.counters["started"] if self.collector is not None else 0
-        return f"{started} started, {ended or 'none ended'}"
+        return f"{started:,} started, {ended or 'none ended'}"
+
+    def backlog(self) -> str:
+        """The arrivals that are due and what became of them; empty for a closed scenario."""
+        arrivals = self.arrivals
+        if arrivals is None:
+            return ""
+        assert self.run is not None
+        ends_at = self.run.scenario.ends_at
+        over = self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at)
+        behind = f", {arrivals.behind_s:.1f} s behind" if arrivals.waiting and not over else ""
+        return (
+            f"{arrivals.due:,} due, {arrivals.started:,} started, {arrivals.waiting:,} {'missed' if over else 'waiting'}{behind}"
+        )
 
     def users(self) -> str:
         """Of a scenario that keeps its users: how many go round, of those that are wanted."""
@@ -133,24 +161,50 @@ class LoadLines(Display):
         latency = _recent(progress, _main_series(progress))
         took = f", p95 {milliseconds(latency.at(95))} ms" if latency else ""
         errors = f", {progress.errors} errors" if progress.errors else ""
+        backlog = f", arrivals: {progress.backlog()}" if progress.arrivals is not None else ""
         self.say(
-            f"{_clock(progress.run.elapsed):>6}  {active} under way{progress.users()}, {progress.standing()}, {rate:.1f} {progress.unit}/s{took}{errors}, "
-            f"{progress.left()}"
+            f"{_clock(progress.run.elapsed):>6}  {active} under way{progress.users()}, {progress.standing()}, {rate:.1f} {progress.unit}/s{took}{errors}"
+            f"{backlog}, {progress.left()}"
         )
+        for verdict in progress.verdicts:
+            if verdict.value is not None and not verdict.holds:
+                self.say(f"        BROKEN so far: {verdict.text}: {verdict.value}")
+
+
+@attrs.frozen
+class _Row:
+    """A row of the view's table."""
+
+    number: str
+    name: str
+    here: int
+    done: int
+    retried: int
+    failed: int
+    latency: Latency | None
+    """Of the last seconds."""
+    oldest_s: float | None
+    """How long the one that has stood here longest has done so."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was in this state for some seconds."""
+        return not self.here and self.latency is None
 
 
 class LoadView(Display):
-    """A row for each state with what is going on in it, rates, errors and thresholds, kept up in place. The number of lines
-    does not change while it runs, so nothing jumps."""
+    """Rates, broken thresholds, errors, and a row for each state, kept up in place. Where the terminal is too low for all of
+    it, idle states and thresholds that hold are counted instead of listed."""
 
     def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
         super().__init__()
         self._progress = Progress(workflow)
         self._workflow = workflow
         self._title = title
+        self._console = console or Output()
         self._live = Live(
             get_renderable=self.render,
-            console=console or Output(),
+            console=self._console,
             refresh_per_second=REFRESH_PER_S,
             vertical_overflow="crop",
         )
@@ -175,8 +229,15 @@ class LoadView(Display):
             self._progress.sample()
 
     def render(self) -> Group:
-        """The whole view."""
-        return Group(*self._head(), self._states(), *self._foot())
+        """The whole view, in the lines that the terminal has."""
+        verdicts = self._progress.verdicts
+        above = [*self._head(), *self._broken(verdicts), *self._errors()]
+        left = self._console.height - 1 - len(above) - 1  # the cursor's line, and the head of the table
+        below = list(self._other_verdicts(verdicts))
+        if len(below) > max(1, left - LEAST_ROWS):
+            holding = sum(verdict.holds for verdict in verdicts)
+            below = [_line(f"✓ {holding} of {len(verdicts)} thresholds hold", "green" if holding == len(verdicts) else "")]
+        return Group(*above, self._states(max(LEAST_ROWS, left - len(below))), *below)
 
     def _head(self) -> Iterable[Text]:
         progress = self._progress
@@ -192,13 +253,63 @@ class LoadView(Display):
         yield _line(
             f"{'under way':<12}{_sparks(progress.actives)} {len(progress.collector.place):8}   {progress.errors} errors{progress.users()}"
         )
+        if (arrivals := progress.arrivals) is not None:
+            yield _line(f"{'arrivals':<12}{progress.backlog()}", "bold red" if arrivals.overdue else "")
 
-    def _states(self) -> Table:
+    def _broken(self, verdicts: Iterable[Verdict]) -> Iterable[Text]:
+        for verdict in verdicts:
+            if verdict.value is not None and not verdict.holds:
+                yield _line(f"✗ {verdict.text}: {verdict.value}", "bold red")
+
+    def _errors(self) -> Iterable[Text]:
+        """The most frequent ones."""
+        met = self._progress.collector.errors if self._progress.collector is not None else {}
+        frequent = sorted(met.items(), key=lambda item: -item[1].count)
+        for key, tally in frequent[:ERRORS_SHOWN]:
+            yield _line(error_line(key, tally), "red")
+        if (more := sum(tally.count for _, tally in frequent[ERRORS_SHOWN:])) > 0:
+            yield _line(f"{more} × {len(frequent) - ERRORS_SHOWN} other kinds of errors", "red")
+
+    def _other_verdicts(self, verdicts: Iterable[Verdict]) -> Iterable[Text]:
+        for verdict in verdicts:
+            if verdict.value is None:
+                yield _line(f"… {verdict.text}", "dim")
+            elif verdict.holds:
+                yield _line(f"✓ {verdict.text}: {verdict.value}", "green")
+
+    def _states(self, room: int) -> Table:
+        """Args:
+        room: Rows that there is room for.
+        """
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", justify="right", style="dim", width=2)
         table.add_column("state", no_wrap=True, min_width=23)
         for name, width in (("here", 5), ("done", 7), ("retr.", 5), ("failed", 6), ("p50", 6), ("p95", 6), ("oldest", 7)):
             table.add_column(name, justify="right", width=width, no_wrap=True)
+        rows = self._rows()
+        shown = rows
+        if len(rows) > room:
+            # Which ones are shown should not change with every move: what a state did in the last seconds counts, too.
+            urgent = sorted(rows, key=lambda row: (row.idle, not row.failed, not row.here))[: room - 1]
+            shown = [row for row in rows if row in urgent]
+        for row in shown:
+            counts = (row.here, row.done, row.retried, row.failed)
+            table.add_row(
+                row.number,
+                Text(row.name, "bold yellow" if row.here else "" if row.done else "dim"),
+                *(str(count) if count else "" for count in counts),
+                milliseconds(row.latency.at(50)) if row.latency else "",
+                milliseconds(row.latency.at(95)) if row.latency else "",
+                f"{row.oldest_s:.1f} s" if row.oldest_s is not None else "",
+            )
+        if hidden := [row for row in rows if row not in shown]:
+            idle = sum(row.idle for row in hidden)
+            busy = f", {len(hidden) - idle} of them busy" if idle < len(hidden) else ", idle"
+            table.add_row("", Text(f"… {len(hidden)} more{busy}", "dim"))
+        return table
+
+    def _rows(self) -> list[_Row]:
+        """The start lag of arrivals, then the states in order."""
         progress, collector = self._progress, self._progress.collector
         here: Counter[str] = Counter()
         oldest: dict[str, float] = {}
@@ -207,20 +318,15 @@ class LoadView(Display):
                 here[state] += 1
                 oldest[state] = min(since, oldest.get(state, since))
         now = collector.steady() if collector is not None else 0.0
+        rows = []
+        if (arrivals := progress.arrivals) is not None:
+            lag, behind = _recent(progress, START_LAG), arrivals.behind_s if arrivals.waiting else None
+            rows.append(_Row("", START_LAG, arrivals.waiting, arrivals.started, 0, 0, lag, behind))
         for number, state in enumerate((*(s.name for s in self._workflow.states), ROLLING_BACK), start=1):
-            latency = _recent(progress, state)
-            done, retried, failed = self._counts(state)
-            style = "bold yellow" if here[state] else "" if done else "dim"
-            counts = (here[state], done, retried, failed)
-            table.add_row(
-                str(number) if state != ROLLING_BACK else "",
-                Text(state, style),
-                *(str(count) if count else "" for count in counts),
-                milliseconds(latency.at(50)) if latency else "",
-                milliseconds(latency.at(95)) if latency else "",
-                f"{now - oldest[state]:.1f} s" if state in oldest else "",
-            )
-        return table
+            shown = str(number) if state != ROLLING_BACK else ""
+            stood = now - oldest[state] if state in oldest else None
+            rows.append(_Row(shown, state, here[state], *self._counts(state), _recent(progress, state), stood))
+        return rows
 
     def _counts(self, state: str) -> tuple[int, int, int]:
         """How often a state was done, retried, given up."""
@@ -229,19 +335,6 @@ class LoadView(Display):
             return 0, 0, 0
         tally = collector.tallies[state]
         return self._progress.done(state), tally.so_far("retried"), tally.so_far("failed")
-
-    def _foot(self) -> Iterable[Text]:
-        progress = self._progress
-        if progress.run is not None:
-            for verdict in progress.run.verdicts:
-                if verdict.value is None:
-                    yield _line(f"… {verdict.text}", "dim")
-                else:
-                    mark = "✓" if verdict.holds else "✗"
-                    yield _line(f"{mark} {verdict.text}: {verdict.value}", "green" if verdict.holds else "bold red")
-        shown = list(progress.collector.latest_errors) if progress.collector is not None else []
-        for place in range(LATEST_ERRORS):
-            yield _line(shown[place] if place < len(shown) else "", "red")
 
 
 def _main_series(progress: Progress) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator.collector import ABORTED
+from orchestrator.collector import ABORTED, MISSED
 from orchestrator.effects import effects_of
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
@@ -132,9 +132,9 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
             proofs[instance.id] = workflow.prove(instance.context).facts
     statistics = Statistics.of(await store.statistics(record.id))
     aborted = bool(statistics.total.counters[ABORTED])
-    due = record.scenario.is_open and not result.interrupted and not aborted
-    missed = result.counts.get(Status.PENDING, 0) if due else 0
-    measured = Measured(statistics=statistics, counts=result.counts, missed=missed)
+    missed = _missed(record.scenario, statistics, result)
+    due = missed + sum(number for status, number in result.counts.items() if status is not Status.PENDING)
+    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, overdue=missed, due=due)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
         scenario=record.scenario,
@@ -157,3 +157,13 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         failures=tuple(failures),
         proofs=proofs,
     )
+
+
+def _missed(scenario: Scenario, statistics: Statistics, result: RunResult) -> int:
+    """Arrivals that never started, or are overdue in a run that is not finished."""
+    if not scenario.is_open:
+        return 0
+    if statistics.total.counters[ABORTED]:
+        return statistics.total.counters[MISSED]
+    pending = result.counts.get(Status.PENDING, 0)
+    return scenario.arrivals(statistics.elapsed, result.total - pending).overdue if result.interrupted else pending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestrator.collector import HELD_BACK, REPLACED
 from orchestrator.instance import Status
@@ -10,9 +10,11 @@ from orchestrator.report.picture import FAILED_SHOWN
 from orchestrator.report.summary import SHOWN, Summary
 from orchestrator.run import RunStatus
 from orchestrator.scenario import show_duration
-from orchestrator.statistics import ROUND, START_LAG, WAIT, Latency
+from orchestrator.statistics import ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency
 
 ERRORS_SHOWN = 8
+_WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)
+"""Columns of the table, each after a blank."""
 
 
 def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
@@ -43,7 +45,8 @@ def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
 
 def counted(summary: Summary) -> str:
     """The instances by status; what was not started is named for what it is."""
-    words = {Status.PENDING: "missed" if summary.missed else "not started"}
+    missed = summary.missed and not summary.unfinished and not summary.aborted
+    words = {Status.PENDING: "missed" if missed else "not started"}
     shown = [(words.get(status, status.value), number) for status, number in sorted(summary.counts.items())]
     return ", ".join(f"{number} {word}" for word, number in shown) or "nothing was started"
 
@@ -73,12 +76,11 @@ def _measured(summary: Summary) -> Iterator[str]:
     yield f"Measured in {show_duration(round(statistics.seconds, 1))}, in milliseconds" + (
         f": {', '.join(rates)}" if rates else ""
     )
-    yield f"  {'':<23}{'ok':>7}{'retr.':>7}{'recov.':>7}{'failed':>7}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}"
+    yield _row("", ("ok", "retr.", "recov.", "failed", "p50", "p95", "p99", "max"))
     for row in summary.states:
-        numbers = "".join(f"{number or '':>7}" for number in (row.ok, row.retried, row.recovered, row.failed))
-        yield f"  {row.state:<23}{numbers}{_latency(row.whole)}"
+        yield _row(row.state, (row.ok or "", row.retried or "", row.recovered or "", row.failed or "", *_latency(row.whole)))
     for name, latency in summary.spans:
-        yield f"  {name:<23}{latency.count:>7}{'':>21}{_latency(latency)}"
+        yield _row(name, (latency.count, "", "", "", *_latency(latency)))
     late_ends = [f"{more} {name}" for name, latency in summary.spans if (more := latency.count - statistics.ended(name)) > 0]
     if late_ends and statistics.seconds:
         yield f"  ended in the overtime, so in the percentiles and in no rate: {', '.join(late_ends)}"
@@ -91,8 +93,7 @@ def _measured(summary: Summary) -> Iterator[str]:
         yield ""
         yield "Errors that were met"
     for error in summary.errors[:ERRORS_SHOWN]:
-        key = error.key
-        yield f"  {error.tally.count} x {key.state}, {key.kind}{f' {key.code}' if key.code else ''}, e.g. {error.tally.example}"
+        yield f"  {error_line(error.key, error.tally)}"
     if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
         yield f"  … and {more} other kinds (orchestrator report {summary.run_id})"
 
@@ -111,15 +112,24 @@ def _users(summary: Summary) -> Iterator[str]:
         yield users + (f", {held} of them after a wait, because several in a row had failed" if held else "")
 
 
+def error_line(key: ErrorKey, tally: ErrorTally) -> str:
+    """Errors that are counted together, e.g. ``47 × create_user 503 (transient), e.g. …``."""
+    return f"{tally.count} × {' '.join(filter(None, (key.state, key.code)))} ({key.kind}), e.g. {tally.example}"
+
+
 def _is_rated(summary: Summary, name: str) -> bool:
     return bool(summary.statistics.seconds) and name != START_LAG and not name.startswith(WAIT)
 
 
-def _latency(latency: Latency | None) -> str:
+def _row(name: str, cells: Iterable[object]) -> str:
+    """A row of the table, 80 columns wide; longer cells move what follows, and never touch it."""
+    return f"  {name:<23}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+
+
+def _latency(latency: Latency | None) -> tuple[str, ...]:
     if latency is None:
-        return ""
-    values = (latency.at(50), latency.at(95), latency.at(99), latency.max)
-    return "".join(f"{milliseconds(value):>8}" for value in values)
+        return ("",) * 4
+    return tuple(milliseconds(value) for value in (latency.at(50), latency.at(95), latency.at(99), latency.max))
 
 
 def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:

@@ -180,3 +180,23 @@ def test_pauses_as_people_write_them() -> None:
 
 def test_durations_are_shown_as_they_are_written() -> None:
     assert [show_duration(s) for s in (0.5, 30, 125, 5400, 3600)] == ["0.5s", "30s", "2m5s", "1h30m", "1h"]
+
+
+def test_arrivals_that_are_due_and_have_not_started_wait() -> None:
+    scenario = Scenario(rate=100.0, duration=20.0, overtime=10.0)
+    at = scenario.arrivals(5.0, 300)
+    assert (at.due, at.started, at.waiting, at.overdue) == (500, 300, 200, 190)
+    assert at.behind_s == pytest.approx(2.0)
+    assert scenario.arrivals(25.0, 2000).waiting == 0
+    assert scenario.arrivals(25.0, 1900).waiting == 100, "nothing is due after the scenario's time"
+    assert scenario.arrivals(0.0, 1).waiting == 0
+    assert Scenario(rate=100.0, instances=50).arrivals(5.0, 20).due == 50
+    staged = Scenario(rate_stages=(Stage(10, 10), Stage(10, 0)))
+    assert staged.arrivals(10.0, 40).waiting == 10
+
+
+def test_a_backlog_that_can_be_made_up_for_is_not_missed() -> None:
+    scenario = Scenario(rate=100.0, duration=20.0, overtime=30.0)
+    assert scenario.arrivals(7.0, 500).expected_missed == 0  # two seconds behind: 71/s is enough for 43 s
+    assert scenario.arrivals(4.0, 64).expected_missed == 1200  # 16/s for 46 s
+    assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # there is no end to its time

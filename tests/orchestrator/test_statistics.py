@@ -145,6 +145,7 @@ def test_a_late_start_counts_from_when_it_was_due() -> None:
     statistics = at.read()
     assert statistics.latency("start_lag").max == pytest.approx(3, rel=0.01)
     assert statistics.latency("instance").max == pytest.approx(3.3, rel=0.01)
+    assert statistics.latency("begin").max == pytest.approx(0.1, rel=0.01), "the lag is no latency of the first state"
     assert statistics.total.counters["late"] == 1
 
 

@@ -52,11 +52,11 @@ def test_what_is_not_understood_is_refused_with_a_hint(text, says) -> None:
         parse(text, WORKFLOW)
 
 
-def measured(*windows: Window, counts=None, missed=0) -> Measured:
+def measured(*windows: Window, counts=None, missed=0, due=0) -> Measured:
     for window in windows:
         window.read_off()
     statistics = Statistics.of(window.dumps() for window in windows)
-    return Measured(statistics=statistics, counts=counts or {}, missed=missed)
+    return Measured(statistics=statistics, counts=counts or {}, missed=missed, due=due)
 
 
 def window(elapsed=0.0, width=10.0, **series: list[float]) -> Window:
@@ -91,7 +91,7 @@ def test_a_threshold_is_judged_on_what_was_measured(text, holds, value) -> None:
     one.counters["two.retried"] = 1
     one.count_error(ErrorKey("two", "transient", "503"), "an example", 7)
     counts = {Status.COMPLETED: 90, Status.ROLLED_BACK: 8, Status.FAILED: 1, Status.ROLLBACK_FAILED: 1}
-    verdict = parse(text, WORKFLOW).judge(measured(one, counts=counts, missed=10))
+    verdict = parse(text, WORKFLOW).judge(measured(one, counts=counts, missed=10, due=110))
     assert verdict.holds is holds
     assert value in str(verdict.value)
 
