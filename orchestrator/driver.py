@@ -45,7 +45,7 @@ from orchestrator.events import Event, EventKind, Observer
 from orchestrator.instance import CUT_OFF, TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
-from orchestrator.recording import Exchange, begin_recording
+from orchestrator.recording import Exchange, Recorded, begin_recording
 from orchestrator.secret import secrets_in
 from orchestrator.state import Again, C, Effect, Outcome, Repeat, S, State, Step
 from orchestrator.stores.base import Checkpoint, Shard, Store
@@ -71,6 +71,7 @@ class Drive(Generic[C, S]):
     rng: Random
     on_failure: OnFailure
     on_success: OnSuccess
+    recorded: Recorded = Recorded.FAILED
     observers: Sequence[Observer] = ()
     """Told of what is stored."""
     attempt_observers: Sequence[Observer] = ()
@@ -164,7 +165,7 @@ class Driver(Generic[C, S]):
             LeaseExpiredError: Our lease ran out.
         """
         pending: _Attempt | None = None
-        self._exchanges = begin_recording()
+        self._exchanges = begin_recording(self._drive.recorded)
         self._drive.admission.active += 1
         try:
             await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
@@ -419,7 +420,7 @@ class Driver(Generic[C, S]):
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, state=then.position, outcome=then.status.value))
         failed = [event for event in events if event.failure is not None and event.kind is not EventKind.RETRY]
-        evidence = self._evidence() if failed else None
+        evidence = self._evidence(then) if failed or drive.recorded is Recorded.ALL else None
         checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
         try:
             await drive.store.save(drive.shard, checkpoint, events, alone=drive.workers <= 1)
@@ -428,9 +429,11 @@ class Driver(Generic[C, S]):
             raise
         self._stored(then, events)
 
-    def _evidence(self) -> list[Mapping[str, Any]] | None:
-        """What was said lately, if that led to a failure for good."""
-        secrets = list(secrets_in(self.instance.context))
+    def _evidence(self, then: Instance[C]) -> list[Mapping[str, Any]] | None:
+        """The exchanges that led to ``then``, masked. The newest secrets are in its context only."""
+        if not self._exchanges:
+            return None
+        secrets = [*secrets_in(self.instance.context), *secrets_in(then.context)]
         entries = []
         for exchange in self._exchanges:
             try:
@@ -438,7 +441,7 @@ class Driver(Generic[C, S]):
             except Exception as error:  # noqa: BLE001  # evidence is never worth an instance
                 entries.append({"comment": f"an exchange that cannot be shown ({type(error).__name__})"})
         self._exchanges.clear()
-        return entries or None
+        return entries
 
     def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then

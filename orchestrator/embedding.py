@@ -20,6 +20,7 @@ from orchestrator.estimate import check_groups, check_time
 from orchestrator.events import EventStream
 from orchestrator.instance import Instance
 from orchestrator.reading import RunResult, run_of, stored_settings
+from orchestrator.recording import Recorded
 from orchestrator.run import RunRecord, RunStatus, new_run_id
 from orchestrator.runner import Mode, Options, Runner
 from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Scenario
@@ -28,6 +29,9 @@ from orchestrator.state import C, S
 from orchestrator.stores.base import Store
 from orchestrator.thresholds import Verdict, parse_all
 from orchestrator.workflow import Workflow
+
+ROUNDS_RECORDED = 100
+"""With every request recorded, a round takes some 50 kB of the store; a soak would fill the disk."""
 
 
 class Run(Generic[C]):
@@ -126,6 +130,7 @@ async def start(
     rates: Mapping[str, float] | None = None,
     thresholds: Sequence[str] = (),
     abort: bool = False,
+    recorded: Recorded | Literal["failed", "all"] = Recorded.FAILED,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
@@ -138,6 +143,7 @@ async def start(
         rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
         thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
         abort: Whether a broken threshold ends the scenario.
+        recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -146,7 +152,7 @@ async def start(
     options = options or Options()
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
-    check(workflow, scenario, limits, thresholds)
+    check(workflow, scenario, limits, thresholds, Recorded(recorded))
     vault = _vault(options, store, create=True)
     now = options.clock.now()
     run_id = new_run_id(now)
@@ -164,6 +170,7 @@ async def start(
         rates=limits,
         thresholds=tuple(thresholds),
         abort=abort,
+        recorded=Recorded(recorded),
         key_id=vault.key_id,
         created_at=now,
         updated_at=now,
@@ -261,8 +268,18 @@ async def _again(
         yield run
 
 
-def check(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float], thresholds: Sequence[str]) -> None:
+def check(
+    workflow: Workflow[Any, Any],
+    scenario: Scenario,
+    rates: Mapping[str, float],
+    thresholds: Sequence[str],
+    recorded: Recorded = Recorded.FAILED,
+) -> None:
     """Refuse what cannot be: :func:`start` does it first of all. Raises ``SettingError``."""
+    if recorded is Recorded.ALL and not 1 <= scenario.rounds <= ROUNDS_RECORDED:
+        raise SettingError(
+            "record", f"all requests are stored of at most {ROUNDS_RECORDED} rounds an instance; give fewer rounds"
+        )
     if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
         name = "rounds" if scenario.rounds != 1 else "use"
         raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")

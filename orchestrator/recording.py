@@ -1,7 +1,7 @@
-"""The last exchanges of an instance with the other side, kept for the case that it fails.
+"""The exchanges of an instance with the other side: the last ones are kept in case it fails, or all of them if the run says so.
 
-Whoever sends requests for a handler calls :func:`record` with each exchange. It costs next to nothing: an exchange is put into
-words, with its secrets masked, only when the instance has failed.
+A client that sends requests for a handler calls :func:`record` with each exchange. That costs next to nothing: an exchange is
+masked and written only when it is stored.
 """
 
 from __future__ import annotations
@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from enum import StrEnum
 from typing import Any, Protocol
 
 from orchestrator.secret import Secret
 
 KEPT = 8
 """Exchanges before a failure that are kept."""
+
+
+class Recorded(StrEnum):
+    """Whose exchanges are stored."""
+
+    FAILED = "failed"
+    """Of an instance that fails, its last ones."""
+    ALL = "all"
+    """Of every instance, all of them, each with the checkpoint that it leads to."""
 
 
 class Exchange(Protocol):
@@ -30,9 +40,9 @@ class Exchange(Protocol):
 _current: ContextVar[deque[Exchange] | None] = ContextVar("exchanges", default=None)
 
 
-def begin_recording() -> deque[Exchange]:
-    """Keep the latest exchanges of the current task, and of tasks that it starts."""
-    exchanges: deque[Exchange] = deque(maxlen=KEPT)
+def begin_recording(recorded: Recorded) -> deque[Exchange]:
+    """Keep the exchanges of the current task, and of tasks that it starts: the latest, or all since the deque was cleared."""
+    exchanges: deque[Exchange] = deque(maxlen=KEPT if recorded is Recorded.FAILED else None)
     _current.set(exchanges)
     return exchanges
 

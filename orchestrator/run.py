@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.recording import Recorded
 from orchestrator.scenario import Scenario
 
 # Crockford's base 32 in lower case: no letter that can be taken for a digit. Sorts by time.
@@ -55,6 +56,8 @@ class RunRecord:
     """What the run has to keep to (see :mod:`orchestrator.thresholds`)."""
     abort: bool = False
     """Whether a broken threshold ends the scenario."""
+    recorded: Recorded = Recorded.FAILED
+    """Whose requests are stored."""
     key_id: str
     """Which key sealed its secrets."""
     created_at: float

@@ -513,6 +513,7 @@ class Runner(Generic[C, S]):
             rng=self._options.rng,
             on_failure=self.record.on_failure,
             on_success=self.record.on_success,
+            recorded=self.record.recorded,
             observers=self._observers,
             attempt_observers=self._attempt_observers,
             stopping=self._stopping,

@@ -80,6 +80,7 @@ async def run(
             on_failure=wanted.on_failure,
             on_success=wanted.on_success,
             rates=wanted.rates,
+            recorded=wanted.record,
             options=options,
         )
         return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
@@ -127,7 +128,7 @@ async def load(
             settings = await _settings_of_used(found, store, vault, resolver, asked.use, flags)
             display.say(f"on the instances of run {asked.use}, with its settings")
         rates = found.rates(settings) if wanted.rates is None else wanted.rates
-        embedding.check(found, asked, rates, wanted.threshold)
+        embedding.check(found, asked, rates, wanted.threshold, wanted.record)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
         options = _options(resolver, engine, vault, (*display.observers, *observers))
@@ -141,6 +142,7 @@ async def load(
             rates=rates,
             thresholds=wanted.threshold,
             abort=wanted.abort,
+            recorded=wanted.record,
             options=options,
         )
         return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix, outputs=outputs)

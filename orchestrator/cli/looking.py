@@ -24,6 +24,7 @@ from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Instance, Status
 from orchestrator.lease import Owner, is_gone
 from orchestrator.reading import check_key, load_instance, result_of, stored_settings
+from orchestrator.recording import Recorded
 from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
 from orchestrator.report.summary import summarise
@@ -113,7 +114,7 @@ async def show(
     data = _instance_data(workflow, record, instance, shard, events) | {"exchanges": exchanges}
     if har is not None:
         if not exchanges:
-            raise ConfigurationError(f"nothing is kept of what {instance.id} has sent: only of an instance that failed")
+            raise ConfigurationError(f"no request of {instance.id} is stored: {why_not_recorded(record, instance)}")
         write_files({Path(har): json_report.har(exchanges)})
     if json:
         stdout().print(json_report.dumps(data))
@@ -218,6 +219,7 @@ def _instance_data(
         "instance": instance.id,
         "status": instance.status.value,
         "position": instance.position,
+        "recorded": record.recorded.value,
         "next": _next(workflow, record, instance),
         "driver": _driver(shard),
         "failure": attrs.asdict(instance.failure) if instance.failure else None,
@@ -232,6 +234,20 @@ def _instance_data(
             for event in events
         ],
     }
+
+
+def why_not_recorded(record: RunRecord, instance: Instance[Any]) -> str:
+    """Why no request of an instance is stored."""
+    if record.recorded is Recorded.ALL:
+        return "it has sent none so far"
+    if instance.failure is not None and instance.status not in RESUMABLE:
+        return "the process that saw it fail had sent none of its requests"
+    ended = {
+        Status.COMPLETED: "it completed",
+        Status.ROLLED_BACK: "it did not fail, `orchestrator cleanup` rolled it back",
+        Status.ROLLBACK_FAILED: "it did not fail before `orchestrator cleanup` rolled it back",
+    }.get(instance.status, "it has not failed")
+    return f"{ended}, and the run keeps those of failed instances (start it with --record all to keep all)"
 
 
 def _shown_context(context: Any) -> Any:
@@ -279,7 +295,7 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         console.print(text)
 
     say(f"instance   {data['instance']}")
-    say(f"status     {data['status']}, in {data['position']}")
+    say(f"status     {_place(data)}")
     say(f"next       {data['next']}")
     say(f"driver     {data['driver'] or 'none'}")
     if data["failure"]:
@@ -288,7 +304,7 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         for line in (failure["trace"] or "").rstrip().splitlines():
             say(f"           {line}")
     _print_history(workflow, events, say)
-    _print_exchanges(data["exchanges"], say)
+    _print_exchanges(data["exchanges"], data["recorded"], say)
     say("\nWhat it created that exists, or may exist" if data["effects"] else "\nNothing of it exists in the environment.")
     for effect in data["effects"]:
         say(f"  {effect['kind']:<12} {effect['name']}  {effect['id'] or '(id never seen)'}")
@@ -301,6 +317,14 @@ def _print_instance(workflow: Workflow[Any, Any], data: Mapping[str, Any], event
         say("\nProof")
         for label, fact in data["proof"].items():
             say(f"  {label:<16} {fact}")
+
+
+def _place(data: Mapping[str, Any]) -> str:
+    """The status, and the state that the instance stands in, or failed in."""
+    status, failure = str(data["status"]).replace("_", " "), data["failure"]
+    if data["status"] == Status.FAILED and failure:
+        return f"{status} in {failure['state']}"
+    return f"{status}, in {data['position']}" if data["status"] in (Status.RUNNING, Status.SUSPENDED) else status
 
 
 def _print_history(workflow: Workflow[Any, Any], events: Sequence[Event], say: Callable[[str], None]) -> None:
@@ -316,9 +340,10 @@ def _print_history(workflow: Workflow[Any, Any], events: Sequence[Event], say: C
             say(f"  {clock} {line}")
 
 
-def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], recorded: str, say: Callable[[str], None]) -> None:
     if exchanges:
-        say("\nLast requests before it failed, secrets masked (--har FILE exports them)")
+        which = "Requests" if recorded == Recorded.ALL else "Last requests before it failed"
+        say(f"\n{which}, secrets masked (--har FILE exports them)")
     for exchange in exchanges:
         if "request" not in exchange:
             say(f"  {exchange['comment']}")

@@ -17,6 +17,7 @@ from cyclopts import Group, Parameter
 from orchestrator.decision import OnFailure, OnSuccess
 from orchestrator.encryption import KEY_VARIABLE, Vault, find_key
 from orchestrator.errors import ConfigurationError, SettingError, shortened
+from orchestrator.recording import Recorded
 from orchestrator.registry import workflow_names
 from orchestrator.run import parse_id
 from orchestrator.scenario import (
@@ -112,6 +113,9 @@ def parse_rounds(text: str) -> int:
     return int(text)
 
 
+_RECORD_HELP = (
+    "Whose requests are stored, masked, for `show INSTANCE`: the last ones of instances that fail, or all of every instance."
+)
 _RATES_HELP = "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits."
 
 
@@ -125,6 +129,7 @@ class RunSettings:
     on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
+    record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""
@@ -177,6 +182,7 @@ class LoadSettings:
     on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.TEARDOWN)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
+    record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
     threshold: tuple[str, ...] = setting(
         "What the run has to keep to, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'; any number of times.",
         default=(),

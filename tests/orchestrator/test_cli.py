@@ -89,7 +89,9 @@ def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
     run = data["run"]
     assert code == 1
     assert f"orchestrator retry {run}" in data["next"]
-    assert "`orchestrator retry` has it go on" in cli("show", f"{run}-0")[1]
+    shown = cli("show", f"{run}-0")[1]
+    assert "status     failed in create_user\n" in shown
+    assert "`orchestrator retry` has it go on" in shown
     for wrong, words in ((f"{run}-7", f"instance {run}-7 is not in"), ("nonsense", "not the id of a run")):
         code, _, err = cli("retry", wrong)
         assert (code, len(err.strip().splitlines())) == (2, 1)
