@@ -10,6 +10,7 @@ import attrs
 
 from orchestrator.clock import SystemClock
 from orchestrator.encryption import Vault
+from orchestrator.events import Event
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Failure, Status
 from orchestrator.reading import stored_instances
@@ -36,6 +37,8 @@ class Picture:
     """State → the one that has stood there longest, and for how many seconds."""
     failed: tuple[tuple[str, Status, Failure], ...]
     """The first ``FAILED_SHOWN`` of them."""
+    history: tuple[Event, ...]
+    """Of the only instance; of several instances, nothing."""
 
     @property
     def failures(self) -> int:
@@ -71,4 +74,13 @@ async def take_picture(workflow: Workflow[Any, Any], store: Store, vault: Vault,
             break
         failure = instance.failure or Failure(kind="user", message="rolled back by the user", state="", attempt=0)
         failed.append((instance.id, instance.status, failure))
-    return Picture(summary=summary, record=record, workflow=workflow, here=here, oldest=oldest, failed=tuple(failed))
+    single = sum(summary.counts.values()) == 1
+    return Picture(
+        summary=summary,
+        record=record,
+        workflow=workflow,
+        here=here,
+        oldest=oldest,
+        failed=tuple(failed),
+        history=tuple(await store.events(record.id, 0)) if single else (),
+    )

@@ -94,6 +94,11 @@ class Summary:
         excused = sum(window.counters[f"{ROUND}.failed"] for window in self.statistics.windows) if self.rounds_judged else 0
         return max(0, failed - excused)
 
+    @property
+    def failures_allowed(self) -> bool:
+        """Whether the thresholds decide about failed instances; leftovers are never allowed."""
+        return self.judged or (self.rounds_judged and not self._unexcused)
+
     def exit_code(self, *, cleaning: bool = False) -> ExitCode:
         """For the shell; a clean-up is a success when nothing is left."""
         if self.unfinished:
@@ -102,7 +107,7 @@ class Summary:
             return ExitCode.LEFTOVERS
         if not cleaning and (self.broken or self.aborted):
             return ExitCode.THRESHOLD
-        if not cleaning and not self.judged and self._unexcused:
+        if not cleaning and not self.failures_allowed and self._unexcused:
             return ExitCode.FAILED
         return ExitCode.SUCCESS
 
