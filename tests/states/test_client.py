@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -508,11 +508,11 @@ def claims_of(**changes: Any) -> dict[str, Any]:
     return {"iss": "https://auth.pingone.eu/env-1/as", "aud": ["https://aud"], "exp": now + 60, "scope": "s"} | changes
 
 
-BAD_TOKENS = {
-    "expired": (claims_of(exp=1), ExpiredTokenError),
-    "of another issuer": (claims_of(iss="https://other"), PermanentError),
-    "for another audience": (claims_of(aud="https://other"), PermanentError),
-    "without an expiry": ({"iss": "https://auth.pingone.eu/env-1/as", "aud": "https://aud"}, PermanentError),
+BAD_TOKENS: dict[str, tuple[Callable[[], dict[str, Any]], type[StepError]]] = {
+    "expired": (lambda: claims_of(exp=1), ExpiredTokenError),
+    "of another issuer": (lambda: claims_of(iss="https://other"), PermanentError),
+    "for another audience": (lambda: claims_of(aud="https://other"), PermanentError),
+    "without an expiry": (lambda: {"iss": "https://auth.pingone.eu/env-1/as", "aud": "https://aud"}, PermanentError),
 }
 
 
@@ -524,7 +524,7 @@ async def test_a_token_is_not_believed_without_proof(http: aioresponses, case: s
         good = await pingone.tokens.verify(Secret(signing_key().sign(claims_of(), "at+jwt")), audience="https://aud")
         assert good[1]["scope"] == "s"
         with pytest.raises(PermanentError) as refused:
-            await pingone.tokens.verify(Secret(signing_key().sign(claims, "at+jwt")), audience="https://aud")
+            await pingone.tokens.verify(Secret(signing_key().sign(claims(), "at+jwt")), audience="https://aud")
     assert type(refused.value) is cls
 
 
