@@ -51,7 +51,7 @@ class Session:
             StepError: As the answer, or its absence, says (see :mod:`states.pingone.answers`).
             LeaseExpiredError: This process may not send any more.
         """
-        self._guard()
+        self._guard()  # not even a connection is opened; the transport checks again just before it writes
         sent = dict(headers or ())
         if body is not None:
             sent["Content-Type"] = media_type
@@ -103,7 +103,7 @@ def _unanswered(what: str, url: str, error: Exception) -> StepError:
 @asynccontextmanager
 async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
     """A session for as many instances as like to share it."""
-    async with open_transport() as transport:
+    async with open_transport(guard) as transport:
         yield Session(transport, guard)
 
 

@@ -13,7 +13,7 @@ import re
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -34,9 +34,11 @@ _PARTS = re.compile(r"(https?://[^/?#@\s]+)(/[^#\s]*)(?:#\S*)?", re.IGNORECASE)
 
 Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Reply]]
 """Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. It
-has no time limit but for connecting. ``HTTPS_PROXY`` and ``NO_PROXY`` say by way of which proxy.
+has no time limit but for connecting. ``HTTPS_PROXY`` and ``NO_PROXY`` say by way of which proxy. The lease is checked as the last
+thing before bytes are written: connecting may take so long that another process has taken the run over.
 
 Raises:
+    LeaseExpiredError: Nothing was sent.
     aiohttp.InvalidURL: Nothing was sent.
     aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError: There is no connection, so
         nothing was sent.
@@ -45,16 +47,38 @@ Raises:
 
 
 @asynccontextmanager
-async def open_transport() -> AsyncIterator[Transport]:
-    """A transport with connections of its own, for as many instances as like to share it."""
+async def open_transport(guard: Callable[[], None]) -> AsyncIterator[Transport]:
+    """A transport with its own connections; all instances of a process may share it.
+
+    Args:
+        guard: Raises when this process may not send a request.
+    """
     # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
     # instances are driven at once is the run's to say.
-    async with aiohttp.TCPConnector(limit=0) as connector:
+    async with _GuardedConnector(guard) as connector:
         if aiohttp.__version__.startswith(TESTED):
             yield _Direct(connector).send
         else:
-            async with _through_session(connector) as send:
+            async with _through_session(connector, guard) as send:
                 yield send
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Gives out a connection only if a request may be sent at that moment. No ``await`` that waits may stand between here
+    and the writing."""
+
+    def __init__(self, guard: Callable[[], None]) -> None:
+        super().__init__(limit=0)
+        self._guard = guard
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        try:
+            self._guard()
+        except BaseException:
+            connection.release()
+            raise
+        return connection
 
 
 class _Direct:
@@ -121,8 +145,20 @@ def _protocol(connection: Connection) -> ResponseHandler:
     return connection.protocol
 
 
+class _GuardedBody(aiohttp.BytesPayload):
+    """aiohttp's session writes a body, and the headers with it, in another task than the one that had the connection."""
+
+    def __init__(self, body: bytes, guard: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._guard = guard
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        self._guard()
+        await super().write_with_length(writer, content_length)
+
+
 @asynccontextmanager
-async def _through_session(connector: aiohttp.BaseConnector) -> AsyncIterator[Transport]:
+async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[], None]) -> AsyncIterator[Transport]:
     client = aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT, headers=_HEADERS, connector_owner=False
     )
@@ -133,7 +169,12 @@ async def _through_session(connector: aiohttp.BaseConnector) -> AsyncIterator[Tr
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         proxy, to = _proxy_for(_checked(_split(url)[0])), URL(url, encoded=True)
         # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
-        answer = await client.request(method, to, data=body, headers=headers, allow_redirects=False, **proxy)
+        data = None if body is None else _GuardedBody(body, guard)
+        try:
+            answer = await client.request(method, to, data=data, headers=headers, allow_redirects=False, **proxy)
+        except aiohttp.ClientError:
+            guard()  # a body that may not be written reads as a broken connection
+            raise
         return Reply(answer.status, answer.headers, await answer.read())
 
     async with client:

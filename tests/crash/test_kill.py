@@ -18,6 +18,7 @@ import pytest
 from orchestrator import EventKind
 from states.sandbox import OPERATIONS, Sandbox, parse_faults
 from tests.crash.worker import KillAt, start, start_embedded
+from tests.support.gate import gate
 from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, sandbox, variables_for
 
 JWT = re.compile(rb"eyJ[\w-]+\.eyJ")
@@ -36,10 +37,12 @@ UNDO = {
 class Shell:
     """Runs commands against one sandbox, with one store and one key."""
 
-    def __init__(self, home: Path, emulator: Sandbox) -> None:
+    def __init__(self, home: Path, emulator: Sandbox, url: str | None = None) -> None:
         self.emulator = emulator
         self.output = home / "output.txt"
         self._environ = variables_for(emulator) | {"XDG_DATA_HOME": str(home / "data")}
+        if url is not None:
+            self._environ["PINGONE_BASE_URL"] = url
 
     def begin(self, *argv: str, kill: KillAt | None = None) -> ForkServerProcess:
         """Start a command; do not wait for it."""
@@ -232,6 +235,26 @@ async def test_a_stopped_owner_whose_lease_ran_out_sends_nothing_more_and_says_w
         assert await ended(first) == 2
         assert len(emulator.environment.audit.calls) == calls
         assert "taken over" in shell.said() or "ran out" in shell.said()
+        assert_each_once(emulator)
+
+
+@pytest.mark.parametrize("passed", [1, 4, 8])
+async def test_an_owner_that_was_frozen_while_it_connected_writes_nothing(home: Path, passed: int) -> None:
+    async with sandbox() as emulator, gate(emulator.url, shuts_after=passed) as between:
+        shell = Shell(home, emulator, between.url)
+        first = shell.begin("run", "--lease", "1.5")
+        assert first.pid is not None
+        await shell.until(lambda: between.waiting)
+        os.kill(first.pid, signal.SIGSTOP)
+        await anyio.sleep(1.7)
+        between.open()
+        assert await shell.run("resume", "--lease", "30") == 0, shell.said()
+        await shell.until(lambda: between.idle == 1)  # the kernel has made the connection of the frozen process
+        calls = len(emulator.environment.audit.calls)
+        os.kill(first.pid, signal.SIGCONT)
+        assert await ended(first) == 2
+        await shell.until(lambda: between.silent == 1)
+        assert len(emulator.environment.audit.calls) == calls
         assert_each_once(emulator)
 
 

@@ -80,13 +80,17 @@ def ok(body: bytes = b"", *headers: bytes, status: bytes = b"200 OK") -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+def allowed() -> None:
+    """This process may send."""
+
+
 async def get(send: Transport, url: str) -> tuple[int, bytes]:
     reply = await send("GET", url, {}, None)
     return reply.status, reply.body
 
 
 async def test_a_request_says_what_it_was_given_and_what_http_asks_for() -> None:
-    async with peer(ok(), ok(), ok()) as there, open_transport() as send:
+    async with peer(ok(), ok(), ok()) as there, open_transport(allowed) as send:
         await send("POST", f"{there.url}/a%20b?c=d%2Fe", {"Content-Type": "application/json", "Cookie": "ST=1"}, b'{"f": 1}')
         await send("DELETE", f"{there.url}/a", {}, None)
         await send("GET", f"{there.url}/a", {"user-agent": "mine"}, None)
@@ -103,7 +107,7 @@ async def test_a_request_says_what_it_was_given_and_what_http_asks_for() -> None
 
 
 async def test_a_connection_is_kept_and_used_again() -> None:
-    async with peer(*[ok(b"x")] * 5) as there, open_transport() as send:
+    async with peer(*[ok(b"x")] * 5) as there, open_transport(allowed) as send:
         for _ in range(5):
             assert await get(send, f"{there.url}/a") == (200, b"x")
         assert there.connections == 1
@@ -123,21 +127,21 @@ async def test_a_connection_is_kept_and_used_again() -> None:
     ids=["length", "chunked", "gzip", "no length", "interim", "close", "long"],
 )
 async def test_an_answer_is_read_to_its_end_however_it_comes(answer: bytes, body: bytes) -> None:
-    async with peer(answer, ok(b"next")) as there, open_transport() as send:
+    async with peer(answer, ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, body)
         assert await get(send, f"{there.url}/a") == (200, b"next")
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 async def test_an_answer_may_have_no_body(status: bytes) -> None:
-    async with peer(b"HTTP/1.1 " + status + b"\r\n\r\n", ok(b"next")) as there, open_transport() as send:
+    async with peer(b"HTTP/1.1 " + status + b"\r\n\r\n", ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (int(status[:3]), b"")
         assert await get(send, f"{there.url}/a") == (200, b"next")
 
 
 async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
     moved = ok(b"", b"Location: /b", b"Set-Cookie: a=1; Path=/", b"Set-Cookie: b=2", status=b"302 Found")
-    async with peer(moved, ok()) as there, open_transport() as send:
+    async with peer(moved, ok()) as there, open_transport(allowed) as send:
         reply = await send("GET", f"{there.url}/a", {}, None)
         await get(send, f"{there.url}/c")
     assert reply.status == 302
@@ -161,7 +165,7 @@ async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(answer: bytes, method: str) -> None:
-    async with peer(ok(), answer, ok(b"next")) as there, open_transport() as send:
+    async with peer(ok(), answer, ok(b"next")) as there, open_transport(allowed) as send:
         await get(send, f"{there.url}/a")  # on a connection that was kept, aiohttp likes to try again
         with pytest.raises(aiohttp.ClientError):
             await send(method, f"{there.url}/a", {}, None)
@@ -171,7 +175,7 @@ async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(answer: by
 
 
 async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> None:
-    async with peer(ok(b"first") + b"HANG UP", ok(b"next")) as there, open_transport() as send:
+    async with peer(ok(b"first") + b"HANG UP", ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"first")
         while not there.ended:
             await anyio.sleep(0)
@@ -182,7 +186,7 @@ async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> N
 @pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session takes it for one
 async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
     unasked = ok(b"too slow", status=b"408 Request Timeout")
-    async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport() as send:
+    async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"first")
         await there.said.wait()
         await anyio.sleep(0.02)
@@ -191,7 +195,7 @@ async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
 
 
 async def test_the_answer_to_a_request_that_was_given_up_reaches_nobody_else() -> None:
-    async with peer(b"", b"", ok(b"mine")) as there, open_transport() as send:
+    async with peer(b"", b"", ok(b"mine")) as there, open_transport(allowed) as send:
         for _ in range(2):
             with anyio.move_on_after(0.05):
                 await get(send, f"{there.url}/late")
@@ -211,7 +215,7 @@ async def test_many_at_once_have_a_connection_each_and_get_their_own_answers() -
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, open_transport() as send:
+    async with server, open_transport(allowed) as send:
 
         async def ask(number: int) -> list[bytes]:
             return [(await get(send, f"{url}/{number}/{turn}"))[1] for turn in range(3)]
@@ -224,7 +228,7 @@ async def test_nobody_there() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
-    async with open_transport() as send:
+    async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.ClientConnectorError) as failed:
             await get(send, url)
     assert failed.value.host == "127.0.0.1"
@@ -240,28 +244,95 @@ async def test_somebody_who_does_not_take_the_connection(monkeypatch: pytest.Mon
         for one in waiting:  # they fill its queue
             one.setblocking(False)
             one.connect_ex(address)
-        async with open_transport() as send:
+        async with open_transport(allowed) as send:
             with pytest.raises(aiohttp.ConnectionTimeoutError):
                 await get(send, f"http://127.0.0.1:{address[1]}/")
         for one in waiting:
             one.close()
 
 
+class LeaseLostError(Exception):
+    """Stands for the engine's."""
+
+
+class Lease:
+    """It is lost when a test says so; ``after``: by itself, once it was looked at so often."""
+
+    def __init__(self, after: int | None = None) -> None:
+        self.left = after
+        self.lost = False
+
+    def __call__(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+        if self.lost or self.left == -1:
+            self.lost = True
+            raise LeaseLostError
+
+
+BODIES = pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", b"{}"), ("DELETE", None), ("PUT", b"x" * 100_000)])
+
+
+@BODIES
+async def test_a_lease_that_is_lost_while_connecting_lets_nothing_be_written(method: str, body: bytes | None) -> None:
+    lease, there = Lease(), Peer(ok())
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        address = deaf.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:  # they fill its queue, so that ours has to wait
+            one.setblocking(False)
+            one.connect_ex(address)
+        async with open_transport(lease) as send, asyncio.TaskGroup() as tasks:
+            request = tasks.create_task(refused(send, method, f"http://127.0.0.1:{address[1]}/a", body))
+            await asyncio.sleep(0.05)
+            lease.lost = True
+            for one in waiting:
+                one.close()
+            server = await asyncio.start_server(there.talk, sock=deaf)
+            async with server:
+                await request
+    assert there.requests == []
+
+
+async def refused(send: Transport, method: str, url: str, body: bytes | None) -> None:
+    with pytest.raises(LeaseLostError):
+        await send(method, url, {}, body)
+
+
+@BODIES
+async def test_a_lease_is_checked_for_a_kept_connection_too(method: str, body: bytes | None) -> None:
+    lease = Lease()
+    async with peer(ok(b"x"), ok(b"y")) as there, open_transport(lease) as send:
+        assert await get(send, f"{there.url}/a") == (200, b"x")
+        lease.lost = True
+        await refused(send, method, f"{there.url}/a", body)
+    assert len(there.requests) == 1
+
+
+@pytest.mark.parametrize("way", ["session"], indirect=True)  # where another task writes the body
+async def test_a_lease_that_is_lost_between_the_connection_and_the_body_lets_nothing_be_written() -> None:
+    async with peer(ok()) as there, open_transport(Lease(after=1)) as send:
+        await refused(send, "POST", f"{there.url}/a", b"{}")
+    assert there.requests == []
+
+
 @pytest.mark.parametrize("url", ["", "/a", "ftp://127.0.0.1/a", "http:///a", "http://127.0.0.1:x/a"])
 async def test_what_is_no_address_is_refused(url: str) -> None:
-    async with open_transport() as send:
+    async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.InvalidURL):
             await get(send, url)
 
 
 async def test_a_fragment_is_not_sent() -> None:
-    async with peer(ok()) as there, open_transport() as send:
+    async with peer(ok()) as there, open_transport(allowed) as send:
         await get(send, f"{there.url}/a?b=c#d")
     assert there.requests[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
 
 
 async def test_no_header_can_be_smuggled_into_a_request() -> None:
-    async with peer() as there, open_transport() as send:
+    async with peer() as there, open_transport(allowed) as send:
         with pytest.raises(ValueError, match="control character"):
             await send("GET", f"{there.url}/a", {"X": "1\r\nY: 2"}, None)
     assert there.requests == []
@@ -349,17 +420,38 @@ async def tunnel(answer: bytes) -> AsyncIterator[tuple[Tunnel, str]]:
 
 
 async def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
-    async with secure_peer(certificate, ok()) as there, open_transport() as send:
+    async with secure_peer(certificate, ok()) as there, open_transport(allowed) as send:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await get(send, f"{there.url}/a")
     assert there.requests == []
 
 
 async def test_an_encrypted_connection_is_kept_too(trusted: Path) -> None:
-    async with secure_peer(trusted, ok(b"x"), ok(b"y")) as there, open_transport() as send:
+    async with secure_peer(trusted, ok(b"x"), ok(b"y")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"x")
         assert await get(send, f"{there.url}/a") == (200, b"y")
         assert there.connections == 1
+
+
+@BODIES
+async def test_a_lease_that_is_lost_during_the_handshake_lets_nothing_be_written(
+    trusted: Path, proxy: Callable[[str], None], method: str, body: bytes | None
+) -> None:
+    lease = Lease()
+
+    class Slow(Tunnel):
+        async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            lease.lost = True
+            await super().talk(reader, writer)
+
+    async with secure_peer(trusted, ok()) as there, open_transport(lease) as send:
+        between = Slow(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        server = await asyncio.start_server(between.talk, "127.0.0.1", 0)
+        async with server:
+            proxy(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await refused(send, method, f"{there.url}/a", body)
+    assert len(between.asked) == 1
+    assert there.requests == []
 
 
 @pytest.mark.parametrize("address", ["{}", "http://{}", "http://me:p%40ss@{}"])
@@ -367,7 +459,7 @@ async def test_a_proxy_carries_what_it_cannot_read(trusted: Path, proxy: Callabl
     async with (
         secure_peer(trusted, ok(b"x"), ok(b"y")) as there,
         tunnel(b"HTTP/1.1 200 Connection established\r\n\r\n") as (between, where),
-        open_transport() as send,
+        open_transport(allowed) as send,
     ):
         proxy(address.format(where))
         assert await get(send, f"{there.url}/a") == (200, b"x")
@@ -387,14 +479,14 @@ async def test_a_proxy_is_not_for_this_machine_and_not_for_whom_it_is_not_wanted
     proxy("http://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "localhost,.example.com")
-    async with peer(ok(b"x")) as here, secure_peer(trusted, ok(b"y")) as there, open_transport() as send:
+    async with peer(ok(b"x")) as here, secure_peer(trusted, ok(b"y")) as there, open_transport(allowed) as send:
         assert await get(send, f"{here.url}/a") == (200, b"x")
         assert await get(send, f"{there.url}/a") == (200, b"y")
 
 
 @pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"503 Service Unavailable"])
 async def test_a_proxy_that_refuses(proxy: Callable[[str], None], status: bytes) -> None:
-    async with tunnel(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as (_, where), open_transport() as send:
+    async with tunnel(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as (_, where), open_transport(allowed) as send:
         proxy(f"http://{where}")
         with pytest.raises(aiohttp.ClientHttpProxyError) as failed:
             await get(send, "https://api.example.com/a")
@@ -405,7 +497,7 @@ async def test_a_proxy_that_is_not_there(proxy: Callable[[str], None]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         proxy(f"http://127.0.0.1:{unused.getsockname()[1]}")
-    async with open_transport() as send:
+    async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.ClientProxyConnectionError):
             await get(send, "https://api.example.com/a")
 
@@ -413,6 +505,6 @@ async def test_a_proxy_that_is_not_there(proxy: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:x"])
 async def test_what_is_no_proxy_is_refused(proxy: Callable[[str], None], address: str) -> None:
     proxy(address)
-    async with open_transport() as send:
+    async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.InvalidURL, match="HTTPS_PROXY"):
             await get(send, "https://api.example.com/a")
