@@ -30,6 +30,7 @@ from orchestrator import (
 )
 from orchestrator import instance as moves
 from orchestrator.decision import Failed, Keep, Leave, Retry, RollBack, RunNow, Undone, decide, decide_rollback
+from orchestrator.effects import effects_of
 from orchestrator.instance import Failure, Leftover
 from orchestrator.secret import secrets_in
 from tests.support.toy import Ledger, Making, Reading, ToyContext, toy
@@ -274,13 +275,7 @@ def _step_back(workflow: Any, instance: Any, result: Any, rng: Random) -> Any:
         case Retry(failure, doubt, at):
             return moves.retry(workflow, instance, failure, doubt=doubt, at=at, now=NOW)
         case Leave(failure):
-            effect = state.effect(step_of(instance))
+            effect = dict(effects_of(workflow, instance))[state.name]
             return moves.undone(
                 workflow, instance, NOW, leftover=Leftover(state=state.name, effect=effect, error=failure.message)
             )
-
-
-def step_of(instance: Any) -> Any:
-    from orchestrator.report.summary import _step as make
-
-    return make(instance)
