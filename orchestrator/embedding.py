@@ -27,7 +27,7 @@ from orchestrator.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Sc
 from orchestrator.settings import default_key_file
 from orchestrator.state import C, S
 from orchestrator.stores.base import Store
-from orchestrator.thresholds import Verdict, parse_all
+from orchestrator.thresholds import Verdict, check_span, parse_all
 from orchestrator.workflow import Workflow
 
 ROUNDS_RECORDED = 100
@@ -288,7 +288,7 @@ def check(
             raise SettingError(
                 "rates", f"{group}={rate:g} is not between {RATES_SHOWN} a second; leave the group out for no limit"
             )
-    parse_all(thresholds, workflow)
+    check_span(parse_all(thresholds, workflow), scenario)
     check_groups(workflow, rates)
     check_time(workflow, scenario, rates)
 

@@ -28,7 +28,8 @@ import attrs
 
 from orchestrator.errors import SettingError, shortened
 from orchestrator.instance import CUT_OFF, Status
-from orchestrator.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window
+from orchestrator.scenario import Scenario, show_duration
+from orchestrator.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window, figure
 from orchestrator.workflow import Workflow
 
 _GRAMMAR = re.compile(
@@ -44,6 +45,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 _TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 _RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
 _DRIFTS = {"%/h": 1.0, "%/min": 60.0}
+_SIZES = {"mb": 1e6, "gb": 1e9}
 _COUNTS = ("failed", "completed", "leftovers", "late", "missed", "errors")
 _SHARES = ("failed", "retried")
 _STATISTICS = ("min", "max", "p50", "p90", "p95", "p99", "p99.9", "count", "rate", *_SHARES)
@@ -53,6 +55,12 @@ _LARGEST = 1e12
 _NOT_COMPLETED = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
 _LEAST_POINTS = 5
 """Windows that a slope is drawn through, at least."""
+LEAST_DRIFT_S = 120.0
+"""Measured time that a drift needs: from seconds, any noise makes thousands of percent an hour."""
+_COVERED = 0.75
+"""Part of it that must lie between the first and the last window with data; they do not begin and end with the scenario."""
+_NOTHING = "nothing was measured"
+_TOO_SHORT = f"not measured: a drift needs {show_duration(LEAST_DRIFT_S)}"
 
 
 @attrs.frozen(kw_only=True)
@@ -72,11 +80,13 @@ class Measured:
 
 @attrs.frozen
 class Verdict:
-    """Whether a threshold holds, with the value that was found; ``None``: nothing was measured."""
+    """Whether a threshold holds, with the value that was found; ``None``: there is none, and ``found`` says why."""
 
     text: str
     value: str | None
     holds: bool
+    found: str
+    """In words, e.g. ``it is 44.8 ms``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -101,8 +111,10 @@ class Threshold:
         """Whether it holds. What was never measured does not hold."""
         value = self._value(measured)
         if value is None:
-            return Verdict(self.text, None, False)
-        return Verdict(self.text, self._shown(value), _OPERATORS[self.op](value, self.limit))
+            return Verdict(self.text, None, False, _TOO_SHORT if self.drift else _NOTHING)
+        holds = _OPERATORS[self.op](value, self.limit)
+        shown = self._shown(value, holds)
+        return Verdict(self.text, shown, holds, f"it is {shown}")
 
     def _value(self, measured: Measured) -> float | None:
         if self.drift:
@@ -161,13 +173,15 @@ class Threshold:
         value = _stat(latency, self.stat)
         return None if latency is None or value is None else (value, latency.count)
 
-    def _shown(self, value: float) -> str:
-        for units in (_TIMES, _RATES, _DRIFTS):
-            if self.unit in units:
-                return f"{value / units[self.unit]:.4g} {self.unit}".replace(" /", "/").replace(" %", "%")
-        if self.subject == _MEMORY:
-            return f"{value / 1e6:.4g} mb"
-        return f"{value:.4g}{self.unit}"
+    def _shown(self, value: float, holds: bool) -> str:
+        """The value in the threshold's unit; with more digits where rounding would put it on the other side of the limit."""
+        scale = next((units[self.unit] for units in (_TIMES, _RATES, _DRIFTS, _SIZES) if self.unit in units), 1.0)
+        value, limit = value / scale, self.limit / scale
+        shown = figure(value)
+        digits = 3
+        while _OPERATORS[self.op](float(shown.replace(",", "")), limit) is not holds and digits < 17:
+            shown, digits = f"{value:,.{digits}g}", digits + 1
+        return f"{shown}{' ' if self.unit in _TIMES or self.unit in _SIZES else ''}{self.unit}"
 
 
 def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
@@ -198,6 +212,17 @@ def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Thresh
         return [parse(text, workflow) for text in texts]
     except ValueError as error:
         raise SettingError("threshold", str(error)) from error
+
+
+def check_span(thresholds: Iterable[Threshold], scenario: Scenario) -> None:
+    """Refuse a drift in a scenario that is too short to measure one. Raises ``SettingError``."""
+    measured = None if scenario.length is None else scenario.length - scenario.warm_up
+    for threshold in thresholds:
+        if threshold.drift and measured is not None and measured < LEAST_DRIFT_S:
+            raise SettingError(
+                "threshold",
+                f"{threshold.text!r}: a drift needs {show_duration(LEAST_DRIFT_S)}, and {show_duration(measured)} are measured",
+            )
 
 
 def series_of(workflow: Workflow[Any, Any]) -> list[str]:
@@ -254,7 +279,7 @@ def _units(subject: str, stat: str | None, *, drift: bool) -> Mapping[str, float
     if drift:
         return _DRIFTS
     if subject == _MEMORY:
-        return {"mb": 1e6, "gb": 1e9}
+        return _SIZES
     if stat == "rate":
         return _RATES
     if stat == "count":
@@ -287,11 +312,12 @@ def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:
 
 
 def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:
-    """% an hour, of where the fitted line begins: least squares, each window weighted by what was measured in it."""
+    """% an hour, of where the fitted line begins: least squares, each window weighted by its measurements. ``None``: they cover
+    too short a time."""
     points = [
         (window.elapsed + window.width / 2, *found) for window in windows if window.is_measured and (found := value_of(window))
     ]
-    if len(points) < _LEAST_POINTS:
+    if len(points) < _LEAST_POINTS or points[-1][0] - points[0][0] < _COVERED * LEAST_DRIFT_S:
         return None
     weight = sum(w for _, _, w in points)
     mean_x = sum(x * w for x, _, w in points) / weight

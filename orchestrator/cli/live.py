@@ -273,7 +273,7 @@ class LoadView(Display):
     def _other_verdicts(self, verdicts: Iterable[Verdict]) -> Iterable[Text]:
         for verdict in verdicts:
             if verdict.value is None:
-                yield _line(f"… {verdict.text}", "dim")
+                yield _line(f"… {verdict.text}: {verdict.found}", "dim")
             elif verdict.holds:
                 yield _line(f"✓ {verdict.text}: {verdict.value}", "green")
 

@@ -7,7 +7,7 @@ import attrs
 from orchestrator.instance import Status
 from orchestrator.report.picture import Picture
 from orchestrator.report.text import milliseconds
-from orchestrator.statistics import START_LAG, WAIT, Latency
+from orchestrator.statistics import START_LAG, WAIT, Latency, figure
 
 NOISE = 0.03
 """Differences below this share are not called better or worse."""
@@ -71,7 +71,7 @@ def _failed(picture: Picture) -> int:
 def _number(what: str, before: float, after: float, more_is_better: bool | None) -> Change:
     share, text = _share(before, after)
     better = None if more_is_better is None or share is None or abs(share) < NOISE else (share > 0) == more_is_better
-    return Change(what, f"{before:,.6g}", f"{after:,.6g}", text, better)
+    return Change(what, figure(before), figure(after), text, better)
 
 
 def _time(before: Latency, after: Latency, percentile: float) -> Change:

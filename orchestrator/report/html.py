@@ -122,9 +122,8 @@ def _when(moment: float) -> str:
 def _verdicts(picture: Picture) -> str:
     items = []
     for verdict in sorted(picture.summary.verdicts, key=lambda one: one.holds):
-        found = "nothing was measured" if verdict.value is None else f"it is {verdict.value}"
         style, mark = ("good", "✓") if verdict.holds else ("bad", "✗")
-        items.append(f"<li class='{style}'>{mark} <b>{escape(verdict.text)}</b>: {escape(found)}</li>")
+        items.append(f"<li class='{style}'>{mark} <b>{escape(verdict.text)}</b>: {escape(verdict.found)}</li>")
     return f"<ul class='verdicts'>{''.join(items)}</ul>" if items else ""
 
 

@@ -66,8 +66,7 @@ def document(picture: Picture) -> str:
 
 def _thresholds(picture: Picture) -> Iterator[_Case]:
     for verdict in picture.summary.verdicts:
-        found = f"it is {verdict.value}" if verdict.value is not None else "nothing was measured"
-        yield _Case(group="thresholds", name=verdict.text, kind=None if verdict.holds else "failure", message=found)
+        yield _Case(group="thresholds", name=verdict.text, kind=None if verdict.holds else "failure", message=verdict.found)
 
 
 def _states(picture: Picture) -> Iterator[_Case]:

@@ -62,8 +62,7 @@ def milliseconds(seconds: float | None) -> str:
 def _verdicts(summary: Summary) -> Iterator[str]:
     """The broken ones first."""
     for verdict in sorted(summary.verdicts, key=lambda verdict: verdict.holds):
-        found = "nothing was measured" if verdict.value is None else f"it is {verdict.value}"
-        yield f"  {'holds ' if verdict.holds else 'BROKEN'}  {verdict.text}: {found}"
+        yield f"  {'holds ' if verdict.holds else 'BROKEN'}  {verdict.text}: {verdict.found}"
 
 
 def _measured(summary: Summary) -> Iterator[str]:

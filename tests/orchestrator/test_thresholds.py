@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from orchestrator import Again, Status
-from orchestrator.statistics import ErrorKey, Statistics, Window
-from orchestrator.thresholds import Measured, parse
+from orchestrator import Again, Scenario, SettingError, Status
+from orchestrator.statistics import ErrorKey, Statistics, Window, figure
+from orchestrator.thresholds import Measured, check_span, parse
 from tests.support.toy import Ledger, Making, One, Two, toy
 
 WORKFLOW = toy(Ledger())
@@ -79,7 +79,7 @@ CASES = {
     "in numbers": ("failed <= 10", True, "10"),
     "completed": ("completed > 89%", True, "90%"),
     "leftovers": ("leftovers < 1", False, "1"),
-    "missed": ("missed < 1%", False, "9.0"),
+    "missed": ("missed < 1%", False, "9.1%"),
     "retries of a state": ("two.retried < 10%", False, "20%"),
     "all errors": ("errors < 8", True, "7"),
 }
@@ -160,6 +160,43 @@ def test_a_drift_is_the_slope_over_the_run() -> None:
     assert parse("two.p95 drift < 140%/h", WORKFLOW).judge(measured(*windows)).holds
     flat = [window(elapsed=300.0 * n, width=300.0, two=[0.1] * 50) for n in range(13)]
     assert parse("two.p95 drift < 1%/h", WORKFLOW).judge(measured(*flat)).holds
+
+
+def test_a_few_seconds_make_no_slope_whatever_is_measured_in_them() -> None:
+    threshold = parse("two.p95 drift < 1%/h", WORKFLOW)
+    short = [window(elapsed=2.0 * n, width=2.0, two=[0.1 + 0.001 * n] * 50) for n in range(20)]
+    assert threshold.judge(measured(*short)).found == "not measured: a drift needs 2m"
+    long = [window(elapsed=10.0 * n, width=10.0, two=[0.1 + 0.001 * n] * 50) for n in range(12)]
+    assert threshold.judge(measured(*long)).found.startswith("it is ")
+
+
+def test_a_scenario_that_is_too_short_for_a_drift_is_refused() -> None:
+    drift, other = parse("memory drift < 5%/h", WORKFLOW), parse("two.p95 < 1s", WORKFLOW)
+    with pytest.raises(SettingError, match=re.escape("'memory drift < 5%/h': a drift needs 2m, and 1m55s are measured")):
+        check_span([other, drift], Scenario(duration=125.0, warm_up=10.0))
+    check_span([other, drift], Scenario(duration=130.0, warm_up=10.0))
+    check_span([other], Scenario(duration=5.0))
+    check_span([drift], Scenario(instances=5))  # its length is not known beforehand
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(14.9877, "15.0"), (0, "0"), (0.40983, "0.41"), (75, "75"), (1498.77, "1,499"), (99.96, "100.0"), (123.4, "123")],
+)
+def test_a_number_has_as_many_digits_as_help(value: float, shown: str) -> None:
+    assert figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("two.max < 500ms", 0.49992), ("two.max < 15ms", 0.014987), ("two.max < 20ms", 0.014987)],
+)
+def test_a_value_is_not_rounded_onto_the_limit(text: str, value: float) -> None:
+    one = window(two=[value])
+    one.read_off()
+    verdict = parse(text, WORKFLOW).judge(measured(one))
+    assert verdict.holds
+    assert float(str(verdict.value).split()[0]) < float(text.split("<")[1].removesuffix("ms"))
 
 
 def test_a_few_windows_make_no_slope() -> None:
