@@ -219,13 +219,18 @@ async def _parse(request: web.Request) -> Call:
     query = request.query
     return Call(
         method=request.method,
-        base=f"{request.scheme}://{request.host}",
+        base=f"{request.scheme}://{_readable(request.host)}",
         ids=dict(request.match_info),
         query=dict(query),
         form={name: value for name, value in fields if value},
         repeated=repeated_names(name for name, _ in chain(query.items(), fields)) if query or fields else frozenset(),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers={name.lower(): _readable(value) for name, value in request.headers.items()},
         cookies=dict(request.cookies),
         body=body,
         correlation_id=str(uuid.uuid4()),
     )
+
+
+def _readable(header: str) -> str:
+    """Bytes that are not UTF-8 come as surrogates, which JSON cannot hold."""
+    return header if header.isascii() else header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,7 +61,7 @@ class Call:
             return None
         try:
             user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII, or no UTF-8 inside
             return ("", "")
         return unquote_plus(user), unquote_plus(password)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import ACCESS_FAILED, INVALID_DATA, ApiError, OAuthError, access_failed, not_found
+from states.sandbox.errors import ACCESS_FAILED, INVALID_DATA, ApiError, OAuthError, access_failed, malformed, not_found
 from states.sandbox.faults import Fault
 
 _STANDARD_HEADERS = {
@@ -106,7 +106,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
 
 @web.middleware
 async def unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
-    """404 and 405 in the vendor's form."""
+    """What no handler saw, refused in the vendor's form."""
     headers = _STANDARD_HEADERS | {"Correlation-Id": str(uuid.uuid4())}
     try:
         response: web.StreamResponse = await handler(request)
@@ -116,5 +116,9 @@ async def unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
         error = ApiError(405, "METHOD_NOT_ALLOWED", f"The method {request.method} is not allowed here.")
     except web.HTTPNotFound:
         error = not_found()
+    except web.HTTPRequestEntityTooLarge:
+        error = ApiError(413, "INVALID_REQUEST", "The request could not be completed. The body is too large.")
+    except web.RequestPayloadError:
+        error = malformed("The body cannot be read in its content encoding")
     body = orjson.dumps(error.body(headers["Correlation-Id"]))
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
