@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from orchestrator.errors import EncryptionKeyError
 from orchestrator.secret import Secret
 
@@ -27,7 +24,12 @@ class Vault:
     sealed value copied to another instance does not open there."""
 
     def __init__(self, key: bytes, source: str) -> None:
+        # Importing it takes as long as a command that opens nothing.
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
         self._aead = AESGCM(key)
+        self._refused = (InvalidTag, ValueError)
         # A nonce may never come twice under one key: 64 random bits for this vault, then a count. (Asking the
         # kernel for each one lets go of the interpreter in the middle of every step.)
         self._pid = 0
@@ -56,7 +58,7 @@ class Vault:
         """
         try:
             return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
-        except (InvalidTag, ValueError) as error:
+        except self._refused as error:
             raise EncryptionKeyError(
                 f"secrets of {place.decode(errors='replace')} do not open with the key {self.key_id} from {self.source}: "
                 f"set {KEY_VARIABLE} to the key that sealed them, or put its key file back"

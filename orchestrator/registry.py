@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigurationError, UnknownWorkflowError
-from orchestrator.workflow import Workflow
+
+if TYPE_CHECKING:
+    from orchestrator.workflow import Workflow
 
 WORKFLOWS = "orchestrator.workflows"
 """Entry-point group: name of the workflow → a :class:`~orchestrator.workflow.Workflow`."""
@@ -27,6 +30,8 @@ def find_workflow(name: str) -> Workflow[Any, Any]:
         UnknownWorkflowError: There is none of this name.
         ConfigurationError: It cannot be imported.
     """
+    from orchestrator.workflow import Workflow  # noqa: PLC0415  # the list of commands needs none
+
     for point in entry_points(group=WORKFLOWS):
         if point.name == name:
             found = _load(point)
@@ -36,9 +41,9 @@ def find_workflow(name: str) -> Workflow[Any, Any]:
     raise UnknownWorkflowError(name, workflow_names())
 
 
-def commands() -> dict[str, Callable[..., Any]]:
-    """Commands that installed packages add to the command line."""
-    return {point.name: _load(point) for point in entry_points(group=COMMANDS)}
+def commands() -> dict[str, Callable[[], Callable[..., Any]]]:
+    """Commands that installed packages add to the command line: name → what imports it. Raises ``ConfigurationError`` when called."""
+    return {point.name: partial(_load, point) for point in entry_points(group=COMMANDS)}
 
 
 def _load(point: EntryPoint) -> Any:

@@ -14,32 +14,32 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anyio
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from orchestrator.cli import checking, driving, looking, reporting
-from orchestrator.cli.display import stderr
-from orchestrator.cli.parameters import (
-    CONFIG_FLAG,
-    JSON_FLAG,
-    EngineSettings,
-    LoadSettings,
-    Renewable,
-    RunSettings,
-    argument,
-    flag,
-    with_settings,
-)
+from orchestrator import registry
 from orchestrator.errors import OrchestratorError, shortened
-from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
-from orchestrator.registry import commands, find_workflow, workflow_names
-from orchestrator.settings import APP
-from orchestrator.workflow import Workflow
 
+if TYPE_CHECKING:
+    from orchestrator.events import Observer
+    from orchestrator.workflow import Workflow
+
+SUMMARIES = {
+    "run": "Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.",
+    "load": "Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.",
+    "resume": "Go on with an interrupted run: what was in flight first, then what was not started yet.",
+    "retry": "Have failed instances of a finished run go on from the step that failed: those that were kept as they are.",
+    "list": "List the runs of the store, the newest first. Needs no key.",
+    "show": "Show a run, or one instance of it: history, where it stands, what it created, what would happen next and why.",
+    "cleanup": "Remove everything that a run has made, whatever its state: completed, failed, interrupted, with leftovers.",
+    "report": "Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.",
+    "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",
+    "graph": "Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.",
+    "doctor": "Check configuration, store, key, and that the tenant answers; changes nothing there.",
+}
+"""Command → the first paragraph of its docstring (a test compares them), so that the list of commands imports none of them."""
 HELP = """Run API workflows as durable state machines: nothing lost, repeated or left behind.
 
 Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage,
@@ -107,58 +107,44 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
 
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
-    """The application. The flags of ``run`` and its like are those of the workflow that ``argv`` names."""
-    app = App(name=APP, help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
-    workflow = _meant_workflow(argv)
-    own = workflow.settings if workflow else None
-    engine = {"json": (JSON_FLAG, False), "config": (CONFIG_FLAG, None)}
-    which = {"workflow": (argument("Which workflow; needed if several are installed."), None)}
-    run = {"run": (argument("Id of the run."), None)}
+    """The application. Only commands that ``argv`` names are imported and have their flags; of the others, the help shows a line."""
+    app = App(name="orchestrator", help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
+    for name, summary in SUMMARIES.items():
+        if name in argv:
+            from orchestrator.cli.commands import COMMANDS  # noqa: PLC0415  # with the settings of all of them behind it
 
-    def add(name: str, command: Callable[..., Any], *classes: Any, leading: dict[str, Any]) -> None:
-        bound = partial(_run_async, command, observers)
-        app.command(with_settings(bound, *classes, leading=leading), name=name, help=_help(command))
-
-    add("run", driving.run, RunSettings, EngineSettings, own, leading=which | engine)
-    plan = {"scenario": (argument("TOML file with the table [load]."), None)}
-    workflow_flag = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
-    add("load", driving.load, LoadSettings, EngineSettings, own, leading=plan | workflow_flag | engine)
-    add("resume", driving.resume, EngineSettings, Renewable(own), leading=run | engine)
-    what = {"what": (argument("Id of a run, or of an instance."), None)}
-    add("retry", driving.retry, EngineSettings, Renewable(own), leading=what | engine)
-    add("list", looking.list_runs, EngineSettings, leading=engine)
-    har = {"har": (flag(str | None, "--har", "Write the requests of an instance here, as an HTTP archive (HAR)."), None)}
-    add("show", looking.show, EngineSettings, leading=what | har | engine)
-    add("cleanup", driving.cleanup, EngineSettings, Renewable(own), leading=run | engine)
-    files = {
-        "output": (flag(str | None, "--output", "Where the HTML goes; RUN.html here by default."), None),
-        "csv": (flag(str | None, "--csv", "Folder for states.csv, timeline.csv and errors.csv."), None),
-        "junit": (flag(str | None, "--junit", "File for JUnit XML."), None),
-    }
-    add("report", reporting.report, EngineSettings, leading=run | files | engine)
-    two = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
-    html = {"output": (flag(str | None, "--output", "Write it as HTML, too."), None)}
-    add("compare", reporting.compare_runs, EngineSettings, leading=two | html | engine)
-    output = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
-    add("graph", checking.graph, leading=which | output)
-    add("doctor", checking.doctor, EngineSettings, own, leading=which | engine)
-    for name, command in commands().items():
-        app.command(command, name=name, help=_help(command))
+            command = COMMANDS[name]
+            function = command.load()
+            workflow = _meant_workflow(argv) if command.own else None
+            call = command.with_flags(partial(_run_async, function, observers), workflow)
+            app.command(call, name=name, help=_help(function))
+        else:
+            app.command(_unnamed, name=name, help=summary)
+    named = bool(SUMMARIES.keys() & set(argv))
+    for name, load in registry.commands().items():
+        brought = _unnamed if named and name not in argv else load()
+        app.command(brought, name=name, help=_help(brought))
     return app
 
 
+def _unnamed() -> None:
+    """Stands for a command that the arguments do not name."""
+
+
 def _run_async(command: Callable[..., Any], observers: Sequence[Observer], **arguments: Any) -> int:
+    import anyio  # noqa: PLC0415  # the list of commands needs no event loop
+
     options = {"use_uvloop": find_spec("uvloop") is not None}
     return int(anyio.run(partial(command, observers, **arguments), backend_options=options))
 
 
 def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
     """The workflow whose settings become flags: the one that is named, else the only one."""
-    names = workflow_names()
+    names = registry.workflow_names()
     after_flag = [word for flag, word in itertools.pairwise(argv) if flag == "--workflow"]
     named = [word for word in (*argv[1:2], *after_flag) if word in names]
     if named or len(names) == 1:
-        return find_workflow(named[0] if named else names[0])
+        return registry.find_workflow(named[0] if named else names[0])
     return None
 
 
@@ -187,5 +173,7 @@ def _version() -> str:
 
 
 def _fail(message: str) -> int:
+    from orchestrator.cli.console import stderr  # noqa: PLC0415  # with rich behind it
+
     stderr().print(f"orchestrator: {message}")
     return ExitCode.USAGE

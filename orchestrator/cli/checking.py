@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from orchestrator.cli.display import stdout
+from orchestrator.cli.console import stdout
 from orchestrator.cli.driving import default_workflow
 from orchestrator.cli.parameters import Resolver
 from orchestrator.clock import SystemClock

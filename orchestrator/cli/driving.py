@@ -12,7 +12,8 @@ import anyio
 import attrs
 
 from orchestrator import embedding
-from orchestrator.cli.display import Display, LiveTable, Plain, Silent, is_terminal, stderr, stdout
+from orchestrator.cli.console import is_terminal, stderr, stdout
+from orchestrator.cli.display import Display, LiveTable, Plain, Silent
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver, parse_instance, parse_run

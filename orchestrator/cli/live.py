@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.display import Display, Output, stdout
+from orchestrator.cli.console import Output, stdout
+from orchestrator.cli.display import Display
 from orchestrator.collector import Collector
 from orchestrator.embedding import Run
 from orchestrator.machine import ROLLING_BACK

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from rich.table import Table
 
 from orchestrator.checkpoint import Codec, make_converter
-from orchestrator.cli.display import describe, stdout
+from orchestrator.cli.console import stdout
+from orchestrator.cli.display import describe
+from orchestrator.cli.listing import driver, standing, when
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_instance
 from orchestrator.clock import SystemClock
@@ -22,53 +23,20 @@ from orchestrator.errors import ConfigurationError, UnknownRunError
 from orchestrator.events import Event, Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import RESUMABLE, Instance, Status
-from orchestrator.lease import Owner, is_gone
 from orchestrator.reading import check_key, load_instance, result_of, stored_settings
 from orchestrator.recording import Recorded
 from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
 from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines
-from orchestrator.run import RunRecord, RunStatus
+from orchestrator.run import RunRecord
 from orchestrator.secret import Secret
-from orchestrator.stores import open_store, store_exists
+from orchestrator.stores import open_store
 from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
 from orchestrator.workflow import Workflow
 
-RUNS_LISTED = 100
-ALL_RUNS = 1_000_000_000
-RUN_ID_WIDTH = 13
 BODY_SHOWN = 500
 """Characters of a body."""
-
-
-async def list_runs(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
-    """List the runs of the store, the newest first. Needs no key.
-
-    Examples:
-      orchestrator list
-      orchestrator list --store /var/lib/orchestrator/runs.db --json
-    """
-    engine = Resolver(flags, config).engine().value
-    if not store_exists(engine.url):
-        stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.")
-        return ExitCode.SUCCESS
-    async with open_store(engine.url, create=False) as store:
-        found = await store.runs(ALL_RUNS if json else RUNS_LISTED + 1)
-        rows = [await _listed(store, record) for record in found[: None if json else RUNS_LISTED]]
-    if json:
-        stdout().print(json_report.dumps(rows))
-        return ExitCode.SUCCESS
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "workflow", "started", "status", "instances"):
-        table.add_column(name, no_wrap=name == "run", overflow="fold", min_width=RUN_ID_WIDTH if name == "run" else None)
-    for row in rows:
-        counts = ", ".join(f"{number} {status}" for status, number in sorted(row["counts"].items()))
-        table.add_row(row["run"], row["workflow"], _when(row["started_at"]), row["standing"], counts)
-    stdout().print(table if rows else "No runs yet.")
-    if len(found) > len(rows):
-        stdout().print("… and older ones; --json lists all")
-    return ExitCode.SUCCESS
 
 
 async def show(
@@ -130,41 +98,6 @@ async def _newest(store: Store) -> tuple[str, int | None]:
     return runs[0].id, None
 
 
-async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
-    result = await result_of(store, record)
-    shards = await store.shards(record.id)
-    return {
-        "run": record.id,
-        "workflow": record.workflow,
-        "started_at": record.created_at,
-        "status": record.status.value,
-        "standing": _standing(record, shards[0] if shards else None),
-        "counts": {status.value: number for status, number in result.counts.items()},
-    }
-
-
-def _standing(record: RunRecord, shard: Shard | None) -> str:
-    """The status of a run as it is: one whose process died says *running* in the store."""
-    under_way = {
-        RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),
-        RunStatus.RETRYING: ("being retried", "retry interrupted"),
-        RunStatus.CLEANING_UP: ("being cleaned up", "clean-up interrupted"),
-    }
-    if record.status not in under_way:
-        return record.status.value
-    driven, left = under_way[record.status]
-    driver = _driver(shard)
-    return f"{driven} ({driver})" if driver else left
-
-
-def _driver(shard: Shard | None) -> str | None:
-    """Who drives a shard now, and until when."""
-    now = SystemClock().now()
-    if shard is None or shard.owner is None or shard.lease_until <= now or is_gone(Owner.loads(shard.owner)):
-        return None
-    return f"{Owner.loads(shard.owner)}, lease until {_when(shard.lease_until)}"
-
-
 async def _show_run(
     workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, as_json: bool, suffix: str | None
 ) -> int:
@@ -174,8 +107,8 @@ async def _show_run(
     settings = _shown_settings(workflow, record, vault)
     places = Counter({place: number for (status, place), number in (await store.counts(record.id)).items()})
     head = {
-        "status": _standing(record, shards[0]),
-        "started": _when(record.created_at),
+        "status": standing(record, shards[0]),
+        "started": when(record.created_at),
         "workflow": f"{record.workflow} version {record.version}",
         "scenario": record.scenario.describe(),
         "policies": f"on failure {record.on_failure.value}, on success {record.on_success.value}",
@@ -221,7 +154,7 @@ def _instance_data(
         "position": instance.position,
         "recorded": record.recorded.value,
         "next": _next(workflow, record, instance),
-        "driver": _driver(shard),
+        "driver": driver(shard),
         "failure": attrs.asdict(instance.failure) if instance.failure else None,
         "effects": [attrs.asdict(effect) | {"state": state} for state, effect in effects],
         "rollback_would_remove": [attrs.asdict(effect) for effect in rollback],
@@ -274,7 +207,7 @@ def _next(workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[An
         }
         return f"nothing: {more[instance.status]}"
     now = SystemClock().now()
-    wait = f" at {_when(instance.not_before)}" if instance.not_before and instance.not_before > now else ""
+    wait = f" at {when(instance.not_before)}" if instance.not_before and instance.not_before > now else ""
     attempt = instance.failures + 1
     if instance.status is Status.ROLLING_BACK:
         left = [name for name in reversed(instance.trail) if workflow.state_named[name].can_roll_back]
@@ -355,7 +288,3 @@ def _print_exchanges(exchanges: Sequence[Mapping[str, Any]], recorded: str, say:
         for mark, text in ((">", request.get("postData", {}).get("text")), ("<", response["content"]["text"])):
             if text:
                 say(f"    {mark} {text if len(text) <= BODY_SHOWN else text[:BODY_SHOWN] + ' …'}")
-
-
-def _when(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -10,7 +10,7 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.display import stdout
+from orchestrator.cli.console import stdout
 from orchestrator.cli.outputs import Outputs, check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_run
 from orchestrator.encryption import Vault

@@ -9,7 +9,6 @@ import attrs
 
 from orchestrator import Clock
 from states.pingone.management import Management
-from states.pingone.session import open_session
 from states.pingone.settings import PingOneSettings
 from states.pingone.sign_on import SignOn
 from states.pingone.tokens import Tokens
@@ -30,6 +29,9 @@ class PingOne:
 @asynccontextmanager
 async def open_client(settings: PingOneSettings, clock: Clock, guard: Callable[[], None]) -> AsyncIterator[PingOne]:
     """A client with a session of its own; ``guard`` is called before every request."""
+    # With aiohttp behind it: what only looks at a run opens no connection.
+    from states.pingone.session import open_session  # noqa: PLC0415
+
     async with open_session(guard) as session:
         token = WorkerToken(session, settings, clock)
         yield PingOne(

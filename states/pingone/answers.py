@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
-from multidict import MultiMapping
 
 from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError, redact
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 
 class NoConnectionError(PermanentError):

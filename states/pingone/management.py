@@ -6,7 +6,7 @@ Source: PingOne Platform API, "Platform"; paging: "Paging, ordering, and filteri
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import attrs
@@ -20,9 +20,12 @@ from states.pingone.answers import (
     Reply,
     UnauthorizedError,
 )
-from states.pingone.session import JSON, Session, json_body
+from states.pingone.bodies import JSON, json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
+
+if TYPE_CHECKING:
+    from states.pingone.session import Session
 
 Found = dict[str, Any]
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
-import orjson
 
 from orchestrator import AmbiguousError, Secret, StepError, TransientError, record
 from states.pingone.answers import NoConnectionError, Reply, refusal
+from states.pingone.bodies import JSON
 from states.pingone.exchange import HttpExchange
 from states.pingone.transport import CONNECT_TIMEOUT_S, Transport, open_transport
-
-JSON = "application/json"
 
 
 class Session:
@@ -105,13 +102,3 @@ async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
     """A session for as many instances as like to share it."""
     async with open_transport(guard) as transport:
         yield Session(transport, guard)
-
-
-def json_body(data: Mapping[str, Any]) -> bytes:
-    """A JSON body."""
-    return orjson.dumps(data)
-
-
-def form_body(fields: Mapping[str, str]) -> bytes:
-    """A form body. (aiohttp's ``FormData`` builds a multipart writer first, for three times the price.)"""
-    return urlencode(fields).encode()

@@ -7,7 +7,7 @@ redirectless: "Browserless authentication flow options" (``response_mode=pi.flow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 import attrs
@@ -15,8 +15,11 @@ import orjson
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.answers import MissingError, Reply, detail_codes, refusal
-from states.pingone.session import Session, json_body
+from states.pingone.bodies import json_body
 from states.pingone.settings import PingOneSettings
+
+if TYPE_CHECKING:
+    from states.pingone.session import Session
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 READY = ("USERNAME_PASSWORD_REQUIRED", "PASSWORD_REQUIRED")

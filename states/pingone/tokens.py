@@ -6,7 +6,7 @@ Sources: PingOne Platform API, "Token", "Token introspection"; RFC 6749, RFC 766
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import jwt
@@ -15,9 +15,12 @@ from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.assertion import Assertion
+from states.pingone.bodies import form_body
 from states.pingone.exchange import FORM
-from states.pingone.session import Session, form_body
 from states.pingone.settings import PingOneSettings
+
+if TYPE_CHECKING:
+    from states.pingone.session import Session
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LEEWAY_S = 30

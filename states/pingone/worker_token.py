@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import base64
 from random import Random
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, StepError, TransientError
 from states.pingone.answers import NoConnectionError
+from states.pingone.bodies import form_body
 from states.pingone.exchange import FORM
-from states.pingone.session import Session, form_body
 from states.pingone.settings import PingOneSettings
+
+if TYPE_CHECKING:
+    from states.pingone.session import Session
 
 RENEW_AT = 0.8
 """Part of its lifetime after which a token is renewed. [inferred]"""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import anyio
 import attrs
 import orjson
 from cyclopts import Parameter
 
-from states.sandbox.app import Sandbox, serve
 from states.sandbox.faults import Fault, parse_faults
-from states.sandbox.routes import OPERATIONS
 from states.sandbox.settings import SandboxSettings, parse_settings, setting_names
+
+if TYPE_CHECKING:
+    from states.sandbox.app import Sandbox
 
 
 def sandbox(
@@ -53,6 +53,11 @@ def sandbox(
       orchestrator sandbox --port 8080
       orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'
     """
+    # The help of the program shows this command; the web server is imported when it is run.
+    import anyio  # noqa: PLC0415
+
+    from states.sandbox.routes import OPERATIONS  # noqa: PLC0415
+
     try:
         rules = parse_faults(faults, OPERATIONS)
         more = parse_settings(setting)
@@ -78,6 +83,10 @@ def sandbox(
 
 
 async def _serve(settings: SandboxSettings, faults: list[Fault], port: int, as_json: bool) -> None:
+    import anyio  # noqa: PLC0415
+
+    from states.sandbox.app import Sandbox, serve  # noqa: PLC0415
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serve(Sandbox(settings, faults=faults), port=port) as running:
             _introduce(running, as_json)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
 from orchestrator import Opening, PermanentError, Room, Secret, ServicesError, TransientError
 from states.pingone import PingOne, open_client
-from states.sandbox import Sandbox, restore, serve
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.steps import CONFIGURATION
+
+if TYPE_CHECKING:
+    from states.sandbox import Sandbox
 
 MOST_APPLICATIONS = 1000
 """Of an environment. Source: "Applications"."""
@@ -84,6 +87,8 @@ async def _sign_in(client: PingOne, opening: Opening) -> None:
 async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening) -> AsyncIterator[TokenFulfillmentSettings]:
     """A sandbox of the run's own. It keeps its state in a file, so that a killed run finds it again, until nothing is
     left in it."""
+    from states.sandbox import serve  # noqa: PLC0415  # with a web server behind it, which a tenant does not need
+
     path = opening.directory / "sandboxes" / f"{opening.run_id}.journal" if opening.directory and opening.run_id else None
     sandbox = _open_sandbox(path, opening)
     try:
@@ -107,6 +112,8 @@ async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening
 
 
 def _open_sandbox(path: Path | None, opening: Opening) -> Sandbox:
+    from states.sandbox import Sandbox, restore  # noqa: PLC0415
+
     if path is None:
         return Sandbox()
     try:

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from orchestrator import Event, EventKind, Options, Run, Scenario, Vault, start
-from orchestrator.cli.display import Output
+from orchestrator.cli.console import Output
 from orchestrator.cli.live import LoadView
 from orchestrator.clock import SystemClock
 from orchestrator.report.summary import summarise
