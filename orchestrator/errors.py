@@ -12,6 +12,7 @@
     │   └── WorkflowChangedError   stored instances do not fit the definition that is installed
     ├── StoreError                 the store cannot be used: absent, foreign, read-only, full, locked
     │   ├── UnknownRunError
+    │   ├── StoreLostError         its file was deleted, moved or replaced while it was in use
     │   ├── LeaseHeldError         another process drives this run
     │   ├── StaleEpochError        another process has taken this run over
     │   └── CheckpointError        a checkpoint that cannot be read
@@ -113,6 +114,17 @@ class UnknownRunError(StoreError):
     def __init__(self, wanted: str, where: str) -> None:
         self.wanted = wanted
         super().__init__(f"{wanted} is not in {where}; `orchestrator list` shows what is")
+
+
+class StoreLostError(StoreError):
+    """The file of the store was deleted, moved or replaced while this process used it.
+
+    Nothing that is written afterwards would be found again, so the run stops. What was stored can still be read through the store
+    that is open, and :meth:`~orchestrator.Store.rescue` copies it to a new file.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where} was deleted, moved or replaced while it was in use; the run has stopped")
 
 
 class LeaseHeldError(StoreError):

@@ -38,6 +38,7 @@ from orchestrator.errors import (
     StaleEpochError,
     StepError,
     StoreError,
+    StoreLostError,
     UnknownRunError,
     WorkflowChangedError,
 )
@@ -386,7 +387,7 @@ class Runner(Generic[C, S]):
             try:
                 self._shard = await self._store.renew(self._shard, self._options.lease_s, self._clock.now())
                 self._lease.confirmed(asked)
-            except StaleEpochError as error:
+            except (StaleEpochError, StoreLostError) as error:
                 self._fail(error)
             except StoreError:
                 try:
@@ -429,7 +430,7 @@ class Runner(Generic[C, S]):
             try:
                 await self._store_statistics()
                 self._judge()
-            except StaleEpochError as error:
+            except (StaleEpochError, StoreLostError) as error:
                 self._fail(error)
             except StoreError:
                 pass  # they are kept for the next time; a store that has failed is told of by the checkpoints

@@ -17,15 +17,16 @@ from orchestrator.cli.display import Display, LiveTable, Plain, Silent
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver, parse_instance, parse_run
+from orchestrator.effects import effects_of
 from orchestrator.embedding import Run
 from orchestrator.encryption import Vault
-from orchestrator.errors import ConfigurationError, LeaseExpiredError, SettingError, StoreError
+from orchestrator.errors import ConfigurationError, LeaseExpiredError, SettingError, StoreError, StoreLostError
 from orchestrator.estimate import estimate
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.instance import Status
 from orchestrator.interrupt import watch_signals
-from orchestrator.reading import result_of, run_of, stored_settings
+from orchestrator.reading import result_of, run_of, stored_instances, stored_settings
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
@@ -350,7 +351,13 @@ async def _drive(
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
-        if isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
+        if isinstance(failure, StoreLostError) and control.run is not None:
+            await _list_effects(workflow, store, options, control.run.id)
+            copy = await store.rescue()
+            failure.add_note(
+                f"a copy of all that it knew: {copy}; to remove what it made: orchestrator cleanup {control.run.id} --store {copy}"
+            )
+        elif isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
             verb = "cleanup" if cleaning else "resume"
             failure.add_note(f"to go on with it: orchestrator {verb} {control.run.id}{suffix}")
         raise failure
@@ -366,6 +373,14 @@ async def _drive(
         for path in await outputs.write(workflow, store, options.vault, record, summary):
             display.say(f"written: {path}")
     return code
+
+
+async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:
+    """One line on stderr for everything that exists, or may exist, because of a run: nobody will find it in its store."""
+    assert options.vault is not None
+    async for instance in stored_instances(workflow, store, options.vault, run_id):
+        for _, effect in effects_of(workflow, instance):
+            stderr().print(f"  {instance.id}  {effect.kind} {effect.name}{f' ({effect.id})' if effect.id else ''}")
 
 
 def _print(summary: Any, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:

@@ -72,6 +72,10 @@ class Store(ABC):
     async def close(self) -> None:
         """Release everything; pending saves are finished first."""
 
+    async def rescue(self) -> str | None:
+        """After a ``StoreLostError``: copy all that is stored to a new place, and return its URL; ``None``: there is none."""
+        return None
+
     @abstractmethod
     async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
         """Store a new run with its shards, and the fingerprints of its definition under ``run.definition``."""

@@ -18,7 +18,7 @@ import attrs
 import cattrs.preconf.orjson
 import orjson
 
-from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, UnknownRunError
+from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, StoreLostError, UnknownRunError
 from orchestrator.events import Event, EventKind
 from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner, is_gone, this_process
@@ -64,6 +64,8 @@ class SQLiteStore(Store):
         self._path = path
         self._writer = writer
         self._reader = reader
+        self._files = _identities(path)
+        """What a commit was written to, as far as the path still names it."""
         self._thread = Writer()
         self._reading = anyio.CapacityLimiter(1)
         self._commits: GroupCommit[_Save] = GroupCommit(self._begin_saves, self._write_saves, self._thread)
@@ -86,7 +88,10 @@ class SQLiteStore(Store):
                 _prepare(writer, path)
                 # How long to wait differs from one transaction to the next: see `_begin`.
                 writer.execute("PRAGMA busy_timeout = 0")
-                return cls(path, writer, _connect(path))
+                reader = _connect(path)
+                # A read makes the -wal file if there is none; it stays as long as a connection is open.
+                reader.execute("SELECT 1 FROM runs LIMIT 1").fetchall()
+                return cls(path, writer, reader)
             except BaseException:
                 writer.close()
                 raise
@@ -97,6 +102,24 @@ class SQLiteStore(Store):
             await self._thread.run(self._writer.close)
             self._thread.close()
             await anyio.to_thread.run_sync(self._reader.close, limiter=self._reading)
+
+    async def rescue(self) -> str | None:
+        return await anyio.to_thread.run_sync(self._rescue, limiter=self._reading)
+
+    def _rescue(self) -> str:
+        """SQLite still has the deleted file open, so its content can be copied."""
+        path = self._path.with_name(f"{self._path.name}.rescued-{os.getpid()}")
+        with _explained(path):
+            _make_private_file(path)
+            target = sqlite3.connect(path)
+            try:
+                self._reader.backup(target)
+                # Our run has stopped, so whoever opens the copy need not wait for its lease to run out.
+                target.execute("UPDATE shards SET owner = NULL WHERE owner = ?", (this_process().dumps(),))
+                target.commit()
+            finally:
+                target.close()
+        return str(path)
 
     async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
         def write(db: sqlite3.Connection) -> None:
@@ -281,7 +304,7 @@ class SQLiteStore(Store):
 
         def commit() -> list[Exception | None]:
             with _explained(self._path):
-                self._in_transaction(lambda db: db.execute("COMMIT"))
+                self._commit()
             return errors
 
         return commit
@@ -313,8 +336,18 @@ class SQLiteStore(Store):
             if not self._begin(wait_s=BUSY_TIMEOUT_S):
                 raise StoreError(_locked(self._path, self._holder))
             result = self._in_transaction(work)
-            self._in_transaction(lambda db: db.execute("COMMIT"))
+            self._commit()
             return result
+
+    def _commit(self) -> None:
+        """Commit, and make sure that the next process will find it.
+
+        Raises:
+            StoreLostError: The path no longer names the files that were written to. SQLite does not notice in WAL mode.
+        """
+        self._in_transaction(lambda db: db.execute("COMMIT"))
+        if _identities(self._path) != self._files:
+            raise StoreLostError(self.where)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
         """Do it in the open transaction, which is undone if it fails."""
@@ -412,6 +445,19 @@ def _put_in(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | 
     if outdated:
         db.executemany(_CAP_HISTORY, outdated)
     return errors
+
+
+def _identities(path: Path) -> list[tuple[int, int] | None]:
+    """Device and inode of the database and of its write-ahead log; ``None``: there is no such file."""
+    found: list[tuple[int, int] | None] = []
+    for name in (str(path), f"{path}-wal"):
+        try:
+            status = os.stat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
 
 
 def _make_private_file(path: Path) -> None:

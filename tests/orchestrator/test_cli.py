@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -322,6 +323,47 @@ def test_a_store_that_is_not_ours_is_left_alone(cli: Any, home: Path) -> None:
     assert code == 2
     assert "not a store of this program" in err
     assert path.read_bytes() == before
+
+
+def _move_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+def _replace(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(b"")
+
+
+LOSSES: dict[str, Any] = {
+    "deleted": Path.unlink,
+    "its write-ahead log deleted": lambda path: Path(f"{path}-wal").unlink(),
+    "moved": lambda path: path.rename(path.with_name("other.db")),
+    "replaced": _replace,
+    "its folder moved": _move_folder,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_store_that_is_lost_while_it_is_used_ends_the_run(home: Path, capfd: pytest.CaptureFixture[str], loss: str) -> None:
+    path = home / "stores" / "runs.db"
+
+    def lose(event: Event) -> None:
+        if event.kind is EventKind.MOVED and event.state == "create_resource" and event.number == 1:
+            LOSSES[loss](path)
+
+    code = main(["run", "--instances", "2", "--concurrency", "2", "--store", str(path)], [lose])
+    err = capfd.readouterr().err
+    (said,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
+    assert code == 2
+    assert f"the store {path} was deleted, moved or replaced while it was in use" in said
+    assert err.count("  application ") == err.count("  resource ") == 2, err
+    found = re.search(r"orchestrator (cleanup \S+ --store (\S+))$", said)
+    assert found, said
+    assert stat.S_IMODE(Path(found[2]).stat().st_mode) == 0o600
+    assert main(found[1].split()) == 0
+    out = capfd.readouterr().out
+    assert "2 rolled_back" in out
+    assert "Nothing of it exists" in out
 
 
 def test_list_without_a_store_is_no_error(cli: Any) -> None:
