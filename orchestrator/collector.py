@@ -150,7 +150,9 @@ class Collector:
             )
             for state in workflow.states
         }
-        before = self.statistics.total.counters
+        before: Counter[str] = Counter()
+        for window in self.statistics.windows:
+            before.update(window.counters)  # of the warm-up, too
         own = ("started", "late", "errors", ABORTED, MISSED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
         self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
         """``started``, ``late``, ``errors``, ``aborted``, ``missed``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done``

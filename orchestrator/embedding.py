@@ -142,7 +142,7 @@ async def start(
         on_success: What happens to what a completed instance made.
         rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
         thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
-        abort: Whether a broken threshold ends the scenario.
+        abort: Whether a threshold that is broken beyond doubt ends the scenario (see :mod:`orchestrator.abort`).
         recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
 
     Raises:

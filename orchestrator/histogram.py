@@ -63,6 +63,14 @@ class Histogram:
             found.append(_highest_in(buckets[min(bisect_left(sums, target), len(sums) - 1)]))
         return found
 
+    def above(self, limit: int) -> int:
+        """How many are certainly higher than ``limit`` µs: those in buckets that lie above it as a whole."""
+        return sum(count for bucket, count in self.counts.items() if bucket and _highest_in(bucket - 1) >= limit)
+
+    def below(self, limit: int) -> int:
+        """How many are certainly lower than ``limit`` µs."""
+        return sum(count for bucket, count in self.counts.items() if _highest_in(bucket) < limit)
+
     def dumps(self) -> list[int]:
         """The stored form: lowest and highest value, then each bucket with its count."""
         return [self.min, self.max, *(number for item in self.counts.items() for number in item)]

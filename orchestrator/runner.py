@@ -22,6 +22,7 @@ from typing import Any, Generic
 import anyio
 import attrs
 
+from orchestrator.abort import ends_scenario
 from orchestrator.admission import Admission
 from orchestrator.checkpoint import stored_definition
 from orchestrator.clock import Clock, SystemClock
@@ -58,8 +59,6 @@ from orchestrator.workflow import Opening, Workflow
 
 UNDOABLE = frozenset(Status) - {Status.ROLLED_BACK}
 """Statuses of instances that may have left something."""
-ABORT_AFTER_S = 4.0
-"""Measured time before a threshold may end the scenario: the first samples say little."""
 SAMPLES = 4
 """How often, between two ticks of the statistics, the instances under way are counted."""
 END_LIMIT_S = 20.0
@@ -445,18 +444,15 @@ class Runner(Generic[C, S]):
         self._unsaved, self._outdated = {}, set()
 
     def _judge(self) -> None:
-        """End the scenario at a broken threshold, if that is wanted and there is something to judge."""
-        if (
-            not self._in_scenario
-            or not self.record.abort
-            or self.aborted
-            or self.collector.statistics.total.width < ABORT_AFTER_S
-        ):
+        """End the scenario at a threshold that is broken beyond doubt, if that is wanted."""
+        scenario = self.record.scenario
+        in_time = scenario.length is None or self.elapsed < scenario.length
+        if not self._in_scenario or not self.record.abort or self.aborted or not in_time:
             return
-        judged = zip(self._thresholds, self._verdicts(at_the_end=True), strict=True)
-        broken = [one for threshold, one in judged if not one.holds and one.value is not None and not threshold.may_still_hold]
-        if broken:
-            self.aborted = f"{broken[0].text} (it is {broken[0].value})"
+        measured = self._measured()
+        broken = next((one for one in self._thresholds if ends_scenario(one, measured, scenario)), None)
+        if broken is not None:
+            self.aborted = f"{broken.text} (it is {broken.judge(measured).value})"
             if (arrivals := self.arrivals) is not None:
                 self.collector.counters[MISSED] += arrivals.overdue
             self.collector.counters[ABORTED] += 1
@@ -475,25 +471,19 @@ class Runner(Generic[C, S]):
 
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last tick."""
-        return self._verdicts()
-
-    def _verdicts(self, *, at_the_end: bool = False) -> list[Verdict]:
-        """See :meth:`verdicts`.
-
-        Args:
-            at_the_end: Judge missed arrivals by how many there will be at the end: those that are overdue may still start.
-        """
-        total = self.collector.statistics.total
-        counts = {status: total.counters[f"ended.{status.value}"] for status in Status}
-        # Shares are of all that were started, as they will be in the end.
-        counts[Status.RUNNING] = max(0, total.counters["started"] - sum(counts.values()))
-        measured = Measured(statistics=self.collector.statistics, counts=counts)
-        if (arrivals := self.arrivals) is not None:
-            missed, due = arrivals.overdue, arrivals.due
-            if at_the_end:
-                missed, due = arrivals.expected_missed, max(due, self.record.scenario.total or 0)
-            measured = attrs.evolve(measured, missed=missed, overdue=arrivals.overdue, due=due)
+        measured = self._measured()
         return [threshold.judge(measured) for threshold in self._thresholds]
+
+    def _measured(self) -> Measured:
+        """What was measured so far. Instances are counted from the start, as they will be in the end; the warm-up is no exception."""
+        counters = self.collector.counters
+        counts = {status: counters[f"ended.{status.value}"] for status in Status}
+        counts[Status.RUNNING] = max(0, counters["started"] - sum(counts.values()))
+        measured = Measured(statistics=self.collector.statistics, counts=counts)
+        if (arrivals := self.arrivals) is None:
+            return measured
+        overdue, expected = arrivals.overdue, arrivals.expected_missed
+        return attrs.evolve(measured, missed=overdue, overdue=overdue, due=arrivals.due, expected_missed=expected)
 
     async def _end_grace(self) -> None:
         await self._stopping.wait()

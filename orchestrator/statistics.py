@@ -148,6 +148,12 @@ class Window:
         """Fill ``latencies``."""
         self.latencies = {name: found for name, h in self.histograms.items() if (found := Latency.of(h))}
 
+    def count(self, series: str) -> int:
+        """How much was measured of a series."""
+        if series in self.histograms:
+            return self.histograms[series].total
+        return latency.count if (latency := self.latencies.get(series)) else 0
+
     @property
     def is_measured(self) -> bool:
         """Whether it lies in the measured interval."""

@@ -27,7 +27,8 @@ from typing import Any
 import attrs
 
 from orchestrator.errors import SettingError, shortened
-from orchestrator.instance import CUT_OFF, Status
+from orchestrator.histogram import Histogram
+from orchestrator.instance import CUT_OFF, TERMINAL, Status
 from orchestrator.scenario import Scenario, show_duration
 from orchestrator.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window, figure
 from orchestrator.workflow import Workflow
@@ -76,6 +77,8 @@ class Measured:
     """Arrivals that are late and have not started."""
     due: int = 0
     """Arrivals that should have started."""
+    expected_missed: int = 0
+    """Arrivals that will have missed their turn in the end, if they go on to start as often as they did so far."""
 
 
 @attrs.frozen
@@ -102,10 +105,14 @@ class Threshold:
     unit: str
 
     @property
-    def may_still_hold(self) -> bool:
-        """Whether time alone can make it hold: a number that only grows, and is to be exceeded."""
-        counted = self.stat == "count" or (self.subject in _COUNTS and self.unit == "")
-        return counted and self.op in (">", ">=")
+    def percentile(self) -> float | None:
+        """Of which percentile it speaks, if of one."""
+        return float(self.stat[1:]) if self.stat is not None and re.fullmatch(r"p[0-9.]+", self.stat) else None
+
+    @property
+    def only_grows(self) -> bool:
+        """Whether its value can only grow while a run goes on."""
+        return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == _MEMORY)
 
     def judge(self, measured: Measured) -> Verdict:
         """Whether it holds. What was never measured does not hold."""
@@ -119,49 +126,62 @@ class Threshold:
     def _value(self, measured: Measured) -> float | None:
         if self.drift:
             return _slope(_measured(measured.statistics.windows, self.subject), self._of_window)
-        if self.subject in _COUNTS and self.stat is None:
-            return self._count(measured)
         if self.subject == _MEMORY:
             return float(measured.statistics.total.memory) or None
-        if self.stat in _SHARES:
-            return self._share(measured.statistics.total)
+        if self.stat is None or self.stat in _SHARES:
+            number, whole = self._part(measured)
+            return _percent(number, whole) if self.unit == "%" else float(number)
         if self.stat == "count":
             return float(measured.statistics.ended(self.subject))
         if self.stat == "rate":
             return measured.statistics.rate(self.subject)
         return _stat(measured.statistics.latency(self.subject), self.stat)
 
-    def _count(self, measured: Measured) -> float | None:
-        total = measured.statistics.total
-        if self.subject == "errors":
-            number, all_of_them = sum(tally.count for key, tally in total.errors.items() if key.kind != CUT_OFF), _calls(total)
-        else:
-            counts = measured.counts
-            number = {
-                "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
-                "completed": counts.get(Status.COMPLETED, 0),
-                "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
-                "late": total.counters["late"] + measured.overdue,
-                "missed": measured.missed,
-            }[self.subject]
-            admitted = sum(count for status, count in counts.items() if status is not Status.PENDING)
-            # Late ones are counted after the warm-up, and so is what they are a part of.
-            whole = {"late": total.counters["started"] + measured.overdue, "missed": measured.due}
-            all_of_them = whole.get(self.subject, admitted)
-        if self.unit != "%":
-            return float(number)
-        return 100 * number / all_of_them if all_of_them else None
+    def against(self, measured: Measured) -> tuple[int, int, float]:
+        """Of a share or a percentile: how many of how many speak against it, and which share of them it allows."""
+        upper = self.op in ("<", "<=")
+        if self.percentile is None:
+            number, whole = self._part(measured)
+            return (number, whole, self.limit / 100) if upper else (whole - number, whole, 1 - self.limit / 100)
+        histogram = measured.statistics.total.histograms.get(self.subject, Histogram())
+        limit_us = int(self.limit * 1e6)
+        above, share = histogram.above(limit_us), self.percentile / 100
+        return (above, histogram.total, 1 - share) if upper else (histogram.below(limit_us), histogram.total, share)
 
-    def _share(self, window: Window) -> float | None:
-        counted = window.counters[f"{self.subject}.{self.stat}"]
-        if self.unit != "%":
-            return float(counted)
-        if self.subject == ROUND:
-            whole = window.counters[f"{ROUND}.done"] + counted
+    def holds_in(self, window: Window) -> bool | None:
+        """Whether it holds within one window alone; ``None``: there is nothing of it there."""
+        if self.unit == "%" and not self.drift:
+            value = _percent(*self._part_of(window, {s: window.counters[f"ended.{s.value}"] for s in Status}))
         else:
-            made = (window.histograms.get(f"{self.subject}.{call}") for call in ("attempt", "recover"))
-            whole = sum(histogram.total for histogram in made if histogram is not None)
-        return 100 * counted / whole if whole else None
+            value = found[0] if (found := self._of_window(window)) is not None else None
+        return None if value is None else _OPERATORS[self.op](value, self.limit)
+
+    def _part(self, measured: Measured) -> tuple[int, int]:
+        """Of something that is counted: how many, of how many."""
+        if self.subject == "missed":
+            return measured.missed, measured.due
+        number, whole = self._part_of(measured.statistics.total, measured.counts)
+        overdue = measured.overdue if self.subject == "late" else 0
+        return number + overdue, whole + overdue
+
+    def _part_of(self, window: Window, counts: Mapping[Status, int]) -> tuple[int, int]:
+        if self.stat is not None:
+            counted = window.counters[f"{self.subject}.{self.stat}"]
+            if self.subject == ROUND:
+                return counted, window.counters[f"{ROUND}.done"] + counted
+            return counted, sum(window.count(f"{self.subject}.{call}") for call in ("attempt", "recover"))
+        if self.subject == "errors":
+            return sum(tally.count for key, tally in window.errors.items() if key.kind != CUT_OFF), _calls(window)
+        if self.subject == "late":
+            # They are counted after the warm-up, and so is what they are a part of.
+            return window.counters["late"], window.counters["started"]
+        # Of those that have ended: nobody knows yet of the others.
+        number = {
+            "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
+            "completed": counts.get(Status.COMPLETED, 0),
+            "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
+        }[self.subject]
+        return number, sum(counts.get(status, 0) for status in TERMINAL)
 
     def _of_window(self, window: Window) -> tuple[float, int] | None:
         """Value and weight of one window."""
@@ -297,10 +317,14 @@ def _stat(latency: Latency | None, stat: str | None) -> float | None:
     return latency.percentiles[PERCENTILES.index(float(stat[1:]))]
 
 
+def _percent(number: int, whole: int) -> float | None:
+    return 100 * number / whole if whole else None
+
+
 def _calls(window: Window) -> int:
     """Calls of handlers."""
     ends = (".attempt", ".recover", ".rollback")
-    return sum(histogram.total for name, histogram in window.histograms.items() if name.endswith(ends))
+    return sum(window.count(name) for name in (window.histograms or window.latencies) if name.endswith(ends))
 
 
 def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:

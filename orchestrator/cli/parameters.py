@@ -188,7 +188,7 @@ class LoadSettings:
         default=(),
         group="Verdict",
     )
-    abort: bool = setting("End the scenario as soon as a threshold is broken.", default=False, group="Verdict")
+    abort: bool = setting("End the scenario once a threshold is broken beyond doubt.", default=False, group="Verdict")
     report: str | None = setting("Write the HTML report here when the run ends.", group="Output")
     csv: str | None = setting("Write states.csv, timeline.csv and errors.csv into this folder when the run ends.", group="Output")
     junit: str | None = setting("Write thresholds and failed instances as JUnit XML here when the run ends.", group="Output")

@@ -290,7 +290,7 @@ def test_settings_of_a_used_run_cannot_be_changed(cli: Any, home: Path) -> None:
 
 
 def test_a_scenario_that_a_threshold_has_ended_says_so(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.runner.ABORT_AFTER_S", 0.1)
+    monkeypatch.setattr("orchestrator.abort.SETTLED_S", 0.0)
     argv = ["--concurrency", "2", "--duration", "60s", "--threshold", "sign_on.p50 < 1us", "--abort"]
     code, out, _ = cli("load", *argv)
     assert code == 4
