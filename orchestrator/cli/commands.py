@@ -37,6 +37,12 @@ _FILES = {
     "csv": (flag(str | None, "--csv", "Folder for states.csv, timeline.csv and errors.csv."), None),
     "junit": (flag(str | None, "--junit", "File for JUnit XML."), None),
 }
+_FAIL_ON = {
+    "fail_on": (
+        flag(list[str] | None, "--fail-on", "Exit with 4 if this change is found, e.g. 'p95 > +10%'; any number of times."),
+        None,
+    )
+}
 _HTML = {"output": (flag(str | None, "--output", "Write it as HTML, too."), None)}
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
@@ -78,7 +84,7 @@ COMMANDS = {
     "show": Command("looking", "show", _WHAT | _HAR | _ENGINE),
     "cleanup": Command("driving", "cleanup", _RUN | _ENGINE, own=Renewable),
     "report": Command("reporting", "report", _RUN | _FILES | _ENGINE),
-    "compare": Command("reporting", "compare_runs", _TWO | _HTML | _ENGINE),
+    "compare": Command("reporting", "compare_runs", _TWO | _HTML | _FAIL_ON | _ENGINE),
     "graph": Command("checking", "graph", _WHICH | _PICTURE, ()),
     "doctor": Command("checking", "doctor", _WHICH | _ENGINE, own=_all),
 }

@@ -20,9 +20,11 @@ from orchestrator.exit_codes import ExitCode
 from orchestrator.reading import check_key, result_of
 from orchestrator.registry import find_workflow
 from orchestrator.report import json as json_report
-from orchestrator.report.comparison import Change, compare
+from orchestrator.report.comparison import Change, Comparison, compare
 from orchestrator.report.html import comparison_page
 from orchestrator.report.picture import Picture, take_picture
+from orchestrator.report.regression import Judgement
+from orchestrator.report.regression import parse_all as parse_conditions
 from orchestrator.report.summary import summarise
 from orchestrator.run import RunRecord
 from orchestrator.stores import open_store
@@ -76,17 +78,22 @@ async def compare_runs(
     first: str | None = None,
     second: str | None = None,
     output: str | None = None,
+    fail_on: Sequence[str] | None = None,
     json: bool = False,
     config: Path | None = None,
     **flags: Any,
 ) -> int:
     """Show two runs side by side: rates, failures, and the percentiles of each state.
 
-    Without ids, the newest run and the one before it.
+    Without ids, the newest run and the one before it. A condition of --fail-on is on the change from the first run to the second:
+    [NAME.]STATISTIC, one of < <= > >=, and a percentage. NAME is a state or a span (without it, the workflow's last span); the
+    statistic is min, p50, p90, p95, p99, p99.9, max or rate; 'memory > +20%' is on this program's. If one is met, or one of the
+    runs has not measured it, the exit code is 4.
 
     Examples:
       orchestrator compare 261122-8fq2ms 261123-k7m3qp
       orchestrator compare --output compare.html
+      orchestrator compare 261122-8fq2ms 261123-k7m3qp --fail-on 'sign_on.p95 > +10%' --fail-on 'sign_on.rate < -5%'
     """
     resolver = Resolver(flags, config)
     if output is not None:
@@ -97,18 +104,37 @@ async def compare_runs(
         pictures = [await _picture(store, vault, record) for record in records]
     if pictures[0].summary.workflow != pictures[1].summary.workflow:
         raise ConfigurationError("the two runs are of different workflows: there is nothing to compare")
+    conditions = parse_conditions(fail_on or (), pictures[0].workflow)
     comparison = compare(*pictures)
+    judgements = [condition.judge(*pictures) for condition in conditions]
+    code = ExitCode.THRESHOLD if any(judgement.met for judgement in judgements) else ExitCode.SUCCESS
     if output is not None:
         write_files({Path(output): comparison_page(comparison)})
     if json:
-        numbers = [attrs.asdict(change) for change in comparison.numbers]
-        latencies = {name: [attrs.asdict(change) for change in changes] for name, changes in comparison.latencies}
-        runs = [picture.summary.run_id for picture in pictures]
-        stdout().print(json_report.dumps({"runs": runs, "numbers": numbers, "latencies": latencies}))
-        return ExitCode.SUCCESS
+        stdout().print(json_report.dumps(_comparison_data(comparison, judgements, code)))
+        return code
+    for judgement in sorted(judgements, key=lambda one: not one.met):
+        stdout().print(f"{'FAILS' if judgement.met else 'ok   '}  {judgement.text}: {judgement.found}")
+    stdout().print(_comparison_table(comparison))
+    if output is not None:
+        stdout().print(f"written: {output}")
+    return code
+
+
+def _comparison_data(comparison: Comparison, judgements: Sequence[Judgement], code: int) -> dict[str, Any]:
+    return {
+        "exit_code": code,
+        "runs": [picture.summary.run_id for picture in (comparison.first, comparison.second)],
+        "fail_on": [attrs.asdict(judgement) for judgement in judgements],
+        "numbers": [attrs.asdict(change) for change in comparison.numbers],
+        "latencies": {name: [attrs.asdict(change) for change in changes] for name, changes in comparison.latencies},
+    }
+
+
+def _comparison_table(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for picture in pictures:
+    for picture in (comparison.first, comparison.second):
         table.add_column(picture.summary.run_id, justify="right", no_wrap=True)
     table.add_column("change", justify="right", no_wrap=True)
     for change in comparison.numbers:
@@ -116,10 +142,7 @@ async def compare_runs(
     for name, changes in comparison.latencies:
         for change in changes:
             table.add_row(f"{name} {change.what}, ms", change.before, change.after, _coloured(change))
-    stdout().print(table)
-    if output is not None:
-        stdout().print(f"written: {output}")
-    return ExitCode.SUCCESS
+    return table
 
 
 def _coloured(change: Change) -> Text:

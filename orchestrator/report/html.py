@@ -17,11 +17,11 @@ import orjson
 from orchestrator.instance import Status
 from orchestrator.report.comparison import Change, Comparison
 from orchestrator.report.machine_svg import machine_svg
-from orchestrator.report.picture import Picture
+from orchestrator.report.picture import Picture, main_series
 from orchestrator.report.tables import StateRow, move_counts
 from orchestrator.report.text import counted, milliseconds
 from orchestrator.scenario import show_duration
-from orchestrator.statistics import INSTANCE, START_LAG, WAIT, Latency, Statistics, Window
+from orchestrator.statistics import START_LAG, WAIT, Latency, Statistics, Window
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""
@@ -94,7 +94,7 @@ def comparison_page(comparison: Comparison) -> str:
         for name, _ in comparison.latencies
     }
     runs = [picture.summary.run_id for picture in (first, second)]
-    data = {"curves": curves, "percentiles": CURVE, "runs": runs, "main": next(iter(curves), "")}
+    data = {"curves": curves, "percentiles": CURVE, "runs": runs, "main": _main(first, list(curves))}
     return _document(" and ".join(runs), body, data)
 
 
@@ -254,7 +254,7 @@ def _data(picture: Picture) -> dict[str, Any]:
     windows = [window for window in statistics.windows if window.width > 0]
     spans = [name for name, _ in picture.summary.spans]
     names = [*spans, *(row.state for row in picture.summary.states if row.whole)]
-    main = next((span.name for span in reversed(picture.workflow.spans) if span.name in spans), names[0] if names else INSTANCE)
+    main = _main(picture, names)
     workflow = picture.workflow
     marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
     if picture.summary.scenario.warm_up:
@@ -283,6 +283,12 @@ def _data(picture: Picture) -> dict[str, Any]:
         "marks": marks,
         "main": main,
     }
+
+
+def _main(picture: Picture, names: Sequence[str]) -> str:
+    """The series that a chart opens on."""
+    main = main_series(picture.workflow)
+    return main if main in names else next(iter(names), "")
 
 
 def _series(windows: Iterable[Window], name: str, percentile: float) -> list[float | None]:

@@ -16,6 +16,7 @@ from orchestrator.instance import RESUMABLE, Failure, Status
 from orchestrator.reading import stored_instances
 from orchestrator.report.summary import Summary
 from orchestrator.run import RunRecord
+from orchestrator.statistics import INSTANCE
 from orchestrator.stores.base import Store
 from orchestrator.workflow import Workflow
 
@@ -56,6 +57,11 @@ class Picture:
             ExitCode.INTERRUPTED: (False, "not finished"),
         }
         return words[self.summary.exit_code()]
+
+
+def main_series(workflow: Workflow[Any, Any]) -> str:
+    """The series that says most about a run: the last span of its workflow, else the whole instance."""
+    return workflow.spans[-1].name if workflow.spans else INSTANCE
 
 
 async def take_picture(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary) -> Picture:
