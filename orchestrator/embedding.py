@@ -45,6 +45,11 @@ class Run(Generic[C]):
         """What ``resume`` and the command line take."""
         return self._runner.record.id
 
+    @property
+    def command(self) -> str:
+        """The arguments of ``orchestrator`` that go on with the run after an error, e.g. ``resume 261123-k7m3qp``."""
+        return self._runner.command
+
     async def wait(self) -> RunResult:
         """Wait until every instance has ended, or the run was stopped.
 

@@ -133,7 +133,7 @@ class Runner(Generic[C, S]):
         self._retried = retried
         """The failed instance that is to go on; ``None``: all of them."""
         self._puts_back = mode is Mode.RETRY
-        """Whether failed instances are put back first; a retry that is taken up again goes on with those that were."""
+        """Whether failed instances are still to be put back. Resuming a retry continues those that were."""
         self._reader = Reader(workflow, store, vault)
         self._lease = Lease(record.id, options.lease_s, options.clock)
         self._stopping = anyio.Event()
@@ -203,6 +203,13 @@ class Runner(Generic[C, S]):
     @property
     def held_back(self) -> int:
         return self._admission.held
+
+    @property
+    def command(self) -> str:
+        """What goes on with the run after an error, for the command line."""
+        if self._puts_back:
+            return f"retry {self.record.id}" + ("" if self._retried is None else f"-{self._retried}")
+        return f"{'cleanup' if self._mode is Mode.CLEAN_UP else 'resume'} {self.record.id}"
 
     async def execute(self) -> None:
         """Everything, from the claim to the release; errors are kept for whoever waits."""
@@ -321,6 +328,8 @@ class Runner(Generic[C, S]):
 
     async def _note_resumption(self) -> None:
         await self._store.add_fingerprints(self._workflow.definition, self._workflow.fingerprints)
+        if self._puts_back:
+            return  # stored with what is put back: a retry that dies before has changed nothing
         status = self._status_meanwhile
         if status is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._store.set_run_status(self._shard, status, self._clock.now())
@@ -357,6 +366,8 @@ class Runner(Generic[C, S]):
     async def _sum_up(self) -> RunResult:
         if self._in_scenario:
             return await result_of(self._store, self.record, everything_admitted=self._admission.is_over)
+        if self._puts_back:
+            return attrs.evolve(await result_of(self._store, self.record), status=self.record.status)
         # What was not admitted stays so: the run is finished when everything was looked at, and nothing is on its way.
         result = await result_of(self._store, attrs.evolve(self.record, status=RunStatus.FINISHED))
         if result.interrupted or self.error is not None or not self._walked:
@@ -570,10 +581,11 @@ class Runner(Generic[C, S]):
         self._walked = True
 
     async def _put_back(self, drive: Drive[C, S]) -> None:
-        """All of them or none, before the first goes on: what interrupts a retry leaves a run to be resumed, or one to be retried."""
+        """Atomic, with the status of the run: after a crash either all are put back and `resume` continues, or none and `retry` repeats."""
         failed = self._reader.instances(self.record.id, {Status.FAILED}, self._unreadable.append)
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
-        await self._store.save_all(self._shard, saves)
+        await self._store.save_all(self._shard, saves, RunStatus.RETRYING, self._clock.now())
+        self._puts_back = False
         for event in (event for _, events in saves for event in events):
             for observer in self._observers:
                 observer(event)

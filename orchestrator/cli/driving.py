@@ -213,6 +213,9 @@ async def cleanup(
     return await _again(embedding.cleanup, observers, named, json, config, flags, mode=Mode.CLEAN_UP)
 
 
+_VERBS = {Mode.RESUME: "resume", Mode.RETRY: "retry", Mode.CLEAN_UP: "cleanup"}
+
+
 async def _again(
     how: Any,
     observers: Sequence[Observer],
@@ -238,7 +241,10 @@ async def _again(
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = _options(resolver, engine, vault, (*display.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
-        return await _drive(opened, found, store, options, display, as_json=as_json, suffix=resolver.suffix, cleaning=cleaning)
+        again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
+        return await _drive(
+            opened, found, store, options, display, as_json=as_json, suffix=resolver.suffix, cleaning=cleaning, again=again
+        )
 
 
 async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
@@ -250,9 +256,11 @@ async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord |
 
 async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:
     """Why there is nothing to do for a run that is finished, if so."""
+    failed = (await result_of(store, record)).of(Status.FAILED)
     if mode is Mode.RESUME:
-        return f"Run {record.id} is finished: there is nothing to go on with."
-    if mode is Mode.RETRY and number is None and not (await result_of(store, record)).of(Status.FAILED):
+        kept = f" {failed} failed and can be retried: orchestrator retry {record.id}" if failed else ""
+        return f"Run {record.id} is finished: there is nothing to go on with.{kept}"
+    if mode is Mode.RETRY and number is None and not failed:
         return f"Run {record.id} has no instance that failed and was kept: there is nothing to retry."
     return ""
 
@@ -330,6 +338,7 @@ async def _drive(
     as_json: bool,
     suffix: str | None,
     cleaning: bool = False,
+    again: str | None = None,
     outputs: Outputs | None = None,
 ) -> int:
     control = _Control(display, options.grace_s)
@@ -358,11 +367,12 @@ async def _drive(
                 f"a copy of all that it knew: {copy}; to remove what it made: orchestrator cleanup {control.run.id} --store {copy}"
             )
         elif isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
-            verb = "cleanup" if cleaning else "resume"
-            failure.add_note(f"to go on with it: orchestrator {verb} {control.run.id}{suffix}")
+            failure.add_note(f"to go on with it: orchestrator {control.run.command}{suffix}")
         raise failure
     if result is None:
-        display.say("interrupted before anything was started")
+        display.say(
+            "interrupted before anything was started" + (f"; to try again: orchestrator {again}{suffix or ''}" if again else "")
+        )
         return ExitCode.INTERRUPTED
     assert options.vault is not None
     record = await store.run(result.run_id)

@@ -137,8 +137,14 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
-        """Store checkpoints with their events in one transaction: all of them, or none. Raises as :meth:`save` does."""
+    async def save_all(
+        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
+    ) -> None:
+        """Store checkpoints with their events, and the status of the run, in one transaction: all of it, or nothing.
+
+        Raises:
+            StaleEpochError: The shard was claimed by another since.
+        """
 
     @abstractmethod
     async def load(

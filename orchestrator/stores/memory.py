@@ -88,8 +88,10 @@ class MemoryStore(Store):
         # Whoever saves in a loop that never waits for anything else must still let others run.
         await anyio.lowlevel.cancel_shielded_checkpoint()
 
-    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
-        self._current(shard)
+    async def save_all(
+        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
+    ) -> None:
+        await self.set_run_status(shard, status, now)
         for checkpoint, events in saves:
             self._put_in(shard, checkpoint, events)
 

@@ -152,11 +152,7 @@ class SQLiteStore(Store):
         return [_run_from_row(row) for row in rows]
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
-        def write(db: sqlite3.Connection) -> None:
-            _check_epoch(db, shard)
-            db.execute("UPDATE runs SET status = ?, updated_at = ? WHERE id = ?", (status.value, now, shard.run_id))
-
-        await self._write(write)
+        await self._write(partial(_set_run_status, shard=shard, status=status, now=now))
 
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         rows = await self._read("SELECT fingerprints FROM definitions WHERE definition = ?", definition)
@@ -202,8 +198,11 @@ class SQLiteStore(Store):
     async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
         await self._commits.commit(_Save(shard, checkpoint, events), alone=alone)
 
-    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+    async def save_all(
+        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
+    ) -> None:
         def write(db: sqlite3.Connection) -> None:
+            _set_run_status(db, shard, status, now)
             for error in _put_in(db, [_Save(shard, checkpoint, events) for checkpoint, events in saves]):
                 if error is not None:
                     raise error
@@ -557,6 +556,11 @@ def _check_epoch(db: sqlite3.Connection, shard: Shard) -> None:
     current = _read_shard(db, shard.run_id, shard.index)
     if current is None or current.epoch != shard.epoch:
         raise StaleEpochError(shard.run_id, shard.epoch)
+
+
+def _set_run_status(db: sqlite3.Connection, shard: Shard, status: RunStatus, now: float) -> None:
+    _check_epoch(db, shard)
+    db.execute("UPDATE runs SET status = ?, updated_at = ? WHERE id = ?", (status.value, now, shard.run_id))
 
 
 def _insert_fingerprints(db: sqlite3.Connection, definition: str, fingerprints: Mapping[str, str]) -> None:

@@ -90,9 +90,11 @@ class Mortal(MemoryStore):
         with self._mortally():
             await super().save(shard, checkpoint, events, alone=alone)
 
-    async def save_all(self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]]) -> None:
+    async def save_all(
+        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
+    ) -> None:
         with self._mortally():
-            await super().save_all(shard, saves)
+            await super().save_all(shard, saves, status, now)
 
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
         self._alive()

@@ -98,6 +98,7 @@ def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
         code, _, err = cli("retry", wrong)
         assert (code, len(err.strip().splitlines())) == (2, 1)
         assert words in err
+    assert f"1 failed and can be retried: orchestrator retry {run}" in cli("resume", run)[1]
     code, out, err = cli("retry", f"{run}-0")
     assert code == 0, err
     assert "put back, to be retried" in out

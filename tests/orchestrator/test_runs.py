@@ -1029,7 +1029,8 @@ async def test_a_retry_that_is_interrupted_is_resumed_with_all_that_were_put_bac
     assert sorted(ledger.existing) == sorted(f"{state}:{number}" for state in ("one", "two", "three") for number in range(5))
 
 
-async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault) -> None:
+@pytest.mark.parametrize("number", [None, 3])
+async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault, number: int | None) -> None:
     class Full(MemoryStore):
         async def save_all(self, *args: Any) -> None:
             raise StoreError("the disk is full")
@@ -1037,13 +1038,48 @@ async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault) -> 
     store, ledger = Full(), Ledger(script={"run two": [PermanentError("not now")] * 5})
     run_id = await kept_after(ledger, store, vault, instances=5)
     with pytest.raises(StoreError, match="the disk is full"):
-        async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        async with retry(toy(ledger), run_id, store=store, number=number, options=fast(vault)) as again:
             await again.wait()
+    assert again.command == f"retry {run_id}" + ("" if number is None else f"-{number}")
     store.__class__ = MemoryStore  # there is room again
+    assert (await store.run(run_id)).status is RunStatus.FINISHED
     async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         assert (await again.wait()).counts == {Status.FAILED: 5}
     async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         assert (await again.wait()).counts == {Status.COMPLETED: 5}
+
+
+async def test_a_retry_that_is_killed_before_it_puts_back_changes_nothing(store: MemoryStore, vault: Vault) -> None:
+    class Dead(MemoryStore):
+        """The process is killed when it is about to put instances back: nothing that it writes afterwards arrives."""
+
+        dead = False
+
+        async def save_all(self, *args: Any) -> None:
+            self.dead = True
+            raise StoreError("killed")
+
+        async def set_run_status(self, *args: Any) -> None:
+            if self.dead:
+                raise StoreError("killed")
+            await super().set_run_status(*args)
+
+        async def release(self, *args: Any) -> None:
+            raise StoreError("killed")
+
+    ledger = Ledger(script={"run two": [PermanentError("not now")] * 3})
+    run_id = await kept_after(ledger, store, vault, instances=3)
+    store.__class__ = Dead
+    with pytest.raises(StoreError, match="killed"):
+        async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+            await again.wait()
+    store.__class__ = MemoryStore
+    assert (await store.run(run_id)).status is RunStatus.FINISHED
+    assert await store.counts(run_id) == {(Status.FAILED, "failed"): 3}
+    (shard,) = await store.shards(run_id)
+    await store.release(shard, 0)
+    async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
+        assert (await again.wait()).counts == {Status.COMPLETED: 3}
 
 
 async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_over(store: MemoryStore, vault: Vault) -> None:
