@@ -136,6 +136,7 @@ async def start(
     thresholds: Sequence[str] = (),
     abort: bool = False,
     recorded: Recorded | Literal["failed", "all"] = Recorded.FAILED,
+    reports: Mapping[str, str] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
@@ -149,6 +150,8 @@ async def start(
         thresholds: What the run has to keep to (see :mod:`orchestrator.thresholds`).
         abort: Whether a threshold that is broken beyond doubt ends the scenario (see :mod:`orchestrator.abort`).
         recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
+        reports: Form (``report``, ``csv``, ``junit``) → path. Stored with the run for the command line, which writes them when
+            ``orchestrator resume`` or ``retry`` ends; nothing is written here.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -176,6 +179,7 @@ async def start(
         thresholds=tuple(thresholds),
         abort=abort,
         recorded=Recorded(recorded),
+        reports=dict(reports or {}),
         key_id=vault.key_id,
         created_at=now,
         updated_at=now,

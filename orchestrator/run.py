@@ -58,6 +58,8 @@ class RunRecord:
     """Whether a broken threshold ends the scenario."""
     recorded: Recorded = Recorded.FAILED
     """Whose requests are stored."""
+    reports: Mapping[str, str] = attrs.field(factory=dict)
+    """Reports that the command line writes when the run ends: form (``report``, ``csv``, ``junit``) → path."""
     key_id: str
     """Which key sealed its secrets."""
     created_at: float

@@ -14,6 +14,7 @@ from orchestrator.cli.parameters import (
     JSON_FLAG,
     EngineSettings,
     LoadSettings,
+    OutputSettings,
     Renewable,
     RunSettings,
     argument,
@@ -78,8 +79,8 @@ def _all(settings: Any) -> Any:
 COMMANDS = {
     "run": Command("driving", "run", _WHICH | _ENGINE, (RunSettings, EngineSettings), _all),
     "load": Command("driving", "load", _PLAN | _WORKFLOW | _ENGINE, (LoadSettings, EngineSettings), _all),
-    "resume": Command("driving", "resume", _RUN | _ENGINE, own=Renewable),
-    "retry": Command("driving", "retry", _WHAT | _ENGINE, own=Renewable),
+    "resume": Command("driving", "resume", _RUN | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
+    "retry": Command("driving", "retry", _WHAT | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
     "list": Command("listing", "list_runs", _ENGINE),
     "show": Command("looking", "show", _WHAT | _HAR | _ENGINE),
     "cleanup": Command("driving", "cleanup", _RUN | _ENGINE, own=Renewable),

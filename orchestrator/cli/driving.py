@@ -30,7 +30,7 @@ from orchestrator.reading import result_of, run_of, stored_instances, stored_set
 from orchestrator.registry import find_workflow, workflow_names
 from orchestrator.report import json as json_report
 from orchestrator.report import text
-from orchestrator.report.summary import summarise
+from orchestrator.report.summary import Summary, summarise
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.runner import Mode, Options
 from orchestrator.scenario import Scenario
@@ -69,6 +69,8 @@ async def run(
     resolver = Resolver(flags, config)
     engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
     resolver.check_tables()
+    outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
+    outputs.check()
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
     display = _display(found, scenario, json, found.name)
@@ -83,6 +85,7 @@ async def run(
             on_success=wanted.on_success,
             rates=wanted.rates,
             recorded=wanted.record,
+            reports=outputs.stored(),
             options=options,
         )
         return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
@@ -145,9 +148,10 @@ async def load(
             thresholds=wanted.threshold,
             abort=wanted.abort,
             recorded=wanted.record,
+            reports=outputs.stored(),
             options=options,
         )
-        return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix, outputs=outputs)
+        return await _drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
 
 
 async def _settings_of_used(
@@ -168,11 +172,13 @@ async def resume(
     """Go on with an interrupted run: what was in flight first, then what was not started yet.
 
     Without RUN, the newest run that is not finished. Nothing is created twice: a step whose answer was lost is
-    looked for before it is repeated. Needs no settings: the run has them.
+    looked for before it is repeated. Needs no settings: the run has them. It writes the reports that the run was
+    started with, and those that are named here.
 
     Examples:
       orchestrator resume
       orchestrator resume 261123-k7m3qp
+      orchestrator resume --junit load.xml
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
     named = parse_run(run) if run is not None else None
@@ -228,7 +234,8 @@ async def _again(
     number: int | None = None,
 ) -> int:
     resolver = Resolver(flags, config)
-    engine = resolver.engine().value
+    engine, outputs = resolver.engine().value, Outputs.of(flags)
+    outputs.check()
     async with open_store(engine.url, create=False) as store:
         record = await _named_run(store, named, mode)
         if record is None:
@@ -236,6 +243,9 @@ async def _again(
         vault = resolver.vault()
         found = find_workflow(record.workflow)
         if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode, number)):
+            if outputs.stored():
+                await store.set_reports(record.id, {**record.reports, **outputs.stored()})
+                record = await store.run(record.id)
             return await _already_finished(found, store, vault, record, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = _display(found, record.scenario, as_json, f"{record.workflow} {record.id}")
@@ -243,7 +253,16 @@ async def _again(
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
         return await _drive(
-            opened, found, store, options, display, as_json=as_json, suffix=resolver.suffix, cleaning=cleaning, again=again
+            opened,
+            found,
+            store,
+            options,
+            display,
+            as_json=as_json,
+            suffix=resolver.suffix,
+            cleaning=cleaning,
+            again=again,
+            outputs=outputs,
         )
 
 
@@ -280,6 +299,8 @@ async def _already_finished(
     summary = await summarise(found, store, vault, record, result)
     code = summary.exit_code()
     _print(summary, code, as_json, suffix, why)
+    # Whoever finished it may have been killed before these were written.
+    await _write_reports(found, store, vault, record, summary, Silent() if as_json else Plain(found))
     return code
 
 
@@ -341,6 +362,11 @@ async def _drive(
     again: str | None = None,
     outputs: Outputs | None = None,
 ) -> int:
+    """Drive a run to its end, show it, and write its reports; the exit code.
+
+    Args:
+        outputs: Reports that this command asks for, beside those that the run has stored.
+    """
     control = _Control(display, options.grace_s)
     failure: Exception | None = None
     result = None
@@ -355,6 +381,9 @@ async def _drive(
                     tasks.start_soon(display.keep_up)
                     with display:
                         display.say(f"run {run.id}")
+                        if outputs is not None and outputs.stored():
+                            stored = await store.run(run.id)
+                            await store.set_reports(run.id, {**stored.reports, **outputs.stored()})
                         result = await run.wait()
             except Exception as error:  # noqa: BLE001  # told bare below, not as the group that the task group makes of it
                 failure = error
@@ -379,9 +408,8 @@ async def _drive(
     summary = await summarise(workflow, store, options.vault, record, result)
     code = summary.exit_code(cleaning=cleaning)
     _print(summary, code, as_json, suffix)
-    if outputs is not None:
-        for path in await outputs.write(workflow, store, options.vault, record, summary):
-            display.say(f"written: {path}")
+    if not cleaning:
+        await _write_reports(workflow, store, options.vault, record, summary, display)
     return code
 
 
@@ -391,6 +419,13 @@ async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Opt
     async for instance in stored_instances(workflow, store, options.vault, run_id):
         for _, effect in effects_of(workflow, instance):
             stderr().print(f"  {instance.id}  {effect.kind} {effect.name}{f' ({effect.id})' if effect.id else ''}")
+
+
+async def _write_reports(
+    workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary, display: Display
+) -> None:
+    for path in await Outputs.of(record.reports).write(workflow, store, vault, record, summary):
+        display.say(f"written: {path}")
 
 
 def _print(summary: Any, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:

@@ -279,8 +279,10 @@ class LoadView(Display):
                 yield _line(f"✓ {verdict.text}: {verdict.value}", "green")
 
     def _states(self, room: int) -> Table:
-        """Args:
-        room: Rows that there is room for.
+        """The table of states, idle ones counted in one row if they do not fit.
+
+        Args:
+            room: Rows that there is room for.
         """
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", justify="right", style="dim", width=2)

@@ -22,11 +22,20 @@ from orchestrator.workflow import Workflow
 
 @attrs.frozen
 class Outputs:
-    """Where the reports of a run go; ``None``: nowhere."""
+    """Where the reports of a run go, as they are stored with it; ``None``: nowhere."""
 
     report: str | None = None
     csv: str | None = None
     junit: str | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Outputs:
+        """From what a run has stored, or from the flags of a command."""
+        return cls(**{name: given.get(name) for name in attrs.fields_dict(cls)})
+
+    def stored(self) -> dict[str, str]:
+        """For a run that may be resumed from another folder."""
+        return {name: str(Path(value).absolute()) for name, value in attrs.asdict(self).items() if value is not None}
 
     def check(self) -> None:
         """Refuse what cannot be written. Raises ``SettingError``."""
@@ -40,6 +49,8 @@ class Outputs:
         self, workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary
     ) -> list[Path]:
         """Write them all; the paths. Raises ``SettingError``."""
+        if not self.stored():
+            return []
         picture = await take_picture(workflow, store, vault, record, summary)
         files: dict[Path, str] = {}
         if self.report is not None:

@@ -120,7 +120,18 @@ _RATES_HELP = "Attempts per second by rate group, e.g. configuration=3.5,directo
 
 
 @attrs.frozen(kw_only=True)
-class RunSettings:
+class OutputSettings:
+    """Reports that are written when a run ends. They are stored with the run, so whatever command ends it writes them."""
+
+    report: str | None = setting("Write the HTML report here when the run ends.", group="Output")
+    csv: str | None = setting("Write states.csv, timeline.csv and errors.csv into this folder when the run ends.", group="Output")
+    junit: str | None = setting(
+        "Write thresholds, and states or failed instances, as JUnit XML here when the run ends.", group="Output"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings(OutputSettings):
     """What a run is; the table ``[run]``."""
 
     instances: int = setting("How many instances.", default=1)
@@ -139,7 +150,7 @@ class RunSettings:
 
 
 @attrs.frozen(kw_only=True)
-class LoadSettings:
+class LoadSettings(OutputSettings):
     """A scenario of load; the table ``[load]``. Durations are written like 30s, 2m or 1h30m."""
 
     instances: int | None = setting(
@@ -189,9 +200,6 @@ class LoadSettings:
         group="Verdict",
     )
     abort: bool = setting("End the scenario once a threshold is broken beyond doubt.", default=False, group="Verdict")
-    report: str | None = setting("Write the HTML report here when the run ends.", group="Output")
-    csv: str | None = setting("Write states.csv, timeline.csv and errors.csv into this folder when the run ends.", group="Output")
-    junit: str | None = setting("Write thresholds and failed instances as JUnit XML here when the run ends.", group="Output")
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""

@@ -19,7 +19,7 @@ from orchestrator.report.comparison import Change, Comparison
 from orchestrator.report.machine_svg import machine_svg
 from orchestrator.report.picture import Picture, main_series
 from orchestrator.report.tables import StateRow, move_counts
-from orchestrator.report.text import counted, milliseconds
+from orchestrator.report.text import counted, measuring_notes, milliseconds
 from orchestrator.scenario import show_duration
 from orchestrator.statistics import START_LAG, WAIT, Latency, Statistics, Window
 
@@ -42,6 +42,7 @@ def page(picture: Picture) -> str:
         ),
         _verdicts(picture),
         _gaps(summary.statistics),
+        *(f"<p class='faint'>{escape(note)}.</p>" for note in measuring_notes(summary)),
         _tiles(picture),
         _charts(),
         "<h2>States</h2>",

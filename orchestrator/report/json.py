@@ -44,6 +44,8 @@ def statistics(summary: Summary) -> dict[str, Any]:
     return {
         "seconds": summary.statistics.seconds,
         "elapsed": summary.statistics.elapsed,
+        "unmeasured": summary.unmeasured,
+        "ended_in_warm_up": summary.ended_in_warm_up,
         "late": total.counters["late"],
         "rounds": {"done": total.counters[f"{ROUND}.done"], "failed": total.counters[f"{ROUND}.failed"]},
         "load": {

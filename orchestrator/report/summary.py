@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -12,13 +12,13 @@ from orchestrator.collector import ABORTED, MISSED
 from orchestrator.effects import effects_of
 from orchestrator.encryption import Vault
 from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import Failure, Leftover, Status
+from orchestrator.instance import TERMINAL, Failure, Leftover, Status
 from orchestrator.reading import Reader, RunResult
 from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows, state_rows
 from orchestrator.run import RunRecord, RunStatus
 from orchestrator.scenario import Scenario
 from orchestrator.state import Effect
-from orchestrator.statistics import ROUND, Latency, Statistics
+from orchestrator.statistics import ROUND, Latency, Statistics, Window
 from orchestrator.stores.base import Store
 from orchestrator.thresholds import Measured, Verdict, parse_all
 from orchestrator.workflow import Workflow
@@ -93,6 +93,22 @@ class Summary:
         failed = self.counts.get(Status.FAILED, 0) + self.counts.get(Status.ROLLED_BACK, 0)
         excused = sum(window.counters[f"{ROUND}.failed"] for window in self.statistics.windows) if self.rounds_judged else 0
         return max(0, failed - excused)
+
+    @property
+    def unmeasured(self) -> int:
+        """Instances that ended and are in no statistics: a kill loses those since the last save, and what a clean-up or a retry
+        does is not measured."""
+        ended = sum(number for status, number in self.counts.items() if status in TERMINAL)
+        return max(0, ended - self._ended(self.statistics.windows))
+
+    @property
+    def ended_in_warm_up(self) -> int:
+        """Instances that ended in the warm-up."""
+        return self._ended(window for window in self.statistics.windows if window.warm)
+
+    @staticmethod
+    def _ended(windows: Iterable[Window]) -> int:
+        return sum(n for window in windows for name, n in window.counters.items() if name.startswith("ended."))
 
     @property
     def failures_allowed(self) -> bool:

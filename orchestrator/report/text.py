@@ -86,6 +86,7 @@ def _measured(summary: Summary) -> Iterator[str]:
     yield from _users(summary)
     if late := statistics.total.counters["late"]:
         yield f"  {late} arrivals started more than 0.1 s late"
+    yield from (f"  {note}" for note in measuring_notes(summary))
     for at, idle in statistics.gaps:
         yield f"  interrupted for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
     if summary.errors:
@@ -95,6 +96,19 @@ def _measured(summary: Summary) -> Iterator[str]:
         yield f"  {error_line(error.key, error.tally)}"
     if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
         yield f"  … and {more} other kinds (orchestrator report {summary.run_id})"
+
+
+def measuring_notes(summary: Summary) -> Iterator[str]:
+    """Why fewer instances were measured than have ended."""
+    if warm := summary.ended_in_warm_up:
+        yield f"{warm} instances ended in the warm-up and are not counted"
+    if lost := summary.unmeasured:
+        why = "a kill loses the statistics since the last save, a clean-up or retry has none"
+        yield (
+            f"{lost} instances ended after the last save of the statistics"
+            if summary.unfinished
+            else f"{lost} instances ended unmeasured: {why}"
+        )
 
 
 def _users(summary: Summary) -> Iterator[str]:

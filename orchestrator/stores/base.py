@@ -93,6 +93,10 @@ class Store(ABC):
         """Fenced by ``shard``."""
 
     @abstractmethod
+    async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        """Replace the reports of a run. Not fenced: no driver reads or writes them."""
+
+    @abstractmethod
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         """State → fingerprint, of a definition that a run was started or resumed under; empty if unknown."""
 

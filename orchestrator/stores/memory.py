@@ -56,6 +56,9 @@ class MemoryStore(Store):
         self._current(shard)
         self._runs[shard.run_id] = attrs.evolve(self._runs[shard.run_id], status=status, updated_at=now)
 
+    async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        self._runs[run_id] = attrs.evolve(await self.run(run_id), reports=dict(reports))
+
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         return self._definitions.get(definition, {})
 

@@ -154,6 +154,16 @@ class SQLiteStore(Store):
     async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
         await self._write(partial(_set_run_status, shard=shard, status=status, now=now))
 
+    async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            row = db.execute("SELECT id, status, updated_at, body FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise UnknownRunError(f"run {run_id}", self.where)
+            run = attrs.evolve(_run_from_row(row), reports=reports)
+            db.execute("UPDATE runs SET body = ? WHERE id = ?", (_converter.dumps(run), run_id))
+
+        await self._write(write)
+
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         rows = await self._read("SELECT fingerprints FROM definitions WHERE definition = ?", definition)
         return orjson.loads(rows[0][0]) if rows else {}

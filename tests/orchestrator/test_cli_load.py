@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -310,3 +314,57 @@ def test_a_scenario_that_a_threshold_has_ended_says_so(cli: Any, home: Path, mon
     ]
     assert cli("load", *summary)[0] == 4
     assert json.loads(cli("report", "--json")[1])["aborted"] is True
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+EVERY_REPORT = ["a.html", "numbers/errors.csv", "numbers/states.csv", "numbers/timeline.csv", "x.xml"]
+
+
+def test_reports_that_were_asked_for_survive_a_kill_and_are_written_by_resume(
+    cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = home / "out"
+    where.mkdir()
+    Path(where / "soak.toml").write_text("[load]\ninstances = 60\nconcurrency = 2\ncsv = 'numbers'\njunit = 'x.xml'\n")
+    argv = [sys.executable, "-m", "orchestrator", "load", "soak.toml", "--report", "a.html"]
+    with subprocess.Popen(argv, cwd=where, env=os.environ, stdout=subprocess.DEVNULL) as load:
+        while not any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1] or "[]")):
+            assert load.poll() is None, "it has ended before it could be killed"
+            time.sleep(0.05)
+        load.kill()
+    assert written(where) == ["soak.toml"]
+    code, out, _ = cli("resume", "--junit", "second.xml")
+    assert code == 0
+    assert out.count("written: ") == 5
+    assert written(where) == ["a.html", "numbers/errors.csv", "numbers/states.csv", "numbers/timeline.csv", "soak.toml"]
+    assert ET.parse("second.xml").getroot().get("failures") == "0"
+
+
+def test_whoever_was_killed_after_the_end_and_before_the_reports_resumes_for_them(cli: Any, home: Path) -> None:
+    run = json.loads(cli("load", "--instances", "2", "--report", "a.html", "--csv", "numbers", "--junit", "x.xml", "--json")[1])[
+        "run"
+    ]
+    for name in EVERY_REPORT:
+        Path(name).unlink()
+    code, out, _ = cli("resume", run)
+    assert code == 0
+    assert "there is nothing to go on with" in out
+    assert [name for name in EVERY_REPORT if not Path(name).exists()] == []
+
+
+def test_a_single_run_writes_junit_with_a_case_for_each_of_its_states(cli: Any, home: Path) -> None:
+    assert cli("run", "--junit", "x.xml")[0] == 0
+    cases = list(ET.parse("x.xml").getroot().iter("testcase"))
+    assert len(cases) == 15
+    assert cases[0].get("classname") == "token-fulfillment.states"
+    assert sum(float(str(case.get("time"))) for case in cases) > 0  # one alone may take less than a millisecond
+
+
+def test_what_is_printed_fits_eighty_columns(cli: Any, home: Path) -> None:
+    out = cli("load", "--instances", "2", "--rounds", "2")[1]
+    table = out[out.index("Measured in") : out.index("each of the")]
+    assert "introspect_token" in table
+    assert max(map(len, table.splitlines()[1:])) <= 80

@@ -16,6 +16,7 @@ from orchestrator.cli.console import Output
 from orchestrator.cli.live import LoadView
 from orchestrator.clock import SystemClock
 from orchestrator.report.summary import summarise
+from orchestrator.report.text import measuring_notes
 from orchestrator.stores.memory import MemoryStore
 from tests.support.toy import Ledger, Making, fast, toy
 
@@ -105,3 +106,19 @@ async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
     assert summary.missed > 0
     assert [verdict.holds for verdict in summary.verdicts] == [False]
     assert summary.exit_code() == 4
+
+
+async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -> None:
+    store, workflow = MemoryStore(), fifteen(Ledger())
+    async with start(workflow, store=store, options=fast(vault), instances=3) as run:
+        result = await run.wait()
+    record, [shard] = await store.run(run.id), await store.shards(run.id)
+    whole = await summarise(workflow, store, vault, record, result)
+    assert whole.unmeasured == 0
+    assert not list(measuring_notes(whole))
+    await store.save_statistics(shard, {}, [1_000_000 * shard.epoch + place for place in range(10)])
+    lost = await summarise(workflow, store, vault, record, result)
+    assert lost.unmeasured == 3
+    assert list(measuring_notes(lost)) == [
+        "3 instances ended unmeasured: a kill loses the statistics since the last save, a clean-up or retry has none"
+    ]

@@ -621,3 +621,13 @@ async def test_a_store_of_the_first_schema_is_migrated(tmp_path: Path) -> None:
     async with open_store(f"sqlite:{path}") as store:
         assert [(e.kind, e.failure) for e in await store.events(RUN, 0)] == [(EventKind.STARTED, None)]
         assert await store.statistics(RUN) == []
+
+
+@BACK_ENDS
+async def test_the_reports_of_a_run_are_replaced_and_nothing_else_of_it(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        before = await store.run(RUN)
+        await store.set_reports(RUN, {"junit": "/tmp/x.xml"})
+        assert await store.run(RUN) == attrs.evolve(before, reports={"junit": "/tmp/x.xml"})
+        with pytest.raises(UnknownRunError):
+            await store.set_reports("261123-zzzzzz", {})
