@@ -38,13 +38,13 @@ def page(picture: Picture) -> str:
         f"<p><span class='badge {'good' if good else 'bad'}'>{verdict}</span> {escape(counted(summary))}</p>",
         (
             f"<p class='faint'>{escape(summary.scenario.describe())} · started {_when(picture.record.created_at)} · "
-            f"{show_duration(round(summary.statistics.elapsed, 1))} of driving</p>"
+            f"duration {show_duration(round(summary.statistics.elapsed, 1))}</p>"
         ),
         _verdicts(picture),
         _gaps(summary.statistics),
         *(f"<p class='faint'>{escape(note)}.</p>" for note in measuring_notes(summary)),
         _tiles(picture),
-        _charts(),
+        _charts(picture),
         "<h2>States</h2>",
         "<p class='faint'>Milliseconds, of the whole state: from when it was due to its outcome, retries and waits included.</p>",
         _states(summary.states),
@@ -67,10 +67,10 @@ def page(picture: Picture) -> str:
 def comparison_page(comparison: Comparison) -> str:
     """Two runs side by side."""
     first, second = comparison.first, comparison.second
-    heads = "".join(f"<th>{escape(picture.summary.run_id)}</th>" for picture in (first, second))
+    heads = "".join(f"<th>{escape(picture.summary.run_id).replace('-', '-<wbr>')}</th>" for picture in (first, second))
     rows = "".join(f"<tr><td>{escape(c.what)}</td>{_change(c)}</tr>" for c in comparison.numbers)
     states = "".join(
-        f"<tr><td>{escape(name)}</td>{''.join(_change(change, sign=False) for change in changes)}</tr>"
+        f"<tr><td>{escape(name)}</td>{''.join(_change(change, of=change.what) for change in changes)}</tr>"
         for name, changes in comparison.latencies
     )
     groups = "".join(f"<th colspan='3'>{name}</th>" for name in ("p50", "p95", "p99"))
@@ -81,13 +81,13 @@ def comparison_page(comparison: Comparison) -> str:
             f"{_when(p.record.created_at)}</span></p>"
             for p in (first, second)
         ),
-        f"<div class='scroll'><table><tr><th></th>{heads}<th>change</th></tr>{rows}</table></div>",
+        f"<div class='scroll'><table class='numbers'><tr><th></th>{heads}<th>change</th></tr>{rows}</table></div>",
         (
-            "<h2>Percentiles</h2><div class='charts'><div class='chart'><h3>How long, by percentile <select id='curve-of'></select></h3>"
+            "<h2>Percentiles</h2><div class='charts'><div class='chart'><h3>Latency by percentile <select id='curve-of'></select></h3>"
             "<div id='curve'></div></div></div>"
         ),
         "<h2>States and spans</h2><p class='faint'>Milliseconds: first run, second run, change.</p>",
-        f"<div class='scroll'><table><tr><th></th>{groups}</tr>{states}</table></div>",
+        f"<div class='scroll'><table class='changes'><tr><th></th>{groups}</tr>{states}</table></div>",
     ]
     curves = {
         name: [_curve(one.summary.statistics, name), _curve(two.summary.statistics, name)]
@@ -155,7 +155,7 @@ def _tiles(picture: Picture) -> str:
     return f"<div class='tiles'>{shown}</div>"
 
 
-def _charts() -> str:
+def _charts(picture: Picture) -> str:
     def chart(name: str, title: str, select: str = "") -> str:
         chosen = f" <select id='{select}' aria-label='of what'></select>" if select else ""
         return f"<div class='chart'><h3>{title}{chosen}</h3><div id='{name}'></div></div>"
@@ -163,9 +163,9 @@ def _charts() -> str:
     charts = [
         chart("throughput", "Throughput"),
         chart("concurrency", "Concurrency"),
-        chart("latency", "How long, over time", "latency-of"),
-        chart("curve", "How long, by percentile", "curve-of"),
-        chart("errors", "Errors"),
+        chart("latency", "Latency over time", "latency-of"),
+        chart("curve", "Latency by percentile", "curve-of"),
+        *([chart("errors", "Errors")] if picture.summary.errors else []),
         chart("memory", "Memory of this program"),
     ]
     return f"<div class='charts'>{''.join(charts)}</div>"
@@ -212,11 +212,11 @@ def _errors(picture: Picture) -> str:
     more = len(picture.summary.errors) - ERRORS_SHOWN
     note = f"<p class='faint'>{more} rarer kinds are not shown here.</p>" if more > 0 else ""
     head = "<th>state</th><th>kind</th><th>code</th><th>count</th><th class='text'>one of them</th>"
-    return f"<h2>Errors that were met</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
+    return f"<h2>Errors</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
 def _funnel(picture: Picture) -> str:
-    """How many came through each state, for the first time or again; who stands there now, and for how long."""
+    """How many completed each state, for the first time or again; which instances stand there now, and for how long."""
     widest = max((row.ok for row in picture.summary.states), default=0) or 1
     rows = []
     for row in picture.summary.states:
@@ -227,7 +227,7 @@ def _funnel(picture: Picture) -> str:
         rows.append(
             f"<tr><td>{escape(row.state)}</td><td>{bar}</td><td>{row.ok:,}</td><td>{here or ''}</td><td>{waits}</td></tr>"
         )
-    head = "<th></th><th></th><th>came through</th><th>here now</th><th>longest here</th>"
+    head = "<th></th><th></th><th>completed</th><th>here now</th><th>longest here</th>"
     return f"<div class='scroll'><table class='funnel'><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 
@@ -245,9 +245,14 @@ def _failed(picture: Picture) -> str:
     return f"<h2>Instances that failed</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
-def _change(change: Change, *, sign: bool = True) -> str:
+def _change(change: Change, *, of: str = "") -> str:
+    """Three cells; on a phone the first one also says of which percentile they are."""
     style = "" if change.better is None else "better" if change.better else "worse"
-    return f"<td>{escape(change.before)}</td><td>{escape(change.after)}</td><td class='{style}'>{escape(change.change) or '&nbsp;'}</td>"
+    named = f" data-of='{escape(of)}'" if of else ""
+    return (
+        f"<td{named}><span>{escape(change.before)}</span></td><td>{escape(change.after)}</td>"
+        f"<td class='{style}'>{escape(change.change) or '&nbsp;'}</td>"
+    )
 
 
 def _data(picture: Picture) -> dict[str, Any]:
