@@ -25,7 +25,7 @@ import attrs
 import orjson
 
 from orchestrator import Event, Options, Outcome, Repeat, Secret, State, Step, Vault, Workflow, done, open_store, start
-from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.base import Checkpoint, Save, Shard, Store
 
 STATES = 15
 CONTEXT_BYTES = 2000
@@ -88,17 +88,19 @@ async def floor(store: Store, instances: int, concurrency: int) -> None:
         for number in numbers:
             for checkpoint, data, events in steps:
                 await store.save(
-                    shard,
-                    Checkpoint(
-                        run_id=shard.run_id,
-                        number=number,
-                        status=checkpoint.status,
-                        position=checkpoint.position,
-                        updated_at=checkpoint.updated_at,
-                        not_before=None,
-                        body=orjson.dumps(data),
-                    ),
-                    [attrs.evolve(event, number=number) for event in events],
+                    Save(
+                        shard,
+                        Checkpoint(
+                            run_id=shard.run_id,
+                            number=number,
+                            status=checkpoint.status,
+                            position=checkpoint.position,
+                            updated_at=checkpoint.updated_at,
+                            not_before=None,
+                            body=orjson.dumps(data),
+                        ),
+                        [attrs.evolve(event, number=number) for event in events],
+                    )
                 )
 
     async with asyncio.TaskGroup() as tasks:
@@ -122,12 +124,12 @@ class _Recorder:
             def __getattr__(self, name: str) -> Any:
                 return getattr(store, name)
 
-            async def save(self, shard: Shard, checkpoint: Checkpoint, events: Any, *, alone: bool = False) -> None:
-                recorder.shard = shard
-                recorder.saves.append((checkpoint, list(events)))
-                await store.save(shard, checkpoint, events, alone=alone)
+            async def save(self, save: Save) -> None:
+                recorder.shard = save.shard
+                recorder.saves.append((save.checkpoint, list(save.events)))
+                await store.save(save)
 
-            async def release(self, shard: Shard, now: float) -> None:
+            async def release(self, shard: Shard) -> None:
                 pass  # the floor goes on with the same epoch
 
         return Wrapped()

@@ -48,7 +48,7 @@ from orchestrator.limits import RateLimits
 from orchestrator.recording import Exchange, Recorded, begin_recording
 from orchestrator.secret import secrets_in
 from orchestrator.state import Again, C, Effect, Outcome, Repeat, S, State, Step
-from orchestrator.stores.base import Checkpoint, Shard, Store
+from orchestrator.stores.base import Save, Shard, Store
 from orchestrator.workflow import Workflow
 
 SUSPEND_LIMIT_S = 10.0
@@ -78,8 +78,6 @@ class Drive(Generic[C, S]):
     """Told of attempts and answers, too."""
     stopping: anyio.Event = attrs.field(factory=anyio.Event)
     """Set: suspend at the next boundary instead of going on."""
-    workers: int = 1
-    """How many drivers may be saving; the last one is alone."""
 
 
 class Begin(Enum):
@@ -151,11 +149,11 @@ class Driver(Generic[C, S]):
         rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
         await self._save(rolling, self._event(EventKind.ROLLING_BACK))
 
-    def put_back(self) -> tuple[Checkpoint, Sequence[Event]]:
+    def put_back(self) -> Save:
         """What stores a failed instance back in the state that failed, for a driver to take up: what ``retry`` does first."""
         then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
         event = self._event(EventKind.PUT_BACK, state=then.position)
-        return self._drive.codec.encode(then, history=self._history), (event,)
+        return Save(self._drive.shard, self._drive.codec.encode(then, history=self._history), (event,))
 
     async def drive(self, begin: Begin) -> Instance[C]:
         """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
@@ -423,7 +421,7 @@ class Driver(Generic[C, S]):
         evidence = self._evidence(then) if failed or drive.recorded is Recorded.ALL else None
         checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
         try:
-            await drive.store.save(drive.shard, checkpoint, events, alone=drive.workers <= 1)
+            await drive.store.save(Save(drive.shard, checkpoint, events))
         except anyio.get_cancelled_exc_class():
             self._stored(then, events)  # a save is finished before its cancellation is raised
             raise

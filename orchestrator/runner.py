@@ -46,7 +46,7 @@ from orchestrator.errors import (
 from orchestrator.estimate import check_room
 from orchestrator.events import EventStream, Observer
 from orchestrator.instance import RESUMABLE, Instance, Status, admit
-from orchestrator.lease import Lease, Owner, is_gone, this_process
+from orchestrator.lease import Lease, this_process
 from orchestrator.limits import RateLimits
 from orchestrator.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
 from orchestrator.run import RunRecord, RunStatus
@@ -293,14 +293,7 @@ class Runner(Generic[C, S]):
 
     async def _claim(self) -> None:
         asked = self._lease.asked()
-        self._shard = await self._store.claim(
-            self.record.id,
-            0,
-            this_process().dumps(),
-            self._options.lease_s,
-            self._clock.now(),
-            lambda stored: is_gone(Owner.loads(stored)),
-        )
+        self._shard = await self._store.claim(self.record.id, 0, this_process(), self._options.lease_s)
         self._lease.confirmed(asked)
         self._owned = True
         # Only now nobody else changes it: whoever had the run until a moment ago may have finished it.
@@ -332,7 +325,7 @@ class Runner(Generic[C, S]):
             return  # stored with what is put back: a retry that dies before has changed nothing
         status = self._status_meanwhile
         if status is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
-            await self._store.set_run_status(self._shard, status, self._clock.now())
+            await self._store.set_run_status(self._shard, status)
 
     @property
     def _status_meanwhile(self) -> RunStatus:
@@ -354,8 +347,8 @@ class Runner(Generic[C, S]):
                     await self._store_statistics()
                 self.result = await self._sum_up()
                 if self._prepared:
-                    await self._store.set_run_status(self._shard, self.result.status, self._clock.now())
-                await self._store.release(self._shard, self._clock.now())
+                    await self._store.set_run_status(self._shard, self.result.status)
+                await self._store.release(self._shard)
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:
@@ -395,7 +388,7 @@ class Runner(Generic[C, S]):
                 continue
             asked = self._lease.asked()
             try:
-                self._shard = await self._store.renew(self._shard, self._options.lease_s, self._clock.now())
+                self._shard = await self._store.renew(self._shard, self._options.lease_s)
                 self._lease.confirmed(asked)
             except (StaleEpochError, StoreLostError) as error:
                 self._fail(error)
@@ -521,12 +514,11 @@ class Runner(Generic[C, S]):
             stopping=self._stopping,
         )
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
-        drive.workers = min(self.record.scenario.cap, self._shard.count)
         self._admission.begin()
         if self._puts_back:
             await self._put_back(drive)
         async with anyio.create_task_group() as workers:
-            for index in range(drive.workers):
+            for index in range(min(self.record.scenario.cap, self._shard.count)):
                 workers.start_soon(self._worker, drive, index, left, numbers, name=f"{self.record.id} worker {index}")
         if not self._stopping.is_set():
             self._admission.end()
@@ -561,8 +553,6 @@ class Runner(Generic[C, S]):
                 before, refills = await self._drive_in_place(await self._admit(drive, number, late_s), Begin.START)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)
-        finally:
-            drive.workers -= 1
 
     async def _drive_in_place(self, driver: Driver[C, S], how: Begin) -> tuple[Instance[C], bool]:
         """The instance as it ended, and whether its place is to be filled again."""
@@ -584,9 +574,9 @@ class Runner(Generic[C, S]):
         """Atomic, with the status of the run: after a crash either all are put back and `resume` continues, or none and `retry` repeats."""
         failed = self._reader.instances(self.record.id, {Status.FAILED}, self._unreadable.append)
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
-        await self._store.save_all(self._shard, saves, RunStatus.RETRYING, self._clock.now())
+        await self._store.save_all(self._shard, saves, RunStatus.RETRYING)
         self._puts_back = False
-        for event in (event for _, events in saves for event in events):
+        for event in (event for save in saves for event in save.events):
             for observer in self._observers:
                 observer(event)
 

@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.errors import SettingError, StoreError, shortened
-from orchestrator.stores.base import Store
+from orchestrator.stores.base import Store, WallClock
 from orchestrator.stores.memory import MemoryStore
 from orchestrator.stores.sqlite import SQLiteStore
 
 
 @asynccontextmanager
-async def open_store(url: str, *, create: bool = True) -> AsyncIterator[Store]:
+async def open_store(url: str, *, create: bool = True, clock: WallClock | None = None) -> AsyncIterator[Store]:
     """The store behind ``memory:``, ``sqlite:PATH`` or a plain path of an SQLite file.
 
     Args:
         create: Make the file if it is not there; ``False`` raises ``StoreError`` instead.
+        clock: What leases are measured with; ``None``: the machine's clock.
 
     Raises:
         SettingError: No store goes by this scheme, or the path is a folder.
@@ -26,7 +27,7 @@ async def open_store(url: str, *, create: bool = True) -> AsyncIterator[Store]:
     path = _path(url)
     if path is not None and path.is_dir():
         raise SettingError("store", f"{path} is a folder: name a file in it, e.g. {path / 'runs.db'}")
-    store: Store = MemoryStore() if path is None else await SQLiteStore.open(path, create=create)
+    store: Store = MemoryStore(clock) if path is None else await SQLiteStore.open(path, create=create, clock=clock)
     try:
         yield store
     finally:

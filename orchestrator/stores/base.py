@@ -16,12 +16,15 @@ Rules, for whoever writes a new one:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 
+from orchestrator.errors import LeaseHeldError
 from orchestrator.events import Event
 from orchestrator.instance import Status
+from orchestrator.lease import Owner, is_gone
 from orchestrator.run import RunRecord, RunStatus
 
 HISTORY_HEAD = 100
@@ -60,6 +63,42 @@ class Checkpoint:
     """What was said before it failed just now, sealed; added to what is stored of that."""
 
 
+@attrs.frozen
+class Save:
+    """A checkpoint to store, new or over the older one, with the events that led to it."""
+
+    shard: Shard
+    checkpoint: Checkpoint
+    events: Sequence[Event]
+
+
+class WallClock(Protocol):
+    """The clock that a store measures leases with. A test may bring its own."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+
+
+def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
+    """The shard after ``owner`` has claimed it: its epoch is raised.
+
+    A lease that has not run out is respected unless the process that holds it is gone.
+
+    Raises:
+        LeaseHeldError: Another process drives the shard.
+    """
+    if shard.owner is not None and shard.lease_until > now:
+        holder = Owner.loads(shard.owner)
+        if not is_gone(holder):
+            raise LeaseHeldError(shard.run_id, str(holder), shard.lease_until, now)
+    return attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner.dumps(), lease_until=now + lease_s)
+
+
+def outdated_event(seq: int) -> int | None:
+    """The event that an instance's history loses when event ``seq`` is added; ``None``: it loses none."""
+    return seq - HISTORY_TAIL if seq > HISTORY_HEAD + HISTORY_TAIL else None
+
+
 class Store(ABC):
     """See the module's rules. Every method raises ``StoreError`` when the store cannot be used."""
 
@@ -89,7 +128,7 @@ class Store(ABC):
         """The newest runs with one of these statuses, newest first; ``None``: with any status."""
 
     @abstractmethod
-    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+    async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
         """Fenced by ``shard``."""
 
     @abstractmethod
@@ -109,41 +148,32 @@ class Store(ABC):
         """All shards of a run, in order."""
 
     @abstractmethod
-    async def claim(
-        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
-    ) -> Shard:
-        """Take a shard: raise its epoch, set its owner and lease, in the transaction that reads it.
-
-        Args:
-            may_take: Stored owner → whether its unexpired lease may be ignored (its process is gone).
+    async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
+        """Take a shard, by the rule of :func:`claimed`, in the transaction that reads it.
 
         Raises:
-            LeaseHeldError: Another owner's lease has not run out.
+            LeaseHeldError: Another process drives it.
+            UnknownRunError: There is no such shard.
         """
 
     @abstractmethod
-    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+    async def renew(self, shard: Shard, lease_s: float) -> Shard:
         """Extend the lease. Raises ``StaleEpochError`` if the shard was claimed by another since."""
 
     @abstractmethod
-    async def release(self, shard: Shard, now: float) -> None:
+    async def release(self, shard: Shard) -> None:
         """Give the shard up, keeping its epoch. Nothing happens if it was claimed by another since."""
 
     @abstractmethod
-    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
-        """Store a checkpoint (new or over the older one) and add events; durable on return.
-
-        Args:
-            alone: Nobody else is saving, so there is nothing to share a transaction with.
+    async def save(self, save: Save) -> None:
+        """Store a checkpoint and add its events; durable on return.
 
         Raises:
             StaleEpochError: The shard was claimed by another since.
         """
 
     @abstractmethod
-    async def save_all(
-        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
-    ) -> None:
+    async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
         """Store checkpoints with their events, and the status of the run, in one transaction: all of it, or nothing.
 
         Raises:

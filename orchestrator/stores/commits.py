@@ -3,7 +3,7 @@
 What is waiting when the last commit ends goes into the next transaction. Its rows are put in on the event loop: that takes
 some 20 µs a row, while a thread that does it hands the interpreter's lock to and fro for every row. What may wait (for the
 disk, for another process) is done by the writer's thread. A caller that is alone commits on the loop, too: a hop to the
-thread costs as much as a third of a step (see ``alone`` in the contract of the store).
+thread costs as much as a third of a step. (A caller is alone if the latest ones did not overlap: see ``ALONE_AFTER``.)
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ class Writer:
         self._thread.shutdown()
 
 
+ALONE_AFTER = 3
+"""Commits in a row that overlapped with no other one, after which a caller counts as alone."""
+
+
 class _Ticket(Generic[T]):
     __slots__ = ("done", "error", "item", "turn")
 
@@ -113,15 +117,26 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
         """Whether a batch is with the writer's thread."""
+        self._committing = 0
+        """How many callers have asked and not gone on yet."""
+        self._single = 0
+        """Commits in a row during which nobody else asked."""
         self._idle: asyncio.Future[None] | None = None
         """Somebody waits for the end of it all."""
 
-    async def commit(self, item: T, *, alone: bool) -> None:
+    async def commit(self, item: T) -> None:
         """Store ``item``; durable on return. A cancellation is raised only after the item was stored."""
-        ticket = _Ticket(item)
+        self._single = 0 if self._committing else self._single + 1
+        self._committing += 1
+        try:
+            await self._commit(_Ticket(item))
+        finally:
+            self._committing -= 1
+
+    async def _commit(self, ticket: _Ticket[T]) -> None:
         self._waiting.append(ticket)
         if not self._busy:
-            self._start(at_once=alone)
+            self._start()
         if ticket.done:
             # Whoever saves in a loop that never waits for anything else must still let others run.
             await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -149,16 +164,17 @@ class GroupCommit(Generic[T]):
                 ticket.turn = asyncio.get_running_loop().create_future()
                 await ticket.turn
 
-    def _start(self, *, at_once: bool = False) -> None:
-        """Put what is waiting into a transaction, and have it committed; ``at_once``: here and now, if that is possible."""
+    def _start(self) -> None:
+        """Put the waiting items into a transaction and have it committed: by the thread, or here for a caller that is alone."""
         batch, self._waiting = self._waiting, []
+        alone = len(batch) == 1 and self._single > ALONE_AFTER
         items = [ticket.item for ticket in batch]
         try:
             commit = self._begin(items) if self._writer.idle else None
         except Exception as error:  # noqa: BLE001  # every caller of the batch is told
             _settle(batch, [error] * len(batch))
             return
-        if commit is not None and at_once:
+        if commit is not None and alone:
             _settle(batch, _tried(commit, len(batch)))
             return
         self._busy = True
@@ -175,7 +191,7 @@ class GroupCommit(Generic[T]):
         self._busy = False
         if self._waiting:
             self._start()
-        elif self._idle is not None:
+        if not self._busy and self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
 

@@ -6,17 +6,18 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import anyio.lowlevel
 import attrs
 
-from orchestrator.errors import LeaseHeldError, StaleEpochError, UnknownRunError
+from orchestrator.clock import SystemClock
+from orchestrator.errors import StaleEpochError, UnknownRunError
 from orchestrator.events import Event
 from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Save, Shard, Store, WallClock, claimed
 
 
 class MemoryStore(Store):
@@ -24,7 +25,8 @@ class MemoryStore(Store):
 
     where = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: WallClock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self.key = os.urandom(32)
         self._runs: dict[str, RunRecord] = {}
         self._definitions: dict[str, dict[str, str]] = {}
@@ -52,9 +54,9 @@ class MemoryStore(Store):
         found = (run for run in self._runs.values() if statuses is None or run.status in statuses)
         return sorted(found, key=lambda run: run.created_at, reverse=True)[:limit]
 
-    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+    async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
         self._current(shard)
-        self._runs[shard.run_id] = attrs.evolve(self._runs[shard.run_id], status=status, updated_at=now)
+        self._runs[shard.run_id] = attrs.evolve(self._runs[shard.run_id], status=status, updated_at=self._clock.now())
 
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
         self._runs[run_id] = attrs.evolve(await self.run(run_id), reports=dict(reports))
@@ -68,35 +70,27 @@ class MemoryStore(Store):
     async def shards(self, run_id: str) -> list[Shard]:
         return [shard for (run, _), shard in sorted(self._shards.items()) if run == run_id]
 
-    async def claim(
-        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
-    ) -> Shard:
+    async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
         await self.run(run_id)
-        shard = self._shards[run_id, index]
-        if shard.owner is not None and shard.lease_until > now and not may_take(shard.owner):
-            raise LeaseHeldError(run_id, str(Owner.loads(shard.owner)), shard.lease_until, now)
-        return self._put(attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner, lease_until=now + lease_s))
+        return self._put(claimed(self._shards[run_id, index], owner, lease_s, self._clock.now()))
 
-    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
-        return self._put(attrs.evolve(self._current(shard), lease_until=now + lease_s))
+    async def renew(self, shard: Shard, lease_s: float) -> Shard:
+        return self._put(attrs.evolve(self._current(shard), lease_until=self._clock.now() + lease_s))
 
-    async def release(self, shard: Shard, now: float) -> None:
+    async def release(self, shard: Shard) -> None:
         current = self._shards[shard.run_id, shard.index]
         if current.epoch == shard.epoch:
-            self._put(attrs.evolve(current, owner=None, lease_until=now))
+            self._put(attrs.evolve(current, owner=None, lease_until=self._clock.now()))
 
-    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
-        self._current(shard)
-        self._put_in(shard, checkpoint, events)
-        # Whoever saves in a loop that never waits for anything else must still let others run.
+    async def save(self, save: Save) -> None:
+        self._put_in(save)
+        # A loop that only saves must still let other tasks run.
         await anyio.lowlevel.cancel_shielded_checkpoint()
 
-    async def save_all(
-        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
-    ) -> None:
-        await self.set_run_status(shard, status, now)
-        for checkpoint, events in saves:
-            self._put_in(shard, checkpoint, events)
+    async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
+        await self.set_run_status(shard, status)
+        for save in saves:
+            self._put_in(save)
 
     async def load(
         self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
@@ -150,12 +144,13 @@ class MemoryStore(Store):
             raise StaleEpochError(shard.run_id, shard.epoch)
         return current
 
-    def _put_in(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event]) -> None:
-        self._instances[shard.run_id][checkpoint.number] = checkpoint
-        if checkpoint.evidence is not None:
-            self._evidence.setdefault((shard.run_id, checkpoint.number), []).append(checkpoint.evidence)
-        history = self._events.setdefault((shard.run_id, checkpoint.number), [])
-        history.extend(events)
+    def _put_in(self, save: Save) -> None:
+        run_id, number = self._current(save.shard).run_id, save.checkpoint.number
+        self._instances[run_id][number] = save.checkpoint
+        if save.checkpoint.evidence is not None:
+            self._evidence.setdefault((run_id, number), []).append(save.checkpoint.evidence)
+        history = self._events.setdefault((run_id, number), [])
+        history.extend(save.events)
         del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
 
     def _put(self, shard: Shard) -> Shard:

@@ -18,12 +18,13 @@ import attrs
 import cattrs.preconf.orjson
 import orjson
 
-from orchestrator.errors import LeaseHeldError, StaleEpochError, StoreError, StoreLostError, UnknownRunError
+from orchestrator.clock import SystemClock
+from orchestrator.errors import StaleEpochError, StoreError, StoreLostError, UnknownRunError
 from orchestrator.events import Event, EventKind
 from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Shard, Store
+from orchestrator.stores.base import Checkpoint, Save, Shard, Store, WallClock, claimed, outdated_event
 from orchestrator.stores.commits import GroupCommit, Writer
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
@@ -48,35 +49,29 @@ _UNSTORABLE = (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, 
 _CAP_HISTORY = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
 
-@attrs.define
-class _Save:
-    shard: Shard
-    checkpoint: Checkpoint
-    events: Sequence[Event]
-
-
 class SQLiteStore(Store):
     """See :class:`~orchestrator.stores.base.Store`. Writes go through one connection, reads through another. The writer's
     thread and the event loop take turns with the first: the loop uses it only while that thread is idle."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, clock: WallClock) -> None:
         self.where = f"the store {path}"
         self._path = path
+        self._clock = clock
         self._writer = writer
         self._reader = reader
         self._files = _identities(path)
         """What a commit was written to, as far as the path still names it."""
         self._thread = Writer()
         self._reading = anyio.CapacityLimiter(1)
-        self._commits: GroupCommit[_Save] = GroupCommit(self._begin_saves, self._write_saves, self._thread)
+        self._commits: GroupCommit[Save] = GroupCommit(self._begin_saves, self._write_saves, self._thread)
 
     @classmethod
-    async def open(cls, path: str | Path, *, create: bool = True) -> SQLiteStore:
+    async def open(cls, path: str | Path, *, create: bool = True, clock: WallClock | None = None) -> SQLiteStore:
         """Open the file, making it (mode 0600) if need be."""
-        return await anyio.to_thread.run_sync(cls._open, Path(path), create)
+        return await anyio.to_thread.run_sync(cls._open, Path(path), create, clock or SystemClock())
 
     @classmethod
-    def _open(cls, path: Path, create: bool) -> SQLiteStore:
+    def _open(cls, path: Path, create: bool, clock: WallClock) -> SQLiteStore:
         path = path.expanduser()
         with _explained(path):
             if create:
@@ -91,7 +86,7 @@ class SQLiteStore(Store):
                 reader = _connect(path)
                 # A read makes the -wal file if there is none; it stays as long as a connection is open.
                 reader.execute("SELECT 1 FROM runs LIMIT 1").fetchall()
-                return cls(path, writer, reader)
+                return cls(path, writer, reader, clock)
             except BaseException:
                 writer.close()
                 raise
@@ -151,8 +146,8 @@ class SQLiteStore(Store):
         )
         return [_run_from_row(row) for row in rows]
 
-    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
-        await self._write(partial(_set_run_status, shard=shard, status=status, now=now))
+    async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
+        await self._write(partial(_set_run_status, shard=shard, status=status, now=self._clock.now()))
 
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
         def write(db: sqlite3.Connection) -> None:
@@ -175,45 +170,38 @@ class SQLiteStore(Store):
         rows = await self._read(f"SELECT {_SHARD_COLUMNS} FROM shards WHERE run_id = ? ORDER BY shard", run_id)
         return [_shard_from_row(row) for row in rows]
 
-    async def claim(
-        self, run_id: str, index: int, owner: str, lease_s: float, now: float, may_take: Callable[[str], bool]
-    ) -> Shard:
+    async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
         def write(db: sqlite3.Connection) -> Shard:
             # Read and raise the epoch in one write transaction: two claimants would otherwise both win.
             shard = _read_shard(db, run_id, index)
             if shard is None:
                 raise UnknownRunError(f"run {run_id}", self.where)
-            if shard.owner is not None and shard.lease_until > now and not may_take(shard.owner):
-                raise LeaseHeldError(run_id, str(Owner.loads(shard.owner)), shard.lease_until, now)
-            claimed = attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner, lease_until=now + lease_s)
-            return _update_shard(db, claimed)
+            return _update_shard(db, claimed(shard, owner, lease_s, self._clock.now()))
 
         return await self._write(write)
 
-    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+    async def renew(self, shard: Shard, lease_s: float) -> Shard:
         def write(db: sqlite3.Connection) -> Shard:
             _check_epoch(db, shard)
-            return _update_shard(db, attrs.evolve(shard, lease_until=now + lease_s))
+            return _update_shard(db, attrs.evolve(shard, lease_until=self._clock.now() + lease_s))
 
         return await self._write(write)
 
-    async def release(self, shard: Shard, now: float) -> None:
+    async def release(self, shard: Shard) -> None:
         def write(db: sqlite3.Connection) -> None:
             current = _read_shard(db, shard.run_id, shard.index)
             if current is not None and current.epoch == shard.epoch:
-                _update_shard(db, attrs.evolve(current, owner=None, lease_until=now))
+                _update_shard(db, attrs.evolve(current, owner=None, lease_until=self._clock.now()))
 
         await self._write(write)
 
-    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
-        await self._commits.commit(_Save(shard, checkpoint, events), alone=alone)
+    async def save(self, save: Save) -> None:
+        await self._commits.commit(save)
 
-    async def save_all(
-        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
-    ) -> None:
+    async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
         def write(db: sqlite3.Connection) -> None:
-            _set_run_status(db, shard, status, now)
-            for error in _put_in(db, [_Save(shard, checkpoint, events) for checkpoint, events in saves]):
+            _set_run_status(db, shard, status, self._clock.now())
+            for error in _put_in(db, saves):
                 if error is not None:
                     raise error
 
@@ -301,10 +289,10 @@ class SQLiteStore(Store):
         )
         return [_event_from_row(row) for row in rows]
 
-    def _write_saves(self, saves: Sequence[_Save]) -> list[Exception | None]:
+    def _write_saves(self, saves: Sequence[Save]) -> list[Exception | None]:
         return self._transaction(partial(_write_saves, saves=saves))
 
-    def _begin_saves(self, saves: Sequence[_Save]) -> Callable[[], list[Exception | None]] | None:
+    def _begin_saves(self, saves: Sequence[Save]) -> Callable[[], list[Exception | None]] | None:
         """The rows in a transaction that is still open; the answer commits it. ``None``: another process is writing."""
         with _explained(self._path):
             if not self._begin(wait_s=0.0):
@@ -385,7 +373,7 @@ class SQLiteStore(Store):
         return ", ".join(sorted(str(owner) for owner in owners if not is_gone(owner))) or None
 
 
-def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
+def _write_saves(db: sqlite3.Connection, saves: Sequence[Save]) -> list[Exception | None]:
     try:
         return _put_in(db, saves)
     except _UNSTORABLE:
@@ -395,7 +383,7 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Excepti
         return [_put_in_one(db, save) for save in saves]
 
 
-def _put_in_one(db: sqlite3.Connection, save: _Save) -> Exception | None:
+def _put_in_one(db: sqlite3.Connection, save: Save) -> Exception | None:
     db.execute("SAVEPOINT one")
     try:
         return _put_in(db, [save])[0]
@@ -406,7 +394,7 @@ def _put_in_one(db: sqlite3.Connection, save: _Save) -> Exception | None:
         db.execute("RELEASE one")
 
 
-def _put_in(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | None]:
+def _put_in(db: sqlite3.Connection, saves: Sequence[Save]) -> list[Exception | None]:
     epochs: dict[tuple[str, int], int | None] = {}
     errors: list[Exception | None] = []
     instances, events, outdated, written = [], [], [], []
@@ -444,8 +432,8 @@ def _put_in(db: sqlite3.Connection, saves: Sequence[_Save]) -> list[Exception | 
             )
             for e in save.events
         ]
-        late = [e for e in save.events if e.seq is not None and e.seq > HISTORY_HEAD + HISTORY_TAIL]
-        outdated += [(e.run_id, e.number, (e.seq or 0) - HISTORY_TAIL) for e in late]
+        seqs = (outdated_event(e.seq or 0) for e in save.events)
+        outdated += [(row.run_id, row.number, seq) for seq in seqs if seq is not None]
     db.executemany(_SAVE_INSTANCE, instances)
     db.executemany(_SAVE_EVENT, events)
     evidence = [(c.run_id, c.number, c.updated_at, c.evidence) for c in written if c.evidence is not None]

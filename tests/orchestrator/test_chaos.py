@@ -19,8 +19,6 @@ from orchestrator import (
     Again,
     AmbiguousError,
     Back,
-    Checkpoint,
-    Event,
     ExpiredError,
     Instance,
     Look,
@@ -51,6 +49,7 @@ from orchestrator import (
 )
 from orchestrator.reading import stored_instances
 from orchestrator.run import RunRecord
+from orchestrator.stores.base import Save
 from orchestrator.stores.memory import MemoryStore
 
 INSTANCES = 4
@@ -81,32 +80,30 @@ class Clock:
 class Mortal(MemoryStore):
     """What its process stores after its death is not heard."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
         self.dead = False
         self.dies_at_a_save = lambda: ""
 
-    async def save(self, shard: Shard, checkpoint: Checkpoint, events: Sequence[Event], *, alone: bool = False) -> None:
+    async def save(self, save: Save) -> None:
         with self._mortally():
-            await super().save(shard, checkpoint, events, alone=alone)
+            await super().save(save)
 
-    async def save_all(
-        self, shard: Shard, saves: Sequence[tuple[Checkpoint, Sequence[Event]]], status: RunStatus, now: float
-    ) -> None:
+    async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
         with self._mortally():
-            await super().save_all(shard, saves, status, now)
+            await super().save_all(shard, saves, status)
 
-    async def set_run_status(self, shard: Shard, status: RunStatus, now: float) -> None:
+    async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
         self._alive()
-        await super().set_run_status(shard, status, now)
+        await super().set_run_status(shard, status)
 
-    async def release(self, shard: Shard, now: float) -> None:
+    async def release(self, shard: Shard) -> None:
         self._alive()
-        await super().release(shard, now)
+        await super().release(shard)
 
-    async def renew(self, shard: Shard, lease_s: float, now: float) -> Shard:
+    async def renew(self, shard: Shard, lease_s: float) -> Shard:
         self._alive()
-        return await super().renew(shard, lease_s, now)
+        return await super().renew(shard, lease_s)
 
     @contextmanager
     def _mortally(self) -> Iterator[None]:
@@ -283,11 +280,12 @@ async def check(world: World, workflow: Workflow[Any, Any], record: RunRecord, v
 
 async def play(seed: int, vault: Vault) -> Counter[str]:
     """One case, to its end; what happened, for the curious."""
-    rng, store = Random(seed), Mortal()
+    rng, clock = Random(seed), Clock()
+    store = Mortal(clock)
     world = World(rng, store, trouble=rng.choice([0.02, 0.1, 0.3]))
     deadly = rng.choice([0.0, 0.02])
     store.dies_at_a_save = lambda: rng.choice(["before", "after"]) if rng.random() < deadly else ""
-    workflow, clock = workflow_over(world), Clock()
+    workflow = workflow_over(world)
     options = Options(vault=vault, clock=clock, rng=Random(seed), lease_s=LEASE_S, grace_s=0.01)
     opened = start(
         workflow,

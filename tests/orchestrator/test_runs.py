@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -544,12 +545,19 @@ async def test_a_checkpoint_that_cannot_be_written_stops_the_run(vault: Vault) -
     assert ledger.existing == ["one:0", "two:0", "three:0"]
 
 
+class Late:
+    """The store's clock after our lease has run out."""
+
+    def now(self) -> float:
+        return time.time() + 3600
+
+
 async def test_a_run_that_is_taken_over_stops_and_writes_nothing_more(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
 
     async def take_over(step: Any) -> None:
-        other = Owner(host="elsewhere", boot_id="", pid=1, started="").dumps()
-        await store.claim(step.run_id, 0, other, 1000, step.clock.now(), lambda owner: True)
+        store._clock = Late()
+        await store.claim(step.run_id, 0, Owner(host="elsewhere", boot_id="", pid=1, started=""), 1000)
 
     ledger.script = {"run two": [take_over]}
     with pytest.raises(StaleEpochError, match="taken over"):
@@ -1077,7 +1085,7 @@ async def test_a_retry_that_is_killed_before_it_puts_back_changes_nothing(store:
     assert (await store.run(run_id)).status is RunStatus.FINISHED
     assert await store.counts(run_id) == {(Status.FAILED, "failed"): 3}
     (shard,) = await store.shards(run_id)
-    await store.release(shard, 0)
+    await store.release(shard)
     async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         assert (await again.wait()).counts == {Status.COMPLETED: 3}
 

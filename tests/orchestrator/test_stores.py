@@ -36,13 +36,13 @@ from orchestrator import (
 )
 from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.scenario import Scenario
-from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Save, claimed, outdated_event
 from orchestrator.stores.commits import GroupCommit, Writer
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
 RUN = "261123-000000"
 NOW = 1_000_000.0
-OTHER = Owner(host="elsewhere", boot_id="b", pid=7, started="1").dumps()
+OTHER = Owner(host="elsewhere", boot_id="b", pid=7, started="1")
 
 
 def record(run_id: str = RUN, **more: Any) -> RunRecord:
@@ -84,9 +84,25 @@ def event(number: int, seq: int) -> Event:
     )
 
 
+class StoreClock:
+    """Goes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+
+async def taken_over(store: Store, owner: Owner = OTHER) -> Shard:
+    """The shard, claimed after the lease of its owner has run out."""
+    store._clock.time += 31  # type: ignore[attr-defined]
+    return await store.claim(RUN, 0, owner, 30)
+
+
 @asynccontextmanager
-async def opened(kind: str, path: Path) -> AsyncIterator[Store]:
-    async with open_store("memory:" if kind == "memory" else f"sqlite:{path}") as store:
+async def opened(kind: str, path: Path, clock: StoreClock | None = None) -> AsyncIterator[Store]:
+    async with open_store("memory:" if kind == "memory" else f"sqlite:{path}", clock=clock or StoreClock()) as store:
         await store.create_run(record(), [Shard(run_id=RUN, count=5)], {"one": "f1"})
         yield store
 
@@ -124,44 +140,73 @@ async def test_an_unfinished_run_is_found_behind_any_number_of_finished_ones(kin
 
 @BACK_ENDS
 async def test_a_claim_raises_the_epoch_and_is_refused_while_a_lease_runs(kind: str, tmp_path: Path) -> None:
-    async with opened(kind, tmp_path / "s.db") as store:
-        first = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+    clock = StoreClock()
+    async with opened(kind, tmp_path / "s.db", clock) as store:
+        first = await store.claim(RUN, 0, OTHER, 30)
         assert first.epoch == 1
         with pytest.raises(LeaseHeldError, match="process 7 on elsewhere") as held:
-            await store.claim(RUN, 0, OTHER, 30, NOW + 29, lambda owner: False)
+            clock.time += 29
+            await store.claim(RUN, 0, OTHER, 30)
         assert held.value.until == NOW + 30
-        assert (await store.claim(RUN, 0, OTHER, 30, NOW + 31, lambda owner: False)).epoch == 2
-        assert (await store.claim(RUN, 0, OTHER, 30, NOW + 32, lambda owner: True)).epoch == 3
+        clock.time += 2
+        assert (await store.claim(RUN, 0, OTHER, 30)).epoch == 2
+
+
+@BACK_ENDS
+async def test_a_renewal_is_counted_by_the_clock_of_the_store(kind: str, tmp_path: Path) -> None:
+    clock = StoreClock()
+    async with opened(kind, tmp_path / "s.db", clock) as store:
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        clock.time += 20
+        assert (await store.renew(shard, 30)).lease_until == NOW + 50
+        clock.time += 29
+        with pytest.raises(LeaseHeldError):
+            await store.claim(RUN, 0, OTHER, 30)
+
+
+def test_a_lease_is_claimed_when_it_has_run_out_or_its_owner_is_gone() -> None:
+    me, free = this_process(), Shard(run_id=RUN, count=5, epoch=3)
+    mine = claimed(free, me, 30, NOW)
+    assert (mine.epoch, mine.owner, mine.lease_until) == (4, me.dumps(), NOW + 30)
+    with pytest.raises(LeaseHeldError):
+        claimed(mine, OTHER, 30, NOW + 29.9)
+    assert claimed(mine, OTHER, 30, NOW + 30).epoch == 5
+    gone = attrs.evolve(mine, owner=attrs.evolve(me, started="1").dumps())
+    assert claimed(gone, OTHER, 30, NOW).epoch == 5
+
+
+def test_a_history_loses_the_events_between_its_beginning_and_its_end() -> None:
+    assert [outdated_event(seq) for seq in (1, 200, 201, 1000)] == [None, None, 101, 900]
 
 
 @BACK_ENDS
 async def test_what_an_older_epoch_writes_is_refused(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        new = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
-        await store.save(new, checkpoint(0, body=b"new"), [event(0, 1)])
+        old = await store.claim(RUN, 0, OTHER, 30)
+        new = await taken_over(store)
+        await store.save(Save(new, checkpoint(0, body=b"new"), [event(0, 1)]))
         with pytest.raises(StaleEpochError):
-            await store.save(old, checkpoint(0, body=b"old"), [event(0, 2)])
+            await store.save(Save(old, checkpoint(0, body=b"old"), [event(0, 2)]))
         with pytest.raises(StaleEpochError):
-            await store.renew(old, 30, NOW)
+            await store.renew(old, 30)
         with pytest.raises(StaleEpochError):
-            await store.set_run_status(old, RunStatus.FINISHED, NOW)
-        await store.release(old, NOW)
+            await store.set_run_status(old, RunStatus.FINISHED)
+        await store.release(old)
         assert (await store.load(RUN))[0].body == b"new"
         assert len(await store.events(RUN, 0)) == 1
-        assert (await store.shards(RUN))[0].owner == OTHER
+        assert (await store.shards(RUN))[0].owner == OTHER.dumps()
 
 
 @BACK_ENDS
 async def test_a_stale_save_does_not_take_others_with_it(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        new = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
+        old = await store.claim(RUN, 0, OTHER, 30)
+        new = await taken_over(store)
         refused = []
 
         async def save(shard: Shard, number: int) -> None:
             try:
-                await store.save(shard, checkpoint(number), [])
+                await store.save(Save(shard, checkpoint(number), []))
             except StaleEpochError:
                 refused.append(number)
 
@@ -175,12 +220,12 @@ async def test_a_stale_save_does_not_take_others_with_it(kind: str, tmp_path: Pa
 async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path) -> None:
     odd = attrs.evolve(event(1, 1), code=object())
     async with opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         failed: list[str] = []
 
         async def save(number: int, event: Event) -> None:
             try:
-                await store.save(shard, checkpoint(number), [event])
+                await store.save(Save(shard, checkpoint(number), [event]))
             except StoreError as error:
                 failed.append(str(error))
 
@@ -196,17 +241,17 @@ async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_pat
 @BACK_ENDS
 async def test_no_status_is_none_of_them(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        await store.save(shard, checkpoint(0), [])
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        await store.save(Save(shard, checkpoint(0), []))
         assert await store.load(RUN, []) == []
         assert len(await store.load(RUN)) == 1
 
 
 async def test_a_store_that_is_closed_finishes_its_saves_first(tmp_path: Path) -> None:
     async with anyio.create_task_group() as tasks, opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number in range(9):
-            tasks.start_soon(store.save, shard, checkpoint(number), [event(number, 1)])
+            tasks.start_soon(store.save, Save(shard, checkpoint(number), [event(number, 1)]))
         await anyio.sleep(0)
     async with open_store(f"sqlite:{tmp_path / 's.db'}") as store:
         assert len(await store.load(RUN)) == 9
@@ -215,18 +260,18 @@ async def test_a_store_that_is_closed_finishes_its_saves_first(tmp_path: Path) -
 @BACK_ENDS
 async def test_a_release_lets_anybody_claim(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        await store.release(shard, NOW)
-        assert (await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)).epoch == 2
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        await store.release(shard)
+        assert (await store.claim(RUN, 0, OTHER, 30)).epoch == 2
 
 
 @BACK_ENDS
 async def test_checkpoints_are_replaced_counted_and_loaded_in_pages(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number in (3, 0, 1):
-            await store.save(shard, checkpoint(number), [event(number, 1)])
-        await store.save(shard, checkpoint(1, Status.COMPLETED, "completed"), [event(1, 2)], alone=True)
+            await store.save(Save(shard, checkpoint(number), [event(number, 1)]))
+        await store.save(Save(shard, checkpoint(1, Status.COMPLETED, "completed"), [event(1, 2)]))
         assert [row.number for row in await store.load(RUN)] == [0, 1, 3]
         assert [row.number for row in await store.load(RUN, {Status.RUNNING}, after=0, limit=1)] == [3]
         assert await store.counts(RUN) == {(Status.RUNNING, "one"): 2, (Status.COMPLETED, "completed"): 1}
@@ -236,8 +281,8 @@ async def test_checkpoints_are_replaced_counted_and_loaded_in_pages(kind: str, t
 
 async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        await store.save(shard, checkpoint(2, body=b"kept"), [event(2, 1)])
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        await store.save(Save(shard, checkpoint(2, body=b"kept"), [event(2, 1)]))
     async with open_store(str(tmp_path / "s.db")) as store:
         assert (await store.load(RUN))[0].body == b"kept"
         assert (await store.shards(RUN))[0].epoch == 1
@@ -307,38 +352,38 @@ async def test_a_store_that_must_be_there_is_not_made(tmp_path: Path) -> None:
 async def test_a_locked_store_names_who_may_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.stores.sqlite.BUSY_TIMEOUT_S", 0.05)
     async with opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         blocker = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"locked .*process 7 on elsewhere"):
-            await store.save(shard, checkpoint(0), [])
+            await store.save(Save(shard, checkpoint(0), []))
         shard = await _taken_by_us(store, blocker, shard)
         with pytest.raises(StoreError, match=r"locked .*another program has it open"):
-            await store.save(shard, checkpoint(0), [])
+            await store.save(Save(shard, checkpoint(0), []))
         blocker.execute("ROLLBACK")
         blocker.close()
-        await store.save(shard, checkpoint(0), [])
+        await store.save(Save(shard, checkpoint(0), []))
 
 
 async def _taken_by_us(store: Store, blocker: sqlite3.Connection, shard: Shard) -> Shard:
     blocker.execute("ROLLBACK")
-    claimed = await store.claim(RUN, 0, this_process().dumps(), 30, NOW, lambda owner: True)
+    claimed = await taken_over(store, this_process())
     blocker.execute("BEGIN IMMEDIATE")
     return claimed
 
 
 async def test_a_full_store_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
-        await store.save(shard, checkpoint(0, body=b"before"), [])
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        await store.save(Save(shard, checkpoint(0, body=b"before"), []))
         store._writer.execute("PRAGMA max_page_count = 20")  # type: ignore[attr-defined]
         with pytest.raises(StoreError, match="full"):
             for number in range(1, 50):
-                await store.save(shard, checkpoint(number, body=b"x" * 4000), [])
+                await store.save(Save(shard, checkpoint(number, body=b"x" * 4000), []))
         store._writer.execute("PRAGMA max_page_count = 100000")  # type: ignore[attr-defined]
         rows = await store.load(RUN)
         assert rows[0].body == b"before"
-        await store.save(shard, checkpoint(99), [])
+        await store.save(Save(shard, checkpoint(99), []))
 
 
 async def test_an_unknown_scheme_is_refused() -> None:
@@ -351,9 +396,9 @@ async def test_a_torn_log_loses_whole_transactions_only(tmp_path: Path) -> None:
     """Cut the write-ahead log at many places: a checkpoint and its event are both there or both not."""
     path = tmp_path / "s.db"
     async with opened("sqlite", path) as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number in range(5):
-            await store.save(shard, checkpoint(number, body=b"y" * 500), [event(number, 1)], alone=True)
+            await store.save(Save(shard, checkpoint(number, body=b"y" * 500), [event(number, 1)]))
         database, log = path.read_bytes(), path.with_name("s.db-wal").read_bytes()
     lengths = set()
     for cut in range(0, len(log), max(1, len(log) // 23)):
@@ -428,9 +473,31 @@ async def test_saves_that_wait_share_the_next_commit() -> None:
     commits: GroupCommit[int] = group_commit(write)
     async with anyio.create_task_group() as tasks:
         for number in range(20):
-            tasks.start_soon(lambda number=number: commits.commit(number, alone=False))
+            tasks.start_soon(lambda number=number: commits.commit(number))
     assert sorted(number for batch in batches for number in batch) == list(range(20))
     assert len(batches) == 2
+
+
+async def test_a_caller_that_is_alone_commits_on_the_loop_and_one_of_many_does_not() -> None:
+    import threading
+
+    threads: list[int] = []
+
+    def write(items: Any) -> list[None]:
+        threads.append(threading.get_ident())
+        return [None] * len(items)
+
+    here = threading.get_ident()
+    commits: GroupCommit[int] = group_commit(write)
+    for number in range(6):
+        await commits.commit(number)
+    assert [thread == here for thread in threads] == [False, False, False, True, True, True]
+    threads.clear()
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(commits.commit, number)
+    assert len(threads) <= 3, "many at once share a commit"
+    assert threads[-1] != here
 
 
 async def test_a_cancelled_save_is_finished_first() -> None:
@@ -449,7 +516,7 @@ async def test_a_cancelled_save_is_finished_first() -> None:
     async def commit(name: str) -> None:
         with scopes[name] as scope:
             try:
-                await commits.commit(name, alone=False)
+                await commits.commit(name)
             except anyio.get_cancelled_exc_class():
                 assert any(name in batch for batch in batches)
                 raise
@@ -479,9 +546,9 @@ async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> 
         return [None] * len(items)
 
     commits: GroupCommit[int] = group_commit(write)
-    leader = asyncio.ensure_future(commits.commit(1, alone=False))
+    leader = asyncio.ensure_future(commits.commit(1))
     await asyncio.sleep(0.01)
-    follower = asyncio.ensure_future(commits.commit(2, alone=False))
+    follower = asyncio.ensure_future(commits.commit(2))
     await asyncio.sleep(0.01)
     leader.cancel()
     await asyncio.sleep(0.01)
@@ -490,7 +557,7 @@ async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> 
         await follower
         with pytest.raises(asyncio.CancelledError):
             await leader
-        await commits.commit(3, alone=False)
+        await commits.commit(3)
 
 
 async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
@@ -503,18 +570,18 @@ async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
 
     commits: GroupCommit[int] = group_commit(write)
     with pytest.raises(StoreError):
-        await commits.commit(1, alone=False)
-    await commits.commit(2, alone=True)
+        await commits.commit(1)
+    await commits.commit(2)
 
 
 async def test_a_save_waits_for_another_process_without_holding_up_the_loop(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         ticks = 0
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: store.save(shard, checkpoint(0), [], alone=True))
+            tasks.start_soon(lambda: store.save(Save(shard, checkpoint(0), [])))
             for _ in range(10):
                 await anyio.sleep(0.01)
                 ticks += 1
@@ -528,9 +595,9 @@ async def test_a_save_waits_for_another_process_without_holding_up_the_loop(tmp_
 @BACK_ENDS
 async def test_the_history_of_an_instance_keeps_its_beginning_and_its_end(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for seq in range(1, 1001):
-            await store.save(shard, checkpoint(0), [event(0, seq)], alone=True)
+            await store.save(Save(shard, checkpoint(0), [event(0, seq)]))
         kept = [e.seq for e in await store.events(RUN, 0)]
         assert kept == [*range(1, HISTORY_HEAD + 1), *range(1001 - HISTORY_TAIL, 1001)]
 
@@ -538,11 +605,11 @@ async def test_the_history_of_an_instance_keeps_its_beginning_and_its_end(kind: 
 @BACK_ENDS
 async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        old = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        old = await store.claim(RUN, 0, OTHER, 30)
         await store.save_statistics(old, {2: b"two", 1: b"one"}, [])
         await store.save_statistics(old, {1: b"one and two", 3: b"three"}, [2])
         assert await store.statistics(RUN) == [b"one and two", b"three"]
-        await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: True)
+        await taken_over(store)
         with pytest.raises(StaleEpochError):
             await store.save_statistics(old, {1: b"stale"}, [])
         assert await store.statistics(RUN) == [b"one and two", b"three"]
@@ -557,10 +624,10 @@ async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_
 )
 async def test_what_was_not_admitted_is_found(kind: str, first: int, count: int, missing: list[int], tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         assert await store.unadmitted(RUN, first, count) == [range(first, first + count)]
         for number in (4, 0, 2):
-            await store.save(shard, checkpoint(number), [])
+            await store.save(Save(shard, checkpoint(number), []))
         assert [number for gap in await store.unadmitted(RUN, first, count) for number in gap] == missing
 
 
@@ -568,9 +635,9 @@ async def test_what_was_not_admitted_is_found(kind: str, first: int, count: int,
 async def test_instances_of_some_statuses_are_read_in_order_and_in_pages(kind: str, tmp_path: Path) -> None:
     statuses = [Status.COMPLETED, Status.FAILED, Status.RUNNING]
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number in range(12):
-            await store.save(shard, checkpoint(number, statuses[number % 3]), [])
+            await store.save(Save(shard, checkpoint(number, statuses[number % 3]), []))
         wanted = {Status.FAILED, Status.COMPLETED}
         assert [row.number for row in await store.load(RUN, wanted, limit=4)] == [0, 1, 3, 4]
         assert [row.number for row in await store.load(RUN, wanted, after=4, limit=100)] == [6, 7, 9, 10]
@@ -581,22 +648,22 @@ async def test_instances_of_some_statuses_are_read_in_order_and_in_pages(kind: s
 @BACK_ENDS
 async def test_effects_are_counted_by_kind_and_what_does_not_say_them_is_found(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number, kinds in enumerate([("user", "scope"), None, (), ("user",), None, ("user", "scope")]):
-            await store.save(shard, attrs.evolve(checkpoint(number), effects=kinds), [])
+            await store.save(Save(shard, attrs.evolve(checkpoint(number), effects=kinds), []))
         assert await store.effects(RUN) == {"user": 3, "scope": 2}
         assert [row.number for row in await store.uncounted(RUN)] == [1, 4]
         assert [row.number for row in await store.uncounted(RUN, after=1)] == [4]
         assert [row.number for row in await store.uncounted(RUN, limit=1)] == [1]
         assert [row.effects for row in await store.load(RUN)][:3] == [("user", "scope"), None, ()]
-        await store.save(shard, attrs.evolve(checkpoint(0), effects=()), [])
+        await store.save(Save(shard, attrs.evolve(checkpoint(0), effects=()), []))
         assert await store.effects(RUN) == {"user": 2, "scope": 1}
 
 
 @BACK_ENDS
 async def test_the_oldest_in_each_state_is_of_those_that_have_not_ended(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30, NOW, lambda owner: False)
+        shard = await store.claim(RUN, 0, OTHER, 30)
         for number, (status, position, at) in enumerate(
             [
                 (Status.RUNNING, "one", NOW + 5),
@@ -605,7 +672,7 @@ async def test_the_oldest_in_each_state_is_of_those_that_have_not_ended(kind: st
                 (Status.ROLLING_BACK, "rolling_back", NOW + 1),
             ]
         ):
-            await store.save(shard, attrs.evolve(checkpoint(number, status, position), updated_at=at), [])
+            await store.save(Save(shard, attrs.evolve(checkpoint(number, status, position), updated_at=at), []))
         assert await store.oldest(RUN) == {"one": (1, NOW + 3), "rolling_back": (3, NOW + 1)}
 
 
