@@ -537,7 +537,6 @@ class Runner(Generic[C, S]):
             while refills and not self._admits_nothing:
                 fruitless = fruitless + 1 if before is not None and _was_fruitless(before) else 0
                 held_s = await self._admission.hold_back(index, fruitless)
-                self.collector.counters[HELD_BACK] += held_s > 0
                 if not await self._admission.place():
                     return
                 number = next(numbers, None)
@@ -550,6 +549,7 @@ class Runner(Generic[C, S]):
                     return
                 if before is not None and before.status is not Status.COMPLETED and self.record.scenario.replaces:
                     self.collector.counters[REPLACED] += 1
+                    self.collector.counters[HELD_BACK] += held_s > 0
                 before, refills = await self._drive_in_place(await self._admit(drive, number, late_s), Begin.START)
         except Exception as error:  # noqa: BLE001  # kept for whoever waits
             self._fail(error)

@@ -74,7 +74,7 @@ class Simulation:
 
     def __init__(self, scenario: Scenario, service: Service, seed: int) -> None:
         self.scenario, self.service, self.rng, self.clock = scenario, service, Random(seed), Clock()
-        self.active = self.number = 0
+        self.active = self.number = self.through = 0
         self.collector = Collector(
             WORKFLOW,
             self.clock,
@@ -94,7 +94,7 @@ class Simulation:
     def wanted(self) -> int:
         if self.scenario.is_open or (self.scenario.length is not None and self.clock.time >= self.scenario.length):
             return 0
-        return self.scenario.concurrency_at(self.clock.time)
+        return self.scenario.concurrency_at(self.clock.time) - self.through
 
     def at(self, moment: float, do: Any) -> None:
         self._order += 1
@@ -142,6 +142,8 @@ class Simulation:
             self.end(number, "rolled_back")
             return
         again = state == "check" and self.scenario.wants_round(number, rounds + 1, now)
+        if state == "check" and self.scenario.replaces and not self.scenario.has_time(number, rounds + 1, now):
+            self.through += 1  # no time for another one in its place
         target = {"provide": "use", "use": "check", "check": "use" if again else "completed"}[state]
         outcome = "again" if again else "done"
         self.tell(EventKind.MOVED, number, state, handler="run", outcome=outcome, target=target, duration_s=takes, total_s=takes)

@@ -628,19 +628,19 @@ async def test_a_user_of_a_soak_who_fails_is_replaced(store: MemoryStore, vault:
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
     failed = result.counts[Status.ROLLED_BACK]
-    assert failed >= 3
-    assert result.counts[Status.COMPLETED] == 4
     counted = (await statistics(store, result.run_id)).total.counters
     assert counted["round.failed"] == failed
-    assert counted["replaced"] == failed  # numbers go on, nobody is counted twice
-    assert ledger.calls.count("run provide") == 4 + failed == result.total
+    # Numbers go on, nobody is counted twice. Who fails in the last moment is not replaced.
+    assert 3 <= counted["replaced"] <= failed
+    assert ledger.calls.count("run provide") == 4 + counted["replaced"] == result.total
+    assert result.counts[Status.COMPLETED] == result.total - failed
     assert not [name for name in ledger.existing if name.startswith("provide")]
 
 
 async def test_a_soak_that_was_interrupted_still_replaces_and_numbers_go_on(store: MemoryStore, vault: Vault) -> None:
     ledger, options = Ledger(), Options(vault=vault)
     now_and_then(ledger, "run use", 15)
-    scenario = Scenario(concurrency=3, duration=1.6, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
+    scenario = Scenario(concurrency=3, duration=3.0, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.01))
     async with start(rounds(ledger), store=store, options=options, scenario=scenario) as run:
         while not run.collector.counters["replaced"] >= 2:
             await anyio.sleep(0.01)
@@ -651,7 +651,9 @@ async def test_a_soak_that_was_interrupted_still_replaces_and_numbers_go_on(stor
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
     assert result.total > before.total
-    assert result.counts[Status.COMPLETED] == 3
+    counted = (await statistics(store, result.run_id)).total.counters
+    # A place that was empty when the first process stopped is filled by the second one as if it were the first time.
+    assert 3 <= result.total - counted["replaced"] <= 6
     assert [row.number for row in await store.load(result.run_id)] == list(range(result.total))
 
 
