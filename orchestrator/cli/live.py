@@ -29,6 +29,8 @@ LINE_EVERY_S = 5
 SAMPLE_EVERY_S = 1.0
 REFRESH_PER_S = 2
 ERRORS_SHOWN = 3
+STUCK_S = 2.0
+"""An instance that has stood in a state for longer makes that state worth a row."""
 LEAST_ROWS = 3
 """Of the table of states, however low the terminal."""
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -192,6 +194,12 @@ class _Row:
         """Whether nothing was in this state for some seconds."""
         return not self.here and self.latency is None
 
+    @property
+    def rank(self) -> tuple[bool, ...]:
+        """Sorts those first that a reader must see. Nothing in it changes with every move, so the rows that are shown stay."""
+        stuck = self.oldest_s is not None and self.oldest_s > STUCK_S
+        return self.name != START_LAG, self.idle, not self.failed, not stuck, not self.retried
+
 
 class LoadView(Display):
     """Rates, broken thresholds, errors, and a row for each state, kept up in place. Where the terminal is too low for all of
@@ -287,13 +295,12 @@ class LoadView(Display):
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", justify="right", style="dim", width=2)
         table.add_column("state", no_wrap=True, min_width=23)
-        for name, width in (("here", 5), ("done", 7), ("retr.", 5), ("failed", 6), ("p50", 6), ("p95", 6), ("oldest", 7)):
+        for name, width in (("here", 5), ("done", 7), ("retr.", 5), ("failed", 6), ("p50 ms", 6), ("p95 ms", 6), ("oldest", 7)):
             table.add_column(name, justify="right", width=width, no_wrap=True)
         rows = self._rows()
         shown = rows
         if len(rows) > room:
-            # Which ones are shown should not change with every move: what a state did in the last seconds counts, too.
-            urgent = sorted(rows, key=lambda row: (row.idle, not row.failed, not row.here))[: room - 1]
+            urgent = sorted(rows, key=lambda row: row.rank)[: room - 1]
             shown = [row for row in rows if row in urgent]
         for row in shown:
             counts = (row.here, row.done, row.retried, row.failed)
@@ -307,8 +314,7 @@ class LoadView(Display):
             )
         if hidden := [row for row in rows if row not in shown]:
             idle = sum(row.idle for row in hidden)
-            busy = f", {len(hidden) - idle} of them busy" if idle < len(hidden) else ", idle"
-            table.add_row("", Text(f"… {len(hidden)} more{busy}", "dim"))
+            table.add_row("", Text(f"… {len(hidden)} more, {idle} idle", "dim"))
         return table
 
     def _rows(self) -> list[_Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.collector import HELD_BACK, REPLACED
-from orchestrator.instance import Status
+from orchestrator.instance import Failure, Status
 from orchestrator.report.picture import FAILED_SHOWN
 from orchestrator.report.summary import SHOWN, Summary
 from orchestrator.run import RunStatus
@@ -176,8 +176,12 @@ def _failures(summary: Summary) -> Iterator[str]:
     if summary.failures:
         yield ""
         yield "Failed"
+    alike: dict[tuple[str, str, str], list[tuple[str, Failure]]] = {}
     for instance, failure in summary.failures:
-        yield f"  {instance} in {failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}"
+        alike.setdefault((failure.state, failure.kind, failure.code or failure.message), []).append((instance, failure))
+    for (instance, failure), *others in alike.values():
+        more = f" and {len(others)} more" if others else ""
+        yield f"  {instance}{more} in {failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}"
         if failure.trace:
             yield from (f"    {line}" for line in failure.trace.rstrip().splitlines())
 

@@ -11,12 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
-from orchestrator import Event, EventKind, Options, Run, Scenario, Vault, start
+from orchestrator import Event, EventKind, Options, PermanentError, Run, Scenario, Vault, start
 from orchestrator.cli.console import Output
 from orchestrator.cli.live import LoadView
 from orchestrator.clock import SystemClock
 from orchestrator.report.summary import summarise
-from orchestrator.report.text import measuring_notes
+from orchestrator.report.text import lines, measuring_notes
 from orchestrator.stores.memory import MemoryStore
 from tests.support.toy import Ledger, Making, fast, toy
 
@@ -60,12 +60,12 @@ async def test_arrivals_that_wait_are_shown_and_judged_while_they_wait(vault: Va
         assert (run.arrivals.due, run.arrivals.started, run.arrivals.waiting) == (200, 1, 199)
         assert run.arrivals.behind_s > 0.1
         assert not any(verdict.holds for verdict in run.verdicts)
-        lines = shown(workflow, run, 24)
-    text = "\n".join(lines)
+        view = shown(workflow, run, 24)
+    text = "\n".join(view)
     assert "200 due, 1 started, 199 waiting, " in text
     assert "✗ missed < 1%: 99.5%" in text
     assert "✗ late < 1%: " in text
-    lag = next(line.split() for line in lines if line.strip().startswith("start_lag"))
+    lag = next(line.split() for line in view if line.strip().startswith("start_lag"))
     assert lag[:3] == ["start_lag", "199", "1"]
 
 
@@ -75,16 +75,16 @@ async def test_a_low_terminal_shows_broken_thresholds_and_errors_first_and_count
     async with overloaded(ledger, vault, "missed < 1%") as (workflow, run):
         for _ in range(47):
             run.collector(Event(run_id=run.id, number=0, kind=EventKind.RETRY, at=0.0, **failed))
-        lines = shown(workflow, run, 24)
+        low = shown(workflow, run, 24)
         tall = shown(workflow, run, 40)
-    assert len(lines) <= 23
-    assert all(len(line) <= 80 for line in lines)
-    broken = next(at for at, line in enumerate(lines) if line.startswith("✗"))
-    errors = next(at for at, line in enumerate(lines) if line.startswith("47 × step_07 503"))
-    table = next(at for at, line in enumerate(lines) if "oldest" in line)
+    assert len(low) <= 23
+    assert all(len(line) <= 80 for line in low)
+    broken = next(at for at, line in enumerate(low) if line.startswith("✗"))
+    errors = next(at for at, line in enumerate(low) if line.startswith("47 × step_07 503"))
+    table = next(at for at, line in enumerate(low) if "oldest" in line)
     assert broken < errors < table
-    assert any("step_01" in line for line in lines), "an instance stands there"
-    assert any("more, idle" in line for line in lines)
+    assert any("step_01" in line for line in low), "an instance stands there"
+    assert any(" more, " in line and line.rstrip().endswith(" idle") for line in low)
     assert all(any(name in line for line in tall) for name in STATES), "a high one shows them all"
 
 
@@ -122,3 +122,16 @@ async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -
     assert list(measuring_notes(lost)) == [
         "3 instances ended unmeasured: a kill loses the statistics since the last save, a clean-up or retry has none"
     ]
+
+
+async def test_instances_that_failed_alike_are_one_line(vault: Vault) -> None:
+    store, ledger = MemoryStore(), Ledger()
+    ledger.script["run step_02"] = [PermanentError(f"refused {number}", code="403") for number in range(5)]
+    workflow = fifteen(ledger)
+    async with start(workflow, store=store, options=fast(vault), instances=6) as run:
+        summary = await summarise(workflow, store, vault, await store.run(run.id), await run.wait())
+    text = list(lines(summary))
+    assert [line for line in text if "refused" in line and " in step_02" in line] == [
+        f"  {run.id}-0 and 4 more in step_02, attempt 1 (permanent): refused 0"
+    ]
+    assert f"  5 × step_02 403 (permanent), e.g. {run.id}-0: refused 0" in text
