@@ -117,8 +117,8 @@ def find(environment: Environment, call: Call) -> Application:
 
 def _check_unique(environment: Environment, name: str, but: str | None = None) -> None:
     if environment.settings.unique_application_names:
-        rows = [row for row in environment.applications.rows.values() if row.id != but]
-        environment.check_unique(rows, "name", name, "An application with the specified name already exists.")
+        taken = "An application with the specified name already exists."
+        environment.check_unique(environment.applications, "name", name, taken, but=but)
 
 
 def _checked_fields(environment: Environment, data: dict[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,8 @@ def create(environment: Environment, call: Call) -> Answer:
     resource = environment.resources.get(call.ids["resource"])
     data = call.json()
     name, value = required_text(data, "name"), required_text(data, "value", longest=2048)
-    environment.check_unique(
-        environment.attributes.where(resource_id=resource.id),
-        "name",
-        name,
-        "An attribute with the specified name already exists.",
-    )
+    taken = "An attribute with the specified name already exists."
+    environment.check_unique(environment.attributes, "name", name, taken, resource_id=resource.id)
     if name in RESERVED or name.startswith("p1."):
         raise invalid("INVALID_VALUE", "name", f"'{name}' is a reserved name")
     problem = expressions.check(value)

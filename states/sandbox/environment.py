@@ -6,52 +6,19 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random, SystemRandom
-from typing import Any, Generic
+from typing import Any
 
 import attrs
 
 from states.sandbox.audit import Audit
-from states.sandbox.errors import INVALID_DATA, ApiError, invalid, not_found
+from states.sandbox.errors import INVALID_DATA, ApiError, invalid
 from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, R, Resource, Scope, User
 from states.sandbox.settings import SandboxSettings
+from states.sandbox.tables import Change, Table
 
 PINGONE_AUDIENCE = "https://api.pingone.com"
 """Of access tokens for the vendor's own API."""
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
-
-
-Change = tuple[str, str, Any]
-"""(table, id, object, or ``None`` for one that is gone)."""
-
-
-class Table(Generic[R]):
-    """Objects of one kind by id; every change is told."""
-
-    def __init__(self, kind: str, tell: Callable[[Change], None]) -> None:
-        self.kind = kind
-        self.rows: dict[str, R] = {}
-        self._tell = tell
-
-    def put(self, row: R) -> R:
-        """Insert or replace."""
-        self.rows[row.id] = row
-        self._tell((self.kind, row.id, row))
-        return row
-
-    def remove(self, id: str) -> None:
-        """Delete."""
-        del self.rows[id]
-        self._tell((self.kind, id, None))
-
-    def get(self, id: str) -> R:
-        """Raises ``ApiError`` 404."""
-        if id not in self.rows:
-            raise not_found()
-        return self.rows[id]
-
-    def where(self, **fields: Any) -> list[R]:
-        """The objects with these values, oldest first."""
-        return [row for row in self.rows.values() if all(getattr(row, name) == value for name, value in fields.items())]
 
 
 class Environment:
@@ -64,14 +31,14 @@ class Environment:
         self.audit = Audit()
         self.changes: list[Change] = []
         tell = self.changes.append
-        self.applications: Table[Application] = Table("application", tell)
-        self.resources: Table[Resource] = Table("resource", tell)
-        self.scopes: Table[Scope] = Table("scope", tell)
-        self.attributes: Table[Attribute] = Table("attribute", tell)
-        self.grants: Table[Grant] = Table("grant", tell)
-        self.populations: Table[Population] = Table("population", tell)
-        self.users: Table[User] = Table("user", tell)
-        self.flows: Table[Flow] = Table("flow", tell)
+        self.applications: Table[Application] = Table("application", tell, "name")
+        self.resources: Table[Resource] = Table("resource", tell, "name")
+        self.scopes: Table[Scope] = Table("scope", tell, "resource_id")
+        self.attributes: Table[Attribute] = Table("attribute", tell, "resource_id")
+        self.grants: Table[Grant] = Table("grant", tell, "application_id", "resource_id")
+        self.populations: Table[Population] = Table("population", tell, "name", "default")
+        self.users: Table[User] = Table("user", tell, "username", "population_id")
+        self.flows: Table[Flow] = Table("flow", tell, "cookie", "user_id")
         self.codes: Table[Code] = Table("code", tell)
         self.tables: dict[str, Table[Any]] = {
             table.kind: table
@@ -88,8 +55,8 @@ class Environment:
             )
         }
         count = 0
-        for kind, id, row in restored:
-            self.tables[kind].rows[id] = row
+        for kind, _, row in restored:
+            self.tables[kind].load(row)
             count += 1
         # A seeded sandbox that is restored must not hand out the same ids again.
         self._rng = SystemRandom() if settings.seed is None else Random(f"{settings.seed}/{count}")
@@ -140,11 +107,12 @@ class Environment:
         }
         return self.audit.report(existing)
 
-    def check_unique(self, rows: Iterable[Any], field: str, value: str, message: str) -> None:
-        """Refuse a name that is taken."""
-        for row in rows:
-            taken = getattr(row, field)
-            if taken == value or (self.settings.names_ignore_case and taken.lower() == value.lower()):
+    def check_unique(
+        self, table: Table[Any], field: str, value: str, message: str, *, but: str | None = None, **within: Any
+    ) -> None:
+        """Refuse a name that another object of the table has; ``but`` is the one that may have it, ``within`` narrows them."""
+        for row in table.like(field, value, **within):
+            if row.id != but and (self.settings.names_ignore_case or getattr(row, field) == value):
                 inner = {"existingId": row.id} if self.settings.existing_id else {}
                 error = invalid("UNIQUENESS_VIOLATION", field, message, **inner)
                 if self.settings.duplicate_status != 400:
@@ -185,7 +153,8 @@ class Environment:
         for grant in self.grants.where(application_id=id):
             self._delete(self.grants, grant.id)
         self._delete(self.applications, id)
-        self._deleted.append((application, self.now()))
+        if self.settings.deleted_listed_s:
+            self._deleted.append((application, self.now()))
 
     def delete_resource(self, id: str) -> None:
         """With its scopes and attributes, and the grants on it."""
@@ -217,7 +186,8 @@ class Environment:
         for flow in self.flows.where(user_id=id):
             self.flows.remove(flow.id)
         self._delete(self.users, id)
-        self._departed.append((user.population_id, self.now()))
+        if self.settings.user_count_delay_s:
+            self._departed.append((user.population_id, self.now()))
 
     def make_default(self, population: Population) -> Population:
         """The population that users go to who name none; the default before is not one any more."""
@@ -245,4 +215,4 @@ def _uuid(rng: Random) -> str:
 
 
 def _secret(rng: Random) -> str:
-    return "".join(rng.choice(SECRET_ALPHABET) for _ in range(64))
+    return "".join(rng.choices(SECRET_ALPHABET, k=64))

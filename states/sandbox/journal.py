@@ -12,9 +12,10 @@ import cattrs.preconf.orjson
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from states.sandbox.environment import Change, Environment
+from states.sandbox.environment import Environment
 from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, Resource, Scope, User
 from states.sandbox.signing import SigningKey
+from states.sandbox.tables import Change
 
 _CLASSES: dict[str, Any] = {
     "application": Application,

@@ -68,8 +68,8 @@ def delete(environment: Environment, call: Call) -> Answer:
 
 def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
     name = required_text(data, "name")
-    rows = [row for row in environment.populations.rows.values() if row.id != but]
-    environment.check_unique(rows, "name", name, "A population with the specified name already exists.")
+    taken = "A population with the specified name already exists."
+    environment.check_unique(environment.populations, "name", name, taken, but=but)
     return {
         "name": name,
         "description": text(data, "description", longest=1024),

@@ -92,9 +92,9 @@ def read_secret(environment: Environment, call: Call) -> Answer:
 def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
     """The fields of a resource; ``but`` is the one that may have the name already."""
     name = required_text(data, "name")
-    if name.lower() in (row.name.lower() for row in built_in(environment)):
+    if name.lower() in (taken.lower() for taken, _ in BUILT_IN):
         raise invalid("UNIQUENESS_VIOLATION", "name", TAKEN)
-    environment.check_unique([row for row in environment.resources.rows.values() if row.id != but], "name", name, TAKEN)
+    environment.check_unique(environment.resources, "name", name, TAKEN, but=but)
     return {
         "name": name,
         "description": text(data, "description", longest=1024),

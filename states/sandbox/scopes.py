@@ -19,9 +19,8 @@ def create(environment: Environment, call: Call) -> Answer:
     name = required_text(data, "name")
     if re.search(r"\s", name):
         raise invalid("INVALID_VALUE", "name", "A scope name may not contain white space")
-    environment.check_unique(
-        environment.scopes.where(resource_id=resource.id), "name", name, "A scope with the specified name already exists."
-    )
+    taken = "A scope with the specified name already exists."
+    environment.check_unique(environment.scopes, "name", name, taken, resource_id=resource.id)
     scope = environment.scopes.put(
         Scope(
             id=environment.new_id(),

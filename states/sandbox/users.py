@@ -121,8 +121,7 @@ def _checked_fields(environment: Environment, data: dict[str, Any], but: str | N
         raise invalid("INVALID_VALUE", "username", "The username has characters that are not allowed")
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise invalid("INVALID_VALUE", "email", "must be a well-formed email address")
-    rows = [row for row in environment.users.rows.values() if row.id != but]
-    environment.check_unique(rows, "username", username, "is unique but a non-unique value is provided")
+    environment.check_unique(environment.users, "username", username, "is unique but a non-unique value is provided", but=but)
     name = mapping(data, "name") or {}
     profile = {key: text(data, key) for key in PROFILE}
     return {
@@ -144,7 +143,7 @@ def _name(data: dict[str, Any], part: str) -> str | None:
 def _population_id(environment: Environment, data: dict[str, Any]) -> str:
     id = reference(data, "population")
     if id is None:
-        return next(row.id for row in environment.populations.rows.values() if row.default)
+        return environment.populations.where(default=True)[0].id
     if id not in environment.populations.rows:
         raise invalid("INVALID_VALUE", "population.id", "The population does not exist")
     return id

@@ -82,4 +82,4 @@ def test_a_fault_that_could_not_be_played_is_refused(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**30])
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port: int) -> None:
-    assert f"port {port} cannot be used" in refused(capsys, sandbox(port=port))
+    assert f"port: must be between 0 and 65535, not {port}" in refused(capsys, sandbox(port=port))

@@ -1,0 +1,83 @@
+"""Tables of objects, with indexes: what a request costs does not grow with what exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic
+
+from states.sandbox.errors import not_found
+from states.sandbox.objects import R
+
+Change = tuple[str, str, Any]
+"""(table, id, object, or ``None`` for one that is gone)."""
+
+
+class Table(Generic[R]):
+    """Objects of one kind by id; every change is reported.
+
+    Args:
+        indexed: Fields that :meth:`where` and :meth:`like` find objects by without looking at all of them.
+    """
+
+    def __init__(self, kind: str, report: Callable[[Change], None], *indexed: str) -> None:
+        self.kind = kind
+        self.rows: dict[str, R] = {}
+        self._report = report
+        self._indexes: dict[str, dict[Any, dict[str, R]]] = {name: {} for name in indexed}
+
+    def load(self, row: R) -> None:
+        """Insert or replace, without a report: it has been stored before."""
+        before = self.rows.get(row.id)
+        self.rows[row.id] = row
+        for name, index in self._indexes.items():
+            key = _folded(getattr(row, name))
+            if before is not None and (old := _folded(getattr(before, name))) != key:
+                _drop(index, old, row.id)
+            index.setdefault(key, {})[row.id] = row
+
+    def put(self, row: R) -> R:
+        """Insert or replace."""
+        self.load(row)
+        self._report((self.kind, row.id, row))
+        return row
+
+    def remove(self, id: str) -> None:
+        """Delete."""
+        row = self.rows.pop(id)
+        for name, index in self._indexes.items():
+            _drop(index, _folded(getattr(row, name)), id)
+        self._report((self.kind, id, None))
+
+    def get(self, id: str) -> R:
+        """Raises ``ApiError`` 404."""
+        if id not in self.rows:
+            raise not_found()
+        return self.rows[id]
+
+    def where(self, **fields: Any) -> list[R]:
+        """The objects with these values, oldest first."""
+        return [row for row in self._candidates(fields) if all(getattr(row, name) == value for name, value in fields.items())]
+
+    def like(self, field: str, value: str, **fields: Any) -> list[R]:
+        """The objects with these values, and with this text in ``field`` regardless of case."""
+        return [
+            row
+            for row in self._candidates(fields | {field: value})
+            if _folded(getattr(row, field)) == _folded(value) and all(getattr(row, name) == one for name, one in fields.items())
+        ]
+
+    def _candidates(self, fields: dict[str, Any]) -> Iterable[R]:
+        """The smallest set of objects that an index finds; all if there is none."""
+        found = [self._indexes[name].get(_folded(value), {}) for name, value in fields.items() if name in self._indexes]
+        return min(found, key=len, default=self.rows).values()
+
+
+def _folded(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _drop(index: dict[Any, dict[str, R]], key: Any, id: str) -> None:
+    bucket = index[key]
+    del bucket[id]
+    if not bucket:
+        del index[key]
