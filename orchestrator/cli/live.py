@@ -100,15 +100,25 @@ class Progress:
         started = self.collector.counters["started"] if self.collector is not None else 0
         return f"{started:,} started, {ended or 'none ended'}"
 
+    @property
+    def arrivals_over(self) -> bool:
+        """Whether no arrival starts any more: those that wait are missed."""
+        ends_at = self.run.scenario.ends_at if self.run is not None else None
+        return self.run is not None and (self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at))
+
+    @property
+    def behind_s(self) -> float | None:
+        """How long the next arrival to start has been due; ``None``: there is none."""
+        waits = self.arrivals is not None and self.arrivals.waiting and not self.arrivals_over
+        return self.arrivals.behind_s if self.arrivals is not None and waits else None
+
     def backlog(self) -> str:
         """The arrivals that are due and what became of them; empty for a closed scenario."""
         arrivals = self.arrivals
         if arrivals is None:
             return ""
-        assert self.run is not None
-        ends_at = self.run.scenario.ends_at
-        over = self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at)
-        behind = f", {arrivals.behind_s:.1f} s behind" if arrivals.waiting and not over else ""
+        over, behind_s = self.arrivals_over, self.behind_s
+        behind = f", {behind_s:.1f} s behind" if behind_s is not None else ""
         return (
             f"{arrivals.due:,} due, {arrivals.started:,} started, {arrivals.waiting:,} {'missed' if over else 'waiting'}{behind}"
         )
@@ -329,8 +339,8 @@ class LoadView(Display):
         now = collector.steady() if collector is not None else 0.0
         rows = []
         if (arrivals := progress.arrivals) is not None:
-            lag, behind = _recent(progress, START_LAG), arrivals.behind_s if arrivals.waiting else None
-            rows.append(_Row("", START_LAG, arrivals.waiting, arrivals.started, 0, 0, lag, behind))
+            waiting = 0 if progress.arrivals_over else arrivals.waiting
+            rows.append(_Row("", START_LAG, waiting, arrivals.started, 0, 0, _recent(progress, START_LAG), progress.behind_s))
         for number, state in enumerate((*(s.name for s in self._workflow.states), ROLLING_BACK), start=1):
             shown = str(number) if state != ROLLING_BACK else ""
             stood = now - oldest[state] if state in oldest else None

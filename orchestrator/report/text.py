@@ -127,7 +127,8 @@ def _users(summary: Summary) -> Iterator[str]:
 
 def error_line(key: ErrorKey, tally: ErrorTally) -> str:
     """Errors that are counted together, e.g. ``47 × create_user 503 (transient), e.g. …``."""
-    return f"{tally.count} × {' '.join(filter(None, (key.state, key.code)))} ({key.kind}), e.g. {tally.example}"
+    code = "" if key.code.replace("_", " ") == key.kind else key.code
+    return f"{tally.count} × {' '.join(filter(None, (key.state, code)))} ({key.kind}), e.g. {tally.example}"
 
 
 def _is_rated(summary: Summary, name: str) -> bool:
