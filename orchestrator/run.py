@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from orchestrator.decision import OnFailure, OnSuccess
+from orchestrator.errors import shortened
 from orchestrator.recording import Recorded
 from orchestrator.scenario import Scenario
 
@@ -84,5 +85,5 @@ def parse_id(text: str) -> tuple[str, int | None]:
         run_id, _, tail = text.rpartition("-")
         number = int(tail) if tail.isascii() and tail.isdecimal() and len(tail) <= _LONGEST_NUMBER else -1
     if not _RUN_ID.fullmatch(run_id) or number == -1:
-        raise ValueError(f"{text!r} is not the id of a run (like 261123-k7m3qp) or of an instance (261123-k7m3qp-0)")
+        raise ValueError(f"{shortened(text)} is not the id of a run (like 261123-k7m3qp) or of an instance (261123-k7m3qp-0)")
     return run_id, number

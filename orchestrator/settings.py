@@ -146,7 +146,9 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise SettingError("config", f"{path} cannot be read: {error.strerror}") from error
+        raise SettingError("config", f"{shortened(str(path))} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingError("config", f"{path} is not text in UTF-8") from error
     except ValueError as error:
         raise SettingError("config", f"{path} is not valid TOML: {error}") from error
 

@@ -40,6 +40,9 @@ SUMMARIES = {
     "doctor": "Check configuration, store, key, and that the tenant answers; changes nothing there.",
 }
 """Command → the first paragraph of its docstring (a test compares them), so that the list of commands imports none of them."""
+LONGEST_MESSAGE = 2000
+"""Characters of an error message."""
+
 HELP = """Run API workflows as durable state machines: nothing lost, repeated or left behind.
 
 Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage,
@@ -175,5 +178,11 @@ def _version() -> str:
 def _fail(message: str) -> int:
     from orchestrator.cli.console import stderr  # noqa: PLC0415  # with rich behind it
 
-    stderr().print(f"orchestrator: {message}")
+    stderr().print(f"orchestrator: {_one_line(message)}")
     return ExitCode.USAGE
+
+
+def _one_line(message: str) -> str:
+    """A message without line breaks and control characters, which names of files may hold; a very long one is cut."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

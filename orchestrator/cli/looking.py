@@ -94,7 +94,7 @@ async def show(
 async def _newest(store: Store) -> tuple[str, int | None]:
     runs = await store.runs(1)
     if not runs:
-        raise UnknownRunError("a run", store.where)
+        raise ConfigurationError(f"there is no run in {store.where} yet; `orchestrator run` starts one")
     return runs[0].id, None
 
 

@@ -14,7 +14,7 @@ from orchestrator.cli.console import stdout
 from orchestrator.cli.outputs import Outputs, check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_run
 from orchestrator.encryption import Vault
-from orchestrator.errors import ConfigurationError, UnknownRunError
+from orchestrator.errors import ConfigurationError
 from orchestrator.events import Observer
 from orchestrator.exit_codes import ExitCode
 from orchestrator.reading import check_key, result_of
@@ -154,7 +154,7 @@ async def _record(store: Store, named: str | None) -> RunRecord:
         return await store.run(named)
     runs = await store.runs(1)
     if not runs:
-        raise UnknownRunError("a run", store.where)
+        raise ConfigurationError(f"there is no run in {store.where} yet; `orchestrator run` starts one")
     return runs[0]
 
 

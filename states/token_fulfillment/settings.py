@@ -107,9 +107,9 @@ def _check_redirect_uri(uri: str) -> None:
         parts = urlsplit(uri)
         host = parts.hostname
     except ValueError as error:
-        raise SettingError("redirect-uri", f"{uri!r} is no address ({error})") from error
+        raise SettingError("redirect-uri", f"{uri!r} is not an address ({error})") from error
     if not parts.scheme or not (host or parts.path) or any(c.isspace() or c in "*#" for c in uri):
-        raise SettingError("redirect-uri", f"{uri!r} is no address of the form https://host/path, without * and #")
+        raise SettingError("redirect-uri", f"{uri!r} is not an address of the form https://host/path, without * and #")
     if parts.scheme in ("http", "https") and not host:
         raise SettingError("redirect-uri", f"{uri!r} names no host")
     if parts.scheme == "http" and host not in ("localhost", "127.0.0.1"):

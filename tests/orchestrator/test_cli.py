@@ -160,17 +160,20 @@ USAGE = {
         ["run", "--rates", "configuration=inf"],
         "'configuration=inf': the rate is not between 1.16e-05 (one a day) and 1000000",
     ),
-    "a redirect URI that is none": (["run", "--redirect-uri", "notauri"], "redirect-uri: 'notauri' is no address"),
+    "a redirect URI that is none": (["run", "--redirect-uri", "notauri"], "redirect-uri: 'notauri' is not an address"),
     "a redirect URI of another kind": (["run", "--redirect-uri", "http://a.example"], "http is for localhost only; use https"),
     "a redirect URI without a host": (["run", "--redirect-uri", "https:///x"], "redirect-uri: 'https:///x' names no host"),
     "a claim without a name": (["run", "--claim", ""], "claim: a claim needs a name"),
     "a grace that is no number": (["run", "--grace", "nan"], "grace: nan is not between"),
     "bytes that are no text": (["run", "--claim", "a\udcff"], "claim (from --claim): is not text in UTF-8"),
-    "no such file": (["run", "--config", "nothing.toml"], "nothing.toml cannot be read"),
+    "no such file": (["run", "--config", "nothing.toml"], "'nothing.toml' cannot be read"),
     "no such secret file": (["run", "--client-secret-file", "nothing"], "'nothing' cannot be read"),
     "no run id": (["show", "nonsense"], "'nonsense' is not the id of a run"),
     "an instance beyond counting": (["show", "261123-000000-" + "9" * 30], "is not the id of a run"),
     "no such run": (["resume", "261123-000000"], "there is no store"),
+    "a name of two lines": (["load", "--report", "/proc/a\nb\x1b[31m"], "/proc/a\\nb\\x1b[31m cannot be written"),
+    "a very long name": (["show", "x" * 5000], f"'{'x' * 60}…' is not the id of a run"),
+    "a file of bytes": (["run", "--config", sys.executable], "is not text in UTF-8"),
     "an odd picture": (["graph", "--output", "x.bmp"], "x.bmp ends with none of"),
     "an odd store": (["run", "--store", "redis://x"], "neither a path"),
     "a store that cannot be made": (["run", "--store", "/proc/nothing/x.db"], "cannot be opened"),
@@ -197,7 +200,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(cli: Any, case: str) -> Non
 
 TOML = {
     "not TOML": ("[run", "is not valid TOML"),
-    "an unknown key": ("[run]\ninstance = 3", "instance (from orchestrator.toml): unknown setting; known: instances"),
+    "an unknown key": ("[run]\ninstance = 3", "instance (from orchestrator.toml): unknown setting; known: "),
     "an unknown table": ("[runs]\ninstances = 3", "runs (from orchestrator.toml): unknown table"),
     "a value of the wrong kind": ("[run]\ninstances = 'many'", "instances (from orchestrator.toml)"),
     "a truth for a number": ("[run]\ninstances = true", "instances (from orchestrator.toml): True is not a whole number"),
@@ -225,6 +228,22 @@ def test_one_file_serves_all_commands(cli: Any, home: Path) -> None:
     assert json.loads(cli("run", "--json")[1])["counts"] == {"completed": 2}
     assert json.loads(cli("load", "--json")[1])["counts"] == {"completed": 3}
     assert cli("doctor")[0] == 0
+
+
+def test_a_store_without_runs_has_none_to_show(cli: Any, home: Path) -> None:
+    import asyncio
+
+    from orchestrator import open_store
+
+    async def make() -> None:
+        async with open_store("empty.db"):
+            pass
+
+    asyncio.run(make())
+    for command in ("show", "report"):
+        code, _, err = cli(command, "--store", "empty.db")
+        assert code == 2
+        assert "there is no run in the store empty.db yet; `orchestrator run` starts one" in err
 
 
 def test_doctor_changes_nothing(cli: Any, home: Path) -> None:

@@ -166,7 +166,7 @@ USAGE = {
     "a threshold that is none": (["--threshold", "fast"], "threshold: 'fast' is not a threshold"),
     "a report in no place": (["--report", "/proc/nothing/x.html"], "report: /proc/nothing/x.html cannot be written"),
     "a report that is a folder": (["--report", "."], "report: . is a folder"),
-    "no such scenario": (["nothing.toml"], "nothing.toml cannot be read"),
+    "no such scenario": (["nothing.toml"], "'nothing.toml' cannot be read"),
     "no such run to use": (["--use", "261123-000000"], "run 261123-000000 is not in"),
     "what is no run to use": (["--use", "x"], "'x' is not the id of a run"),
     "no instances": (["--instances", "0"], "instances: 0 is less than 1"),
