@@ -38,6 +38,6 @@ async def open_client(settings: PingOneSettings, clock: Clock, guard: Callable[[
             settings=settings,
             worker_token=token,
             management=Management(session, settings, token),
-            sign_on=SignOn(session, settings),
+            sign_on=SignOn(session, settings, token),
             tokens=Tokens(session, settings),
         )

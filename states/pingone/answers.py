@@ -31,11 +31,15 @@ class NoConnectionError(PermanentError):
     """Nothing was sent, and trying again does not help: an address, a certificate, a proxy has to be set right."""
 
 
-class MissingError(PermanentError):
+class RefusedError(PermanentError):
+    """A 4xx: the other side has read the request and refuses it; those that have a meaning of their own are below."""
+
+
+class MissingError(RefusedError):
     """404: it is not there, or not yet."""
 
 
-class AlreadyExistsError(PermanentError):
+class AlreadyExistsError(RefusedError):
     """The name is taken; ``existing_id`` if the answer told whose it is."""
 
     def __init__(self, message: str, *, code: str | None = None, existing_id: str | None = None) -> None:
@@ -43,19 +47,19 @@ class AlreadyExistsError(PermanentError):
         self.existing_id = existing_id
 
 
-class ConstraintError(PermanentError):
+class ConstraintError(RefusedError):
     """Refused because of something else that exists, e.g. users in a population."""
 
 
-class AccessError(PermanentError):
+class AccessError(RefusedError):
     """403: the worker may not do this, or its permission has not arrived everywhere."""
 
 
-class UnauthorizedError(PermanentError):
+class UnauthorizedError(RefusedError):
     """401: the token, or the client authentication, was not accepted."""
 
 
-class RefusedGrantError(PermanentError):
+class RefusedGrantError(RefusedError):
     """``invalid_grant``: the code was used before, has expired, or is not ours."""
 
 
@@ -144,7 +148,7 @@ def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepErro
     codes = [str(code) for code in (*(d.get("code") for d in details), body.get("code"), body.get("error")) if code]
     cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
     if cls is None:
-        cls = PermanentError if 400 <= reply.status < 500 or reply.status == 501 else AmbiguousError
+        cls = RefusedError if 400 <= reply.status < 500 else PermanentError if reply.status == 501 else AmbiguousError
     message = redact(_sentence(what, reply, body, details), secrets)
     code = codes[0] if codes else str(reply.status)
     if issubclass(cls, TransientError):

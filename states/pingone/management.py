@@ -12,14 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import attrs
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import (
-    AccessError,
-    AlreadyExistsError,
-    ConstraintError,
-    MissingError,
-    Reply,
-    UnauthorizedError,
-)
+from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, Reply
 from states.pingone.bodies import JSON, json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
@@ -91,18 +84,26 @@ class Management:
             raise TransientError(error.message, code=error.code) from error
         return reply.json()
 
-    async def delete(self, what: str, path: str) -> None:
-        """DELETE; what is not there is deleted.
+    async def delete(
+        self,
+        what: str,
+        path: str,
+        *,
+        passing: tuple[type[RefusedError], ...] = (ConstraintError, AlreadyExistsError, AccessError),
+    ) -> None:
+        """DELETE. An object that is not there counts as deleted.
+
+        Args:
+            passing: Refusals that pass: something that depends on it is being deleted, too, or a permission has not arrived.
 
         Raises:
-            TransientError: It was refused for now: because of something that is being deleted too (what the vendor
-                answers then is not documented), or of a permission that has not arrived. The retry policy bounds it.
+            TransientError: It was refused for now. The retry policy bounds it.
         """
         try:
             await self._send(f"delete {what}", "DELETE", self._at(path), ok=(200, 202, 204))
         except MissingError:
             pass
-        except (ConstraintError, AlreadyExistsError, AccessError) as error:
+        except passing as error:
             raise TransientError(error.message, code=error.code) from error
 
     async def find(self, listing: Listing, *, but: Container[str] = ()) -> Found | None:
@@ -157,27 +158,24 @@ class Management:
         media_type: str = JSON,
         secrets: Iterable[Secret] = (),
     ) -> Reply:
-        """With the worker's token; a 401 was refused before anything happened, so one more try with a new token."""
-        for last in (False, True):
-            token = await self._token.get()
-            try:
-                return await self._session.send(
-                    what,
-                    method,
-                    url,
-                    ok=ok,
-                    headers={"Authorization": f"Bearer {token.reveal()}"},
-                    body=body,
-                    media_type=media_type,
-                    secrets=[token, *secrets],
-                )
-            except UnauthorizedError:
-                self._token.refused(token)
-                if last:
-                    raise
-            except AccessError as error:
-                raise AccessError(f"{error.message}; {_ROLES}", code=error.code) from error
-        raise AssertionError("unreachable")
+        """With the worker's token."""
+
+        async def send(token: Secret) -> Reply:
+            return await self._session.send(
+                what,
+                method,
+                url,
+                ok=ok,
+                headers={"Authorization": f"Bearer {token.reveal()}"},
+                body=body,
+                media_type=media_type,
+                secrets=[token, *secrets],
+            )
+
+        try:
+            return await self._token.authorize(send)
+        except AccessError as error:
+            raise AccessError(f"{error.message}; {_ROLES}", code=error.code) from error
 
     def _own(self, url: str) -> str:
         """A link of a page, which is followed only to the host that the token is for. (Its scheme and port are ours: the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -42,6 +43,12 @@ class PingOneSettings:
     client_secret: Secret | None = setting(
         "Secret of the worker application.", env=["PINGONE_CLIENT_SECRET"], renewable=True, group=_GROUP
     )
+    api_access_token: Secret | None = setting(
+        "Access token of the worker, used as it is, instead of its client id and secret.",
+        env=["PINGONE_API_ACCESS_TOKEN"],
+        renewable=True,
+        group=_GROUP,
+    )
     environment_id: str | None = setting(
         "Environment that holds the worker application.", env=["PINGONE_ENVIRONMENT_ID"], group=_GROUP
     )
@@ -52,12 +59,43 @@ class PingOneSettings:
     base_url: str | None = setting(
         "Address of a sandbox instead of a region, e.g. http://127.0.0.1:8080.", env=["PINGONE_BASE_URL"], group=_GROUP
     )
+    api_hostname: str | None = setting(
+        "Host of the management API instead of the region's, e.g. api.pingone.eu.",
+        env=["PINGONE_API_SERVICE_HOSTNAME"],
+        group=_GROUP,
+    )
+    auth_hostname: str | None = setting(
+        "Host of sign-on and tokens instead of the region's, e.g. auth.pingone.eu or a custom domain.",
+        env=["PINGONE_AUTH_SERVICE_HOSTNAME"],
+        group=_GROUP,
+    )
 
     list_lag: float | None = setting(
         "Seconds that a new object may be missing from lists; 10 for a tenant, 1 for a sandbox by default.", group=_GROUP
     )
 
     def __attrs_post_init__(self) -> None:
+        self._check_tenant()
+        if self.list_lag is not None and not 0 <= self.list_lag <= MAX_LIST_LAG_S:
+            raise SettingError("list-lag", f"{self.list_lag:g} is not between 0 and {MAX_LIST_LAG_S:g} seconds")
+        if self.base_url is not None:
+            _check_base_url(self.base_url)
+        for name, host in (("api-hostname", self.api_hostname), ("auth-hostname", self.auth_hostname)):
+            _check_hostname(name, host)
+            if host and self.base_url:
+                raise SettingError(name, "cannot be given beside base-url, which names the host of both services")
+
+    def _check_tenant(self) -> None:
+        if self.api_access_token:
+            for name, value in (("client-id", self.client_id), ("client-secret", self.client_secret)):
+                if value:
+                    raise SettingError(
+                        name,
+                        "cannot be given beside PINGONE_API_ACCESS_TOKEN; give the token or the client id and its secret, not both",
+                    )
+            if not self.environment_id:
+                raise SettingError("environment-id", "missing: PINGONE_API_ACCESS_TOKEN needs PINGONE_ENVIRONMENT_ID beside it")
+            return
         given = {"client-id": self.client_id, "client-secret": self.client_secret, "environment-id": self.environment_id}
         missing = [name for name, value in given.items() if not value]
         if missing and (len(missing) < len(given) or self.base_url or self.managed_environment_id):
@@ -66,15 +104,11 @@ class PingOneSettings:
                 "missing: a tenant is named by PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID together "
                 "(leave all three out to use the embedded sandbox)",
             )
-        if self.list_lag is not None and not 0 <= self.list_lag <= MAX_LIST_LAG_S:
-            raise SettingError("list-lag", f"{self.list_lag:g} is not between 0 and {MAX_LIST_LAG_S:g} seconds")
-        if self.base_url is not None:
-            _check_base_url(self.base_url)
 
     @property
     def wants_sandbox(self) -> bool:
         """Whether no tenant is named."""
-        return self.client_id is None
+        return not self.environment_id
 
     @property
     def lag_s(self) -> float:
@@ -86,17 +120,25 @@ class PingOneSettings:
     @property
     def api_url(self) -> str:
         """Root of the management API, with its version."""
-        return f"{self.base_url.rstrip('/')}/v1" if self.base_url else f"https://api.pingone.{self.region.tld}/v1"
+        return f"{self.base_url.rstrip('/')}/v1" if self.base_url else f"https://{self._host('api', self.api_hostname)}/v1"
 
     @property
     def auth_url(self) -> str:
         """Root of the OAuth and flow endpoints."""
-        return self.base_url.rstrip("/") if self.base_url else f"https://auth.pingone.{self.region.tld}"
+        return self.base_url.rstrip("/") if self.base_url else f"https://{self._host('auth', self.auth_hostname)}"
+
+    def _host(self, service: str, given: str | None) -> str:
+        return given or f"{service}.pingone.{self.region.tld}"
 
     @property
     def managed(self) -> str:
         """The environment to work in."""
         return self.managed_environment_id or self.environment_id or ""
+
+
+def _check_hostname(name: str, host: str | None) -> None:
+    if host is not None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[1-9]\d{0,4})?", host):
+        raise SettingError(name, f"must be the name of a host like auth.pingone.eu, without https:// and path, not {host!r}")
 
 
 def _check_base_url(url: str) -> None:

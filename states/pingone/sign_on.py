@@ -6,7 +6,7 @@ redirectless: "Browserless authentication flow options" (``response_mode=pi.flow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
@@ -14,9 +14,10 @@ import attrs
 import orjson
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import MissingError, Reply, detail_codes, refusal
+from states.pingone.answers import MissingError, Reply, UnauthorizedError, detail_codes, refusal
 from states.pingone.bodies import json_body
 from states.pingone.settings import PingOneSettings
+from states.pingone.worker_token import WorkerToken
 
 if TYPE_CHECKING:
     from states.pingone.session import Session
@@ -39,10 +40,17 @@ class Flow:
 
 
 class SignOn:
-    """Calls below ``{auth}/{environment}``, with the cookies of one instance."""
+    """Calls below ``{auth}/{environment}``, with the cookies of one instance.
 
-    def __init__(self, session: Session, settings: PingOneSettings) -> None:
+    The vendor's pages send the cookies alone to ``/flows/{id}``, while the guide of its sample applications says that the worker's
+    token is needed, too. So the token is added once a request without it was refused with 401, and from then on always.
+    """
+
+    def __init__(self, session: Session, settings: PingOneSettings, token: WorkerToken) -> None:
         self._session = session
+        self._token = token
+        self._needs_token = False
+        """Whether flows are known to want the worker's token."""
         self._root = f"{settings.auth_url}/{settings.managed}"
 
     async def authorize(self, parameters: Mapping[str, str]) -> Flow:
@@ -71,8 +79,7 @@ class SignOn:
 
     async def read(self, flow_id: str, cookies: Mapping[str, Secret]) -> Flow:
         """The flow as it stands. Raises ``MissingError`` when it has expired."""
-        reply = await self._session.send("read the flow", "GET", f"{self._root}/flows/{flow_id}", cookies=cookies)
-        return _flow(reply, cookies)
+        return _flow(await self._send_to_flow("read the flow", "GET", flow_id, cookies), cookies)
 
     async def check(self, flow_id: str, cookies: Mapping[str, Secret], username: str, password: Secret) -> Flow:
         """Send the credentials.
@@ -81,16 +88,8 @@ class SignOn:
             PermanentError: They are wrong, the account is locked, has no password …
             MissingError: The flow has expired.
         """
-        reply = await self._session.send(
-            "check the credentials",
-            "POST",
-            f"{self._root}/flows/{flow_id}",
-            cookies=cookies,
-            body=json_body({"username": username, "password": password.reveal()}),
-            media_type=CHECK,
-            secrets=[password],
-        )
-        return _flow(reply, cookies)
+        body = json_body({"username": username, "password": password.reveal()})
+        return _flow(await self._send_to_flow("check the credentials", "POST", flow_id, cookies, body, [password]), cookies)
 
     async def resume(self, flow_id: str, cookies: Mapping[str, Secret]) -> Secret | None:
         """The authorization code; ``None`` when the flow asks to sign on again (its session is not known)."""
@@ -102,6 +101,38 @@ class SignOn:
         if "error" in query:
             raise PermanentError(f"resume the flow: {query['error']}: {query.get('error_description', '')}", code=query["error"])
         return Secret(query["code"]) if "code" in query else None
+
+    async def _send_to_flow(
+        self,
+        what: str,
+        method: str,
+        flow_id: str,
+        cookies: Mapping[str, Secret],
+        body: bytes | None = None,
+        secrets: Iterable[Secret] = (),
+    ) -> Reply:
+        """With the cookies, and with the worker's token if it is needed."""
+
+        async def send(token: Secret | None) -> Reply:
+            return await self._session.send(
+                what,
+                method,
+                f"{self._root}/flows/{flow_id}",
+                headers={"Authorization": f"Bearer {token.reveal()}"} if token else None,
+                cookies=cookies,
+                body=body,
+                media_type=CHECK,
+                secrets=[*secrets, *([token] if token else [])],
+            )
+
+        if self._needs_token:
+            return await self._token.authorize(send)
+        try:
+            return await send(None)
+        except UnauthorizedError:
+            reply = await self._token.authorize(send)
+        self._needs_token = True
+        return reply
 
 
 def _flow(reply: Reply, cookies: Mapping[str, Secret]) -> Flow:

@@ -3,12 +3,16 @@
 A renewal that fails costs nothing while the token is valid: the token stays in use until it expires, and the next
 renewal waits longer each time.
 
-Source: PingOne Platform API, "Get a PingOne admin access token"; RFC 6749 section 4.4.
+A worker application authenticates in one way, ``CLIENT_SECRET_BASIC`` or ``CLIENT_SECRET_POST``. If the first is refused, the
+second is tried, and the one that works is kept. A token that the user gives is used as it is and cannot be renewed.
+
+Source: PingOne Platform API, "Get a PingOne admin access token"; RFC 6749 sections 2.3.1 and 4.4.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
@@ -16,7 +20,7 @@ from urllib.parse import quote_plus
 import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, StepError, TransientError
-from states.pingone.answers import NoConnectionError
+from states.pingone.answers import NoConnectionError, Reply, UnauthorizedError
 from states.pingone.bodies import form_body
 from states.pingone.exchange import FORM
 from states.pingone.settings import PingOneSettings
@@ -42,6 +46,8 @@ class WorkerToken:
         self._clock = clock
         self._lock = anyio.Lock()
         self._token: Secret | None = None
+        self._uses_basic: bool | None = None
+        """How the worker authenticates; ``None`` until a way has worked."""
         self._renew_at = 0.0
         """When the next renewal is due (steady time)."""
         self._expires_at = 0.0
@@ -56,6 +62,8 @@ class WorkerToken:
             PermanentError: The worker's credentials were refused.
             TransientError: It could not be fetched now. (Never ambiguous: asking again does no harm.)
         """
+        if self._settings.api_access_token is not None:
+            return self._settings.api_access_token
         now = self._clock.steady()
         if self._token is not None and (now < self._renew_at or (now < self._expires_at and self._lock.locked())):
             return self._token
@@ -67,10 +75,22 @@ class WorkerToken:
             assert self._token is not None
             return self._token
 
-    def refused(self, token: Secret) -> None:
-        """This token was answered with 401: the next :meth:`get` fetches another one, once for all who say so."""
-        if token is self._token:
-            self._token = None
+    async def authorize(self, send: Callable[[Secret], Awaitable[Reply]]) -> Reply:
+        """Send a request with the token. A 401 is refused before anything happens, so it is sent once more with a new token.
+
+        Raises:
+            UnauthorizedError: The new token was refused, too, or there can be no new one.
+        """
+        token = await self.get()
+        try:
+            return await send(token)
+        except UnauthorizedError as error:
+            if self._settings.api_access_token is not None:
+                message = f"{error.message}; is the token in PINGONE_API_ACCESS_TOKEN still valid?"
+                raise UnauthorizedError(message, code=error.code) from error
+            if token is self._token:  # once for all who were refused with it
+                self._token = None
+        return await send(await self.get())
 
     async def _renew(self) -> None:
         """Fetch another token if that is possible now; the present one is valid."""
@@ -87,22 +107,9 @@ class WorkerToken:
         self._renew_at = min(self._expires_at, self._clock.steady() + self._rng.uniform(pause / 2, pause))
 
     async def _fetch(self) -> None:
-        settings = self._settings
-        assert settings.client_id is not None
-        assert settings.client_secret is not None
-        pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret.reveal())}"
         asked = self._clock.steady()
         try:
-            reply = await self._session.send(
-                "get a worker token",
-                "POST",
-                f"{settings.auth_url}/{settings.environment_id}/as/token",
-                headers={"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"},
-                body=form_body({"grant_type": "client_credentials"}),
-                media_type=FORM,
-                secrets=[settings.client_secret],
-            )
-            data = reply.json()
+            data = (await self._ask_either_way()).json()
             token, lifetime = str(data["access_token"]), float(data.get("expires_in") or 3600)
         except AmbiguousError as error:
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
@@ -119,3 +126,37 @@ class WorkerToken:
         self._renew_at = asked + lifetime * RENEW_AT
         self._expires_at = asked + lifetime
         self._failures = 0
+
+    async def _ask_either_way(self) -> Reply:
+        """With the secret in the place where it was accepted before, else in one and then in the other."""
+        if self._uses_basic is not None:
+            return await self._ask(uses_basic=self._uses_basic)
+        try:
+            reply, uses_basic = await self._ask(uses_basic=True), True
+        except UnauthorizedError as error:
+            try:
+                reply, uses_basic = await self._ask(uses_basic=False), False
+            except UnauthorizedError:
+                raise error from None
+        self._uses_basic = uses_basic
+        return reply
+
+    async def _ask(self, *, uses_basic: bool) -> Reply:
+        settings = self._settings
+        assert settings.client_id is not None
+        assert settings.client_secret is not None
+        headers, fields = {}, {"grant_type": "client_credentials"}
+        if uses_basic:
+            pair = f"{quote_plus(settings.client_id)}:{quote_plus(settings.client_secret.reveal())}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        else:
+            fields |= {"client_id": settings.client_id, "client_secret": settings.client_secret.reveal()}
+        return await self._session.send(
+            "get a worker token",
+            "POST",
+            f"{settings.auth_url}/{settings.environment_id}/as/token",
+            headers=headers,
+            body=form_body(fields),
+            media_type=FORM,
+            secrets=[settings.client_secret],
+        )

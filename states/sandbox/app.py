@@ -77,7 +77,8 @@ class Sandbox:
         for method, path, operation, handler in MANAGEMENT:
             self._route(app, method, f"{environment}/{path}".rstrip("/"), operation, self._for_worker(handler))
         for method, path, operation, handler in SIGN_ON:
-            self._route(app, method, f"/{{environment}}/{path}", operation, handler)
+            is_flow = path.startswith("flows/") and self.environment.settings.flows_need_worker
+            self._route(app, method, f"/{{environment}}/{path}", operation, self._for_worker(handler) if is_flow else handler)
         token = partial(tokens.token, key=self.key, workers=self._workers)
         self._route(app, "POST", "/{environment}/as/token", "token", token)
         self._route(app, "POST", "/{environment}/as/introspect", "introspect", partial(tokens.introspect, key=self.key))

@@ -86,6 +86,13 @@ class SandboxSettings:
     flow_lifetime_s: float = _seconds(900)
     """Of inactivity; a sign-on that was finished is remembered as long."""
 
+    worker_auth_method: str = attrs.field(
+        default="CLIENT_SECRET_BASIC", validator=_one_of("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
+    )
+    """How the worker has to authenticate."""
+    flows_need_worker: bool = False
+    """Whether ``/flows/{id}`` answers 401 unless the worker's token comes with the cookies; the vendor's guides disagree."""
+
     secret_delay_s: float = _seconds(0)
     """How long after its application a secret answers 404."""
     grant_delay_s: float = _seconds(0)

@@ -49,9 +49,12 @@ def worker_token(environment: Environment, call: Call, workers: WorkerTokens, ke
     """Client credentials, which only the worker may use."""
     check_one_way(call)
     client_id, secret = call.basic() or (call.form.get("client_id", ""), call.form.get("client_secret", ""))
+    method = "CLIENT_SECRET_BASIC" if call.basic() else "CLIENT_SECRET_POST"
     if client_id != environment.worker_id:
         authenticate(environment, call, "token")
         raise OAuthError(400, "unauthorized_client", "Only the worker can use this grant type")
+    if method != environment.settings.worker_auth_method:
+        raise denied("Unsupported authentication method")
     if not secrets.compare_digest(secret.encode(), environment.worker_secret.encode()):
         raise denied("Invalid client credentials")
     lifetime = int(environment.settings.worker_token_lifetime_s)

@@ -43,7 +43,8 @@ async def check(client: PingOne) -> dict[str, str]:
     """Read the environment. Raises ``StepError``."""
     environment = await client.management.read("environment", "")
     name = f"{environment.get('name')} ({environment.get('type')}, {environment.get('id')})"
-    return {"worker token": f"issued by {client.settings.auth_url}", "environment": name}
+    source = "given by PINGONE_API_ACCESS_TOKEN" if client.settings.api_access_token else f"issued by {client.settings.auth_url}"
+    return {"worker token": source, "environment": name}
 
 
 def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:
@@ -99,6 +100,8 @@ async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening
                 client_secret=Secret(sandbox.environment.worker_secret),
                 environment_id=sandbox.environment.id,
                 base_url=sandbox.url,
+                api_hostname=None,
+                auth_hostname=None,
             )
     except OSError as error:
         raise ServicesError(

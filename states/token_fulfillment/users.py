@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import Look, Outcome, PermanentError, done
+from states.pingone.answers import RefusedError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
@@ -36,8 +37,9 @@ class CreatePopulation(RemovableState):
         return Listing("populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"')
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
-        # Refused while it counts its user, which is gone but may not be noticed yet: retried then.
-        await step.services.management.delete("population", f"populations/{object_id}")
+        # Refused while it counts its user, whose deletion may not have arrived. The vendor does not document the answer, and its
+        # Terraform provider expects any: every refusal is worth another attempt.
+        await step.services.management.delete("population", f"populations/{object_id}", passing=(RefusedError,))
 
 
 class CreateUser(RemovableState):

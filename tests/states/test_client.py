@@ -40,6 +40,7 @@ from states.pingone.answers import (
     ConstraintError,
     MissingError,
     NoConnectionError,
+    RefusedError,
     RefusedGrantError,
     Reply,
     UnauthorizedError,
@@ -108,7 +109,7 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("a duplicate, as 400", 400, detail("UNIQUENESS_VIOLATION"), AlreadyExistsError),
     ("a duplicate, as 409", 409, b"{}", AlreadyExistsError),
     ("a constraint", 400, detail("CONSTRAINT_VIOLATION"), ConstraintError),
-    ("a wrong value", 400, detail("INVALID_VALUE"), PermanentError),
+    ("a wrong value", 400, detail("INVALID_VALUE"), RefusedError),
     ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
     ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
     ("not there", 404, b'{"code": "NOT_FOUND"}', MissingError),
@@ -123,10 +124,10 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("504", 504, b"{}", AmbiguousError),
     ("a time-out", 408, b"{}", AmbiguousError),
     ("not implemented", 501, b"{}", PermanentError),
-    ("a body that is a list", 400, b"[1]", PermanentError),
+    ("a body that is a list", 400, b"[1]", RefusedError),
     ("a redirect that nobody hoped for", 302, b"", AmbiguousError),
     ("a success of another kind", 206, b"", AmbiguousError),
-    ("a status that nobody knows", 418, b"", PermanentError),
+    ("a status that nobody knows", 418, b"", RefusedError),
 ]
 
 
@@ -302,7 +303,8 @@ async def test_a_certificate_is_no_matter_of_credentials(http: aioresponses) -> 
 
 async def test_wrong_worker_credentials_say_what_to_check(http: aioresponses) -> None:
     http.clear()
-    http.post(TOKEN, status=401, payload={"error": "invalid_client", "error_description": "no worker-secret here"})
+    refusal = {"error": "invalid_client", "error_description": "no worker-secret here"}
+    http.post(TOKEN, status=401, payload=refusal, repeat=True)
     async with client() as pingone:
         with pytest.raises(PermanentError, match="check PINGONE_CLIENT_ID") as refused:
             await pingone.worker_token.get()

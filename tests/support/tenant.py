@@ -46,13 +46,13 @@ async def sandbox(faults: str = "", *, now: Callable[[], float] = time.time, **s
 def settings_for(emulator: Sandbox, **more: Any) -> TokenFulfillmentSettings:
     """Settings of a client of this sandbox."""
     environment = emulator.environment
-    return TokenFulfillmentSettings(
-        base_url=emulator.url,
-        environment_id=environment.id,
-        client_id=environment.worker_id,
-        client_secret=Secret(environment.worker_secret),
-        **more,
-    )
+    given: dict[str, Any] = {
+        "base_url": emulator.url,
+        "environment_id": environment.id,
+        "client_id": environment.worker_id,
+        "client_secret": Secret(environment.worker_secret),
+    }
+    return TokenFulfillmentSettings(**given | more)
 
 
 def variables_for(emulator: Sandbox) -> dict[str, str]:

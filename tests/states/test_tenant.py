@@ -1,0 +1,136 @@
+"""Habits of a real tenant that the documentation does not show: the sandbox plays them over real sockets, and runs get through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+
+from orchestrator import PermanentError, Scenario, Secret, SettingError, Status, SystemClock, Vault, open_store
+from states.pingone import PingOne, open_client
+from states.pingone.answers import MissingError, UnauthorizedError
+from states.pingone.settings import PingOneSettings
+from states.sandbox import Sandbox
+from states.token_fulfillment.settings import ResponseMode
+from tests.support.tenant import assert_each_once, assert_nothing_left, run_once, sandbox, settings_for
+
+
+@asynccontextmanager
+async def client_of(emulator: Sandbox, **settings: Any) -> AsyncIterator[PingOne]:
+    async with open_client(settings_for(emulator, **settings), SystemClock(), lambda: None) as pingone:
+        yield pingone
+
+
+@pytest.mark.parametrize("mode", list(ResponseMode), ids=lambda mode: mode.value)
+async def test_flows_that_want_the_worker_token_get_it_once_that_is_known(vault: Vault, mode: ResponseMode) -> None:
+    async with sandbox(flows_need_worker=True) as emulator, open_store("memory:") as store:
+        scenario = Scenario(rounds=3)
+        _, instance = await run_once(emulator, store, vault, run={"scenario": scenario}, response_mode=mode)
+    assert instance.status is Status.COMPLETED, instance.failure
+    refused = [call.operation for call in emulator.environment.audit.calls if call.status == 401]
+    assert refused == ["read_flow"]
+    assert_each_once(emulator)
+
+
+async def test_flows_get_no_worker_token_unless_they_want_it() -> None:
+    async with sandbox(flows_need_worker=False) as emulator, client_of(emulator) as pingone:
+        with pytest.raises(MissingError):
+            await pingone.sign_on.read("nothing", {})
+        assert "worker_token" not in emulator.audit()["calls"]
+
+
+async def test_a_flow_that_is_refused_with_the_worker_token_too_is_refused() -> None:
+    async with sandbox("read_flow:401") as emulator, client_of(emulator) as pingone:
+        for _ in range(2):
+            with pytest.raises(UnauthorizedError):
+                await pingone.sign_on.read("nothing", {})
+        # Without the token, with it, with a new one; nothing is remembered of that.
+        assert emulator.audit()["calls"]["read_flow"] == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "REQUEST_FAILED"), (400, "INVALID_DATA"), (409, "CONSTRAINT_VIOLATION"), (422, "ANYTHING")]
+)
+async def test_a_population_is_deleted_however_it_is_refused_right_after_its_user(vault: Vault, status: int, code: str) -> None:
+    settings = {"user_count_delay_s": 0.2, "population_delete_status": status, "population_delete_code": code}
+    async with sandbox(**settings) as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
+    assert instance.status is Status.COMPLETED, instance.leftovers
+    assert any(call.operation == "delete_population" and call.status == status for call in emulator.environment.audit.calls)
+    assert_nothing_left(emulator)
+
+
+async def test_a_population_that_is_always_refused_is_left_over_within_the_policy(vault: Vault) -> None:
+    async with sandbox("delete_population:400.REQUEST_FAILED") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
+    assert instance.status is Status.ROLLBACK_FAILED
+    assert [left.effect.kind for left in instance.leftovers] == ["population"]
+
+
+@pytest.mark.parametrize("method", ["CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST"])
+async def test_the_worker_authenticates_in_the_way_that_its_application_wants(vault: Vault, method: str) -> None:
+    async with sandbox("read_environment:401*1", worker_auth_method=method) as emulator, client_of(emulator) as pingone:
+        await pingone.management.read("environment", "")
+    statuses = [call.status for call in emulator.environment.audit.calls if call.operation == "worker_token"]
+    assert statuses == ([200, 200] if method == "CLIENT_SECRET_BASIC" else [401, 200, 200])
+
+
+async def test_a_wrong_secret_is_refused_in_both_ways_and_is_not_shown() -> None:
+    async with sandbox() as emulator:
+        settings = attrs.evolve(settings_for(emulator), client_secret=Secret("hunter2-hunter2"))
+        async with open_client(settings, SystemClock(), lambda: None) as pingone:
+            with pytest.raises(PermanentError, match="check PINGONE_CLIENT_ID") as refused:
+                await pingone.worker_token.get()
+    assert "hunter2" not in str(refused.value)
+    assert emulator.audit()["calls"] == {"worker_token": 2}
+
+
+async def test_a_given_access_token_is_used_and_none_is_fetched(vault: Vault) -> None:
+    async with sandbox() as emulator, open_store("memory:") as store:
+        async with client_of(emulator) as pingone:
+            token = await pingone.worker_token.get()
+        emulator.environment.audit.call_counts.clear()
+        given = {"client_id": None, "client_secret": None, "api_access_token": token}
+        _, instance = await run_once(emulator, store, vault, **given)
+    assert instance.status is Status.COMPLETED, instance.failure
+    assert "worker_token" not in emulator.audit()["calls"]
+
+
+async def test_a_given_access_token_that_is_refused_is_named() -> None:
+    async with sandbox() as emulator:
+        given = {"client_id": None, "client_secret": None, "api_access_token": Secret("stale-token-stale")}
+        async with client_of(emulator, **given) as pingone:
+            with pytest.raises(UnauthorizedError, match="PINGONE_API_ACCESS_TOKEN") as refused:
+                await pingone.management.read("environment", "")
+    assert "stale-token" not in str(refused.value)
+    assert emulator.audit()["calls"] == {"read_environment": 1}
+
+
+GIVEN = {"environment_id": "e", "client_id": "c", "client_secret": Secret("s")}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (GIVEN | {"api_access_token": Secret("t")}, "client-id: cannot be given beside PINGONE_API_ACCESS_TOKEN"),
+        ({"api_access_token": Secret("t")}, "environment-id: missing: PINGONE_API_ACCESS_TOKEN needs PINGONE_ENVIRONMENT_ID"),
+        (GIVEN | {"api_hostname": "https://api.pingone.eu"}, "api-hostname: must be the name of a host"),
+        (GIVEN | {"auth_hostname": "auth.example.com/x"}, "auth-hostname: must be the name of a host"),
+        (GIVEN | {"auth_hostname": "a@b"}, "auth-hostname: must be the name of a host"),
+        (GIVEN | {"auth_hostname": ""}, "auth-hostname: must be the name of a host"),
+        (GIVEN | {"api_hostname": "h", "base_url": "http://127.0.0.1:1"}, "api-hostname: cannot be given beside base-url"),
+    ],
+)
+def test_settings_of_a_tenant_that_contradict_each_other_are_refused_in_one_line(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        PingOneSettings(**given)
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_hosts_are_given_separately() -> None:
+    settings = PingOneSettings(**GIVEN, api_hostname="api.pingone.asia")
+    assert (settings.api_url, settings.auth_url) == ("https://api.pingone.asia/v1", "https://auth.pingone.com")
