@@ -91,7 +91,7 @@ def _measured(summary: Summary) -> Iterator[str]:
         yield f"  interrupted for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
     if summary.errors:
         yield ""
-        yield "Errors that were met"
+        yield "Errors"
     for error in summary.errors[:ERRORS_SHOWN]:
         yield f"  {error_line(error.key, error.tally)}"
     if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
@@ -201,8 +201,8 @@ def _proof(summary: Summary) -> Iterator[str]:
             yield "Proof"
         for label, fact in facts.items():
             yield f"  {label:<16} {fact}"
-    elif completed:
-        yield f"  each of the {completed} completed instances has shown its proof (orchestrator show INSTANCE)"
+    elif completed > 1 and summary.proofs:
+        yield f"  all {completed} completed instances have shown their proof (orchestrator show INSTANCE)"
 
 
 def _existing(summary: Summary) -> Iterator[str]:

@@ -11,11 +11,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator import Again, Back, State, Workflow
+from orchestrator import Again, Back, Proof, State, Vault, Workflow, open_store, start
 from orchestrator.report.machine_svg import machine_svg
+from orchestrator.report.summary import summarise
+from orchestrator.report.text import lines
 from states.token_fulfillment import WORKFLOW
 from tests.orchestrator.test_cli import cli
-from tests.support.toy import Ledger, Making, toy
+from tests.support.toy import Ledger, Making, fast, toy
 
 __all__ = ["cli"]
 
@@ -117,6 +119,20 @@ def test_a_run_without_errors_has_no_heading_for_them(cli: Any, home: Path) -> N
     assert ">Errors<" not in page
     assert "id='errors'" not in page
     assert "errors met" in page  # a tile says that there were none
+
+
+@pytest.mark.parametrize(("instances", "proves"), [(1, False), (1, True), (3, False), (3, True)])
+async def test_a_proof_is_claimed_only_where_the_workflow_has_one(vault: Vault, instances: int, proves: bool) -> None:
+    more = {"prove": lambda context: Proof(facts={"made": ", ".join(context.made)})} if proves else {}
+    workflow = toy(Ledger(), **more)
+    async with open_store("memory:") as store, start(workflow, store=store, instances=instances, options=fast(vault)) as run:
+        result = await run.wait()
+        summary = await summarise(workflow, store, vault, await store.run(run.id), result)
+    told = "\n".join(lines(summary))
+    assert ("made             one, two, three" in told) is (proves and instances == 1)
+    assert ("all 3 completed instances have shown their proof" in told) is (proves and instances == 3)
+    assert ("proof" in told.lower()) is proves
+    assert "Errors" not in told
 
 
 def test_the_numbers_of_a_comparison_have_three_digits_or_so(cli: Any, home: Path) -> None:
