@@ -806,3 +806,17 @@ async def test_a_threshold_on_rounds_does_not_excuse_instances_that_failed_befor
     summary = await summary_of(workflow, store, vault, result)
     assert [verdict.holds for verdict in summary.verdicts] == [True]
     assert summary.exit_code() is ExitCode.FAILED
+
+
+def test_time_and_room_are_checked_for_the_users_of_a_soak_though_nobody_knows_how_many_will_replace_them() -> None:
+    workflow, soak = rounds(Ledger()), Scenario(concurrency=20, duration=10.0, rounds=ENDLESS)
+    check_time(workflow, soak, {"configuration": 2.0})  # each makes one call: ten seconds
+    with pytest.raises(SettingError, match=r"duration: 10s is too short: 20 instances with 1 configuration attempts each"):
+        check_time(workflow, soak, {"configuration": 1.9})
+    found = estimate(workflow, soak, {"configuration": 2.0}, OnSuccess.KEEP)
+    assert found is not None
+    assert (found.instances, found.seconds) == (20, 10)
+    for on_success in OnSuccess:
+        check_room({"application": Room(980, 1000)}, soak, on_success)
+        with pytest.raises(ConfigurationError, match="the scenario needs up to 20 more at once"):
+            check_room({"application": Room(981, 1000)}, soak, on_success)
