@@ -225,7 +225,9 @@ class Collector:
         return min([TICK_S, *(left for end in (self._warm_up, self._length) if (left := end - elapsed) > 0.001)])
 
     def sample(self) -> None:
-        """Note how many instances are under way."""
+        """Note how many instances are under way; not for a window whose time is over, though its tick is a moment late."""
+        if self._open is not None and not self._open.over and self._elapsed() >= self._length:
+            return
         active = self._active()
         self._samples = (self._samples[0] + active, self._samples[1] + 1, max(self._samples[2], active))
         self._load = (self._load[0] + self._wanted(), self._load[1] + self.offered)
