@@ -75,11 +75,14 @@ class Caller:
         return f"{self.emulator.url}/{self.emulator.environment.id}/{path}"
 
     async def sign_in(self) -> None:
+        """Get a token as the worker, in the way that the sandbox wants."""
         environment = self.emulator.environment
-        basic = aiohttp.encode_basic_auth(environment.worker_id, environment.worker_secret)
-        answer = await self(
-            "POST", "", at=self.auth("as/token"), data={"grant_type": "client_credentials"}, headers={"Authorization": basic}
-        )
+        form, headers = {"grant_type": "client_credentials"}, {"Authorization": ""}
+        if environment.settings.worker_auth_method == "CLIENT_SECRET_POST":
+            form |= {"client_id": environment.worker_id, "client_secret": environment.worker_secret}
+        else:
+            headers["Authorization"] = aiohttp.encode_basic_auth(environment.worker_id, environment.worker_secret)
+        answer = await self("POST", "", at=self.auth("as/token"), data=form, headers=headers)
         assert answer.status == 200
         self.token = answer.body["access_token"]
 
