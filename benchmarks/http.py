@@ -53,29 +53,34 @@ async def orchestrated(base: str, environment: str, instances: int, concurrency:
 
 async def script(base: str, environment: str, instances: int, concurrency: int) -> None:
     """What one would write by hand."""
-    numbers = iter(range(instances))
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        async with session.get(f"{base}/{environment}/as/jwks") as answer:
-            jwk = (await answer.json())["keys"][0]
-        key = jwt.PyJWK(jwk, algorithm="RS256").key
-        async with session.post(
-            f"{base}/{environment}/as/token",
-            data={"grant_type": "client_credentials"},
-            headers={"Authorization": aiohttp.encode_basic_auth("w", "w")},
-        ) as answer:
-            worker = (await answer.json())["access_token"]
-
-        async def worker_task() -> None:
-            for number in numbers:
-                await _chain(session, base, environment, worker, key, number)
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(concurrency):
-                tasks.create_task(worker_task())
+        await chains(session, base, environment, instances, concurrency)
 
 
-async def _chain(session: aiohttp.ClientSession, base: str, environment: str, worker: str, key: Any, number: int) -> None:
+async def chains(session: Any, base: str, environment: str, instances: int, concurrency: int) -> None:
+    """Chain after chain, so many at once, on a session of aiohttp or what reads as one."""
+    numbers = iter(range(instances))
+    async with session.get(f"{base}/{environment}/as/jwks") as answer:
+        jwk = (await answer.json())["keys"][0]
+    key = jwt.PyJWK(jwk, algorithm="RS256").key
+    async with session.post(
+        f"{base}/{environment}/as/token",
+        data={"grant_type": "client_credentials"},
+        headers={"Authorization": aiohttp.encode_basic_auth("w", "w")},
+    ) as answer:
+        worker = (await answer.json())["access_token"]
+
+    async def worker_task() -> None:
+        for number in numbers:
+            await _chain(session, base, environment, worker, key, number)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(concurrency):
+            tasks.create_task(worker_task())
+
+
+async def _chain(session: Any, base: str, environment: str, worker: str, key: Any, number: int) -> None:
     api, auth = f"{base}/v1/environments/{environment}", f"{base}/{environment}"
     bearer = {"Authorization": f"Bearer {worker}"}
     name = f"script-{number}"
@@ -172,11 +177,11 @@ def tuned() -> Iterator[None]:
         gc.unfreeze()
 
 
-def measure(work: Work, server: tuple[str, str], instances: int, concurrency: int, *, uvloop: bool = False) -> float:
+def measure(work: Work, server: tuple[str, str], instances: int, concurrency: int) -> float:
     """CPU in µs per request of one round."""
     gc.collect()
     cpu = time.process_time()
-    anyio.run(work, *server, instances, concurrency, backend_options={"use_uvloop": uvloop})
+    anyio.run(work, *server, instances, concurrency)
     return (time.process_time() - cpu) / (instances * STEPS) * 1e6
 
 

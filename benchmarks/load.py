@@ -1,98 +1,212 @@
-"""What a load run costs: the 15-request chain with durable checkpoints, statistics and the display, on uvloop, against a
-hand-written aiohttp script on uvloop that has none of them.
+"""What a load run costs, from the start of its process to its end: `orchestrator load` with durable checkpoints, statistics, its
+lines on the way and its summary, against bare scripts that keep nothing, and against k6 and Locust where they are installed.
 
-Both send the same requests to the same cheap server, which runs in a process of its own. A third variant leaves out the
-statistics and the display, so that their share can be told. Rounds alternate; CPU is this process's.
+Everything runs in a process of its own, on uvloop where it is Python, against the same cheap server, and sends the same 15 requests. A
+process is run with few instances and with many; the difference of their CPU, by the requests between them, is the marginal CPU of a request:
+start-up is left out (its own row), the end is not. Rounds alternate.
 
-    python -m benchmarks.load [--instances 300] [--concurrency 50] [--rounds 7] [--profile]
+    script   aiohttp's ClientSession, as one would write it by hand
+    direct   the same script on the transport of our client
+    load     the program
+    k6       where `k6` is found beside Python, or on the path
+    locust   where `locust` is (its FastHttpUser)
+
+    python -m benchmarks.load [--instances 1000] [--concurrency 50] [--rounds 5] [--profile] [--only script load]
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import cProfile
-import io
+import os
 import pstats
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping
+from http.cookies import SimpleCookie
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any, Self
+from urllib.parse import urlencode
 
 import anyio
+import orjson
 
-from benchmarks.http import STEPS, Work, measure, script, tuned
+from benchmarks import http
+from benchmarks.http import STEPS, chains
 from benchmarks.server import cheap_server
-from orchestrator import Event, Options, Scenario, Secret, Status, Vault, open_store, start
-from orchestrator.cli.live import LoadLines
-from orchestrator.collector import Collector
-from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
+from orchestrator.cli import entry
+from orchestrator.encryption import new_key
+from states.pingone.answers import Reply
+from states.pingone.transport import open_transport
+
+FEW = 50
+"""Instances of the run whose cost is taken off."""
+FILES = Path(__file__).parent / "peers"
 
 
-async def load(base: str, environment: str, instances: int, concurrency: int, *, display: bool = True) -> None:
-    """As `orchestrator load` does it."""
-    settings = TokenFulfillmentSettings(base_url=base, environment_id=environment, client_id="w", client_secret=Secret("w" * 20))
-    lines = LoadLines(WORKFLOW)
-    options = Options(vault=Vault(bytes(32), "the benchmark"))
-    scenario = Scenario(instances=instances, concurrency=concurrency)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        async with (
-            open_store(f"sqlite:{Path(folder) / 'runs.db'}") as store,
-            start(WORKFLOW, settings, store=store, scenario=scenario, options=options) as run,
-        ):
-            lines.attach(run)
-            async with anyio.create_task_group() as tasks:
-                if display:
-                    tasks.start_soon(lines.keep_up)
-                result = await run.wait()
-                tasks.cancel_scope.cancel()
-            assert result.counts == {Status.COMPLETED: instances}, (result, (await run.instance(0)).failure)
+class _Call:
+    """A request on our transport that reads as one of aiohttp's."""
 
+    def __init__(
+        self, send: Any, method: str, url: str, *, json: Any = None, data: Any = None, params: Any = None, **more: Any
+    ) -> None:
+        self._send, self._method, self._headers = send, method, dict(more.get("headers") or {})
+        self._url = f"{url}?{urlencode(params)}" if params else url
+        self._body: bytes | None = None
+        if json is not None:
+            self._body = orjson.dumps(json)
+            self._headers.setdefault("Content-Type", "application/json")
+        elif data is not None:
+            self._body = urlencode(data).encode()
+            self._headers["Content-Type"] = "application/x-www-form-urlencoded"
 
-class _Deaf(Collector):
-    def __call__(self, event: Event) -> None:
+    async def __aenter__(self) -> Self:
+        self._reply: Reply = await self._send(self._method, self._url, self._headers, self._body)
+        self.status, self.headers = self._reply.status, self._reply.headers
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
         pass
 
+    @property
+    def cookies(self) -> SimpleCookie:
+        """Of the answer."""
+        return SimpleCookie(self.headers.get("Set-Cookie", ""))
 
-async def bare(base: str, environment: str, instances: int, concurrency: int) -> None:
-    """The same without statistics and display."""
-    with patch("orchestrator.runner.Collector", _Deaf):
-        await load(base, environment, instances, concurrency, display=False)
+    async def json(self) -> Any:
+        """The body."""
+        return orjson.loads(self._reply.body)
+
+
+class _Direct:
+    """Our transport as a session for the script."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+
+    def __getattr__(self, method: str) -> Callable[..., _Call]:
+        return lambda url, **more: _Call(self._send, method.upper(), url, **more)
+
+
+async def direct(base: str, environment: str, instances: int, concurrency: int) -> None:
+    """The script on our transport."""
+    async with open_transport(lambda: None) as send:
+        await chains(_Direct(send), base, environment, instances, concurrency)
+
+
+SCRIPTS = {"script": http.script, "direct": direct}
+
+
+def command_of(name: str, base: str, environment: str, instances: int, concurrency: int) -> list[str] | None:
+    """What runs a contender; ``None``: it is not installed."""
+    if name in SCRIPTS:
+        return [sys.executable, "-m", "benchmarks.load", "--child", name, base, environment, str(instances), str(concurrency)]
+    if name == "load":
+        return [sys.executable, "-m", "orchestrator", *_load(instances, concurrency)]
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        return None
+    if name == "k6":
+        return [found, "run", "--quiet", "--no-usage-report", str(FILES / "chain.js")]
+    many = ["-u", str(concurrency), "-r", str(concurrency), "--host", base]
+    return [found, "-f", str(FILES / "chain_locust.py"), "--headless", "--only-summary", *many]
+
+
+def _load(instances: int, concurrency: int) -> list[str]:
+    return [
+        "load",
+        "--instances",
+        str(instances),
+        "--concurrency",
+        str(concurrency),
+        "--on-success",
+        "keep",
+        "--store",
+        "runs.db",
+    ]
+
+
+def variables(base: str, environment: str, instances: int, concurrency: int) -> Mapping[str, str]:
+    """Where the server is, for the program and for the peers."""
+    return os.environ | {
+        "PINGONE_BASE_URL": base,
+        "PINGONE_ENVIRONMENT_ID": environment,
+        "PINGONE_CLIENT_ID": "w",
+        "PINGONE_CLIENT_SECRET": "w" * 20,
+        "ORCHESTRATOR_KEY": new_key(),
+        "CHAIN_INSTANCES": str(instances),
+        "CHAIN_CONCURRENCY": str(concurrency),
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+
+
+def run(name: str, server: tuple[str, str], instances: int, concurrency: int) -> tuple[float, float]:
+    """CPU seconds and seconds of one process, from its start to its end."""
+    command = command_of(name, *server, instances, concurrency)
+    assert command is not None
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("wb") as output:
+        began = time.monotonic()
+        env = variables(*server, instances, concurrency)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{name} failed:\n{(Path(folder) / 'output').read_text()[-2000:]}")
+        return used.ru_utime + used.ru_stime, time.monotonic() - began
+
+
+def marginal(name: str, server: tuple[str, str], instances: int, concurrency: int) -> tuple[float, float]:
+    """CPU in µs per request, and CPU seconds of the process with few instances."""
+    few, _ = run(name, server, FEW, concurrency)
+    many, _ = run(name, server, FEW + instances, concurrency)
+    return (many - few) / (instances * STEPS) * 1e6, few
+
+
+def profile(server: tuple[str, str], instances: int, concurrency: int) -> None:
+    """One load run in this process, under the profiler."""
+    with tempfile.TemporaryDirectory() as folder, cProfile.Profile() as profiler:
+        os.environ.update(variables(*server, instances, concurrency))
+        os.chdir(folder)
+        entry(_load(instances, concurrency))
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
 
 
 def main() -> None:
     """Alternate rounds, then print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instances", type=int, default=300)
+    parser.add_argument("--instances", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--profile", action="store_true", help="profile one round of the load run instead")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=["script", "direct", "load", "k6", "locust"])
+    parser.add_argument("--profile", action="store_true", help="profile one load run instead")
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    works: dict[str, Work] = {"script": script, "load": load, "bare": bare}
+    if args.child:
+        name, base, environment, instances, concurrency = args.child
+        anyio.run(SCRIPTS[name], base, environment, int(instances), int(concurrency), backend_options={"use_uvloop": True})
+        return
     with cheap_server() as server:
         if args.profile:
-            with cProfile.Profile() as profile:
-                measure(load, server, args.instances, args.concurrency, uvloop=True)
-            pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+            profile(server, args.instances, args.concurrency)
             return
-        for work in works.values():
-            measure(work, server, 50, args.concurrency, uvloop=True)
-        rounds: dict[str, list[float]] = {name: [] for name in works}
+        names = args.only or ["script", "direct", "load", "k6", "locust"]
+        names = [name for name in names if command_of(name, *server, 1, 1)]
+        rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for _ in range(args.rounds):
-            for name, work in works.items():
-                with contextlib.nullcontext() if work is script else tuned():
-                    rounds[name].append(measure(work, server, args.instances, args.concurrency, uvloop=True))
-    print(
-        f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, uvloop, {args.rounds} rounds, medians [min-max]"
-    )
-    for name, values in rounds.items():
-        print(f"{name:8} {statistics.median(values):6.0f} µs of client CPU per request [{min(values):.0f}-{max(values):.0f}]")
-    for one, other, note in (
-        ("load", "script", "at most 1.74 is wanted, 1.35 aimed at"),
-        ("load", "bare", "statistics and display: at most 1.05 is wanted"),
-    ):
-        ratios = [a / b for a, b in zip(rounds[one], rounds[other], strict=True)]
-        print(f"ratio of CPU per request, {one} to {other}: {statistics.median(ratios):.2f} ({note})")
+            for name in names:
+                rounds[name].append(marginal(name, server, args.instances, args.concurrency))
+    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, {args.rounds} rounds, medians [min-max]")
+    for name, found in rounds.items():
+        costs, few = [cost for cost, _ in found], statistics.median(few for _, few in found)
+        ratios = [one / other for (one, _), (other, _) in zip(found, rounds[names[0]], strict=True)]
+        print(
+            f"{name:8} {statistics.median(costs):6.0f} µs of CPU per request [{min(costs):.0f}-{max(costs):.0f}], "
+            f"{statistics.median(ratios):.2f} times {names[0]}; {few:.2f} s of CPU with {FEW} instances"
+        )
 
 
 if __name__ == "__main__":
