@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from orchestrator.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
     from orchestrator.reading import RunResult
     from orchestrator.recording import Exchange, record
+    from orchestrator.redaction import Redactor, visible
     from orchestrator.retry_policy import RetryPolicy
     from orchestrator.run import RunRecord, RunStatus
     from orchestrator.runner import Options
     from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
-    from orchestrator.secret import Secret, redact
+    from orchestrator.secret import Secret
     from orchestrator.settings import setting
     from orchestrator.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
     from orchestrator.stores import open_store
@@ -87,6 +88,7 @@ __all__ = [
     "Outcome",
     "PermanentError",
     "Proof",
+    "Redactor",
     "Repeat",
     "RetryPolicy",
     "Room",
@@ -126,11 +128,11 @@ __all__ = [
     "new_key",
     "open_store",
     "record",
-    "redact",
     "resume",
     "retry",
     "setting",
     "start",
+    "visible",
 ]
 
 _NAMES_OF = {
@@ -166,11 +168,12 @@ _NAMES_OF = {
     "instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
     "reading": ("RunResult",),
     "recording": ("Exchange", "record"),
+    "redaction": ("Redactor", "visible"),
     "retry_policy": ("RetryPolicy",),
     "run": ("RunRecord", "RunStatus"),
     "runner": ("Options",),
     "scenario": ("ENDLESS", "Scenario", "Stage", "Think", "ThinkKind"),
-    "secret": ("Secret", "redact"),
+    "secret": ("Secret",),
     "settings": ("setting",),
     "state": ("DONE", "Again", "Back", "Effect", "Look", "Outcome", "Repeat", "State", "Step", "done"),
     "stores": ("open_store",),

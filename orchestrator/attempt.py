@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from orchestrator.decision import Failed
 from orchestrator.errors import AmbiguousError, LeaseExpiredError, OrchestratorError, StepError, TransientError
-from orchestrator.secret import redact, secrets_in
+from orchestrator.recording import recorded_secrets
+from orchestrator.redaction import Redactor, visible
+from orchestrator.secret import secrets_in
 from orchestrator.state import C, S, Step
 
 R = TypeVar("R")
@@ -49,13 +51,18 @@ def _alone(error: Exception) -> Exception:
 def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
     if isinstance(error, LeaseExpiredError):
         raise error
-    secrets = list(secrets_in(step.context))
+    secrets = Redactor((*secrets_in(step.context), *recorded_secrets()))
     if isinstance(error, StepError):
-        error.message = redact(str(error.message), secrets)
+        error.message = _shown(error.message, secrets)
         error.args = (error.message,)
+        error.code = None if error.code is None else _shown(error.code, secrets)
         return Failed(error)
-    trace = redact("".join(traceback.format_exception(error)), secrets)
-    text = redact(str(error), secrets)
+    trace = "\n".join(map(visible, secrets.redact("".join(traceback.format_exception(error))).split("\n")))
+    text = _shown(error, secrets)
     if text != str(error) and not isinstance(error, OrchestratorError):
         error = RuntimeError(f"{type(error).__name__}: {text}")
     return Failed(error, trace)
+
+
+def _shown(said: object, secrets: Redactor) -> str:
+    return visible(secrets.redact(str(said)))

@@ -45,7 +45,8 @@ from orchestrator.events import Event, EventKind, Observer
 from orchestrator.instance import CUT_OFF, TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lease import Lease
 from orchestrator.limits import RateLimits
-from orchestrator.recording import Exchange, Recorded, begin_recording
+from orchestrator.recording import Exchange, Recorded, begin_recording, recorded_secrets
+from orchestrator.redaction import Redactor
 from orchestrator.secret import secrets_in
 from orchestrator.state import Again, C, Effect, Outcome, Repeat, S, State, Step
 from orchestrator.stores.base import Save, Shard, Store
@@ -431,7 +432,7 @@ class Driver(Generic[C, S]):
         """The exchanges that led to ``then``, masked. The newest secrets are in its context only."""
         if not self._exchanges:
             return None
-        secrets = [*secrets_in(self.instance.context), *secrets_in(then.context)]
+        secrets = Redactor((*secrets_in(self.instance.context), *secrets_in(then.context), *recorded_secrets()))
         entries = []
         for exchange in self._exchanges:
             try:

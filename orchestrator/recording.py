@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any, Protocol
 
+from orchestrator.redaction import Redactor
 from orchestrator.secret import Secret
 
 KEPT = 8
@@ -30,7 +31,10 @@ class Recorded(StrEnum):
 class Exchange(Protocol):
     """A request and its answer."""
 
-    def entry(self, secrets: Iterable[Secret]) -> Mapping[str, Any]:
+    def secrets(self) -> Iterable[Secret]:
+        """What is secret in its request: an answer to any request may repeat it."""
+
+    def entry(self, secrets: Redactor) -> Mapping[str, Any]:
         """It as an entry of an HTTP archive (HAR 1.2), in which no secret can be read: neither these nor any other.
 
         Source: http://www.softwareishard.com/blog/har-12-spec/
@@ -45,6 +49,11 @@ def begin_recording(recorded: Recorded) -> deque[Exchange]:
     exchanges: deque[Exchange] = deque(maxlen=KEPT if recorded is Recorded.FAILED else None)
     _current.set(exchanges)
     return exchanges
+
+
+def recorded_secrets() -> list[Secret]:
+    """Those of the requests that the current task has kept."""
+    return [secret for exchange in _current.get() or () for secret in exchange.secrets()]
 
 
 def record(exchange: Exchange) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -75,13 +75,3 @@ def secrets_in(value: object) -> Iterator[Secret]:
     elif isinstance(value, Collection) and not isinstance(value, str | bytes | bytearray):
         for item in value:
             yield from secrets_in(item)
-
-
-def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """``text`` with every secret of at least four characters replaced by stars."""
-    values = {secret.reveal() for secret in secrets}
-    # Longest first: the tail of one that begins with another would be left. As `repr` writes it too: lines are escaped.
-    for value in sorted(values | {repr(value)[1:-1] for value in values}, key=len, reverse=True):
-        if len(value) >= 4:
-            text = text.replace(value, MASK)
-    return text

@@ -13,7 +13,8 @@ Sources: "Error codes", "Retries: Best practice for managing transient API error
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import orjson
 
-from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError, redact
+from orchestrator import AmbiguousError, PermanentError, Secret, StepError, ThrottledError, TransientError
+from states.pingone.request import Request
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -63,13 +65,22 @@ class RefusedGrantError(RefusedError):
     """``invalid_grant``: the code was used before, has expired, or is not ours."""
 
 
-@attrs.frozen(slots=False)
+_CODE = 80
+"""Characters of a code, or of an id, that are quoted."""
+_DETAILS = 5
+"""Details of an error that are quoted."""
+_UNKNOWN = Request("", "")
+
+
+@attrs.define(slots=False)
 class Reply:
-    """An answer, read to its end."""
+    """An answer, read to its end. It is shown without its headers and its body."""
 
     status: int
-    headers: MultiMapping[str]
-    body: bytes
+    headers: MultiMapping[str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    asked: Request = attrs.field(default=_UNKNOWN, eq=False)
+    """The request that it answers: text of it is quoted by :meth:`~states.pingone.request.Request.quote` only."""
 
     @property
     def cookies(self) -> dict[str, Secret]:
@@ -131,12 +142,11 @@ _BY_STATUS: Mapping[int, type[StepError]] = {
 }
 
 
-def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepError:
+def refusal(what: str, reply: Reply) -> StepError:
     """The error behind an answer that is not the one hoped for.
 
     Args:
         what: What was asked for, e.g. ``create application``.
-        secrets: What the request held; an answer that echoes it is not quoted with it.
     """
     try:
         body = orjson.loads(reply.body) if reply.body else {}
@@ -149,8 +159,8 @@ def refusal(what: str, reply: Reply, secrets: Iterable[Secret] = ()) -> StepErro
     cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
     if cls is None:
         cls = RefusedError if 400 <= reply.status < 500 else PermanentError if reply.status == 501 else AmbiguousError
-    message = redact(_sentence(what, reply, body, details), secrets)
-    code = codes[0] if codes else str(reply.status)
+    message = _sentence(what, reply, body, details)
+    code = reply.asked.quote(codes[0], _CODE) if codes else str(reply.status)
     if issubclass(cls, TransientError):
         return cls(message, code=code, retry_after=_retry_after(reply.headers, details))
     if cls is AlreadyExistsError:
@@ -168,16 +178,17 @@ def detail_codes(reply: Reply) -> list[str]:
 
 
 def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[dict[str, Any]]) -> str:
-    said = body.get("error_description") or body.get("message") or ""
+    quote = reply.asked.quote
+    said = body.get("error_description") or body.get("message")
     code = body.get("code") or body.get("error")
-    parts = [f"{what}: {reply.status}{f' {code}' if code else ''}"]
+    parts = [f"{what}: {reply.status}{f' {quote(code, _CODE)}' if code else ''}"]
     if details:
-        parts.append("; ".join(_detail(detail) for detail in details))
+        parts.append("; ".join(quote(_detail(detail)) for detail in details[:_DETAILS]))
     elif said:
-        parts.append(str(said))
+        parts.append(quote(said))
     text = ": ".join(parts)
-    correlation_id = reply.correlation_id or body.get("id")
-    if correlation_id and str(correlation_id) not in text:
+    correlation_id = quote(reply.correlation_id or body.get("id") or "", _CODE)
+    if correlation_id and correlation_id not in text:
         text += f" (Correlation-Id {correlation_id})"
     return text
 
@@ -203,17 +214,18 @@ def _retry_after(headers: Mapping[str, str], details: list[dict[str, Any]]) -> f
     header = headers.get("Retry-After")
     if header is not None:
         try:
-            return max(0.0, float(header))
+            seconds = float(header)
+            return max(0.0, seconds) if math.isfinite(seconds) else None
         except ValueError:
             pass
         try:
             return _until(parsedate_to_datetime(header))
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return None
     moment = _inner(details, "retryAfter")
     try:
         return _until(datetime.fromisoformat(moment)) if moment else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
 

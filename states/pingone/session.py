@@ -13,6 +13,7 @@ from orchestrator import AmbiguousError, Secret, StepError, TransientError, reco
 from states.pingone.answers import NoConnectionError, Reply, refusal
 from states.pingone.bodies import JSON
 from states.pingone.exchange import HttpExchange
+from states.pingone.request import Request
 from states.pingone.transport import CONNECT_TIMEOUT_S, Transport, open_transport
 
 
@@ -42,7 +43,7 @@ class Session:
         Args:
             what: What it asks for, in words, for errors.
             ok: Statuses that are no error.
-            secrets: Values in the request that no error may repeat.
+            secrets: Values in the request that are secret, beside those whose place in it says so.
 
         Raises:
             StepError: As the answer, or its absence, says (see :mod:`states.pingone.answers`).
@@ -54,21 +55,26 @@ class Session:
             sent["Content-Type"] = media_type
         if cookies:
             sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
-        exchange = HttpExchange(time.time(), method, url, sent, body)
+        request = Request(method, url, sent, body, secrets)
+        exchange = HttpExchange(time.time(), request)
         record(exchange)
         try:
             reply = exchange.reply = await self._transport(method, url, sent, body)
-            exchange.ended = time.time()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             exchange.ended, exchange.error = time.time(), f"no answer ({type(error).__name__})"
-            raise _unanswered(what, url, error) from error
+            failure = _unanswered(what, request, error)
+            # Without its cause, which may quote bytes of the answer.
+            raise failure from None
+        exchange.ended = time.time()
+        reply.asked = request
         if reply.status in ok:
             return reply
-        raise refusal(what, reply, secrets)
+        raise refusal(what, reply)
 
 
-def _unanswered(what: str, url: str, error: Exception) -> StepError:
+def _unanswered(what: str, request: Request, error: Exception) -> StepError:
     """What the end of a request without an answer means."""
+    url = request.url
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return NoConnectionError(
@@ -87,7 +93,7 @@ def _unanswered(what: str, url: str, error: Exception) -> StepError:
             reason = f"{urlsplit(url).netloc} cannot be reached (no connection within {CONNECT_TIMEOUT_S:g} s)"
             return TransientError(f"{what}: {reason}", code="unreachable")
         case aiohttp.ClientHttpProxyError():
-            reason = f"the proxy lets nobody through to {urlsplit(url).netloc} ({error.status} {error.message})"
+            reason = f"the proxy lets nobody through to {urlsplit(url).netloc} ({error.status} {request.quote(error.message)})"
             cls = TransientError if error.status >= 500 else NoConnectionError
             return cls(f"{what}: {reason}; see HTTPS_PROXY and NO_PROXY", code="proxy")
         case aiohttp.InvalidURL():

@@ -99,7 +99,9 @@ class SignOn:
             return _code(reply.json())
         query = _query(reply)
         if "error" in query:
-            raise PermanentError(f"resume the flow: {query['error']}: {query.get('error_description', '')}", code=query["error"])
+            quote = reply.asked.quote
+            code = quote(query["error"])
+            raise PermanentError(f"resume the flow: {code}: {quote(query.get('error_description', ''))}", code=code)
         return Secret(query["code"]) if "code" in query else None
 
     async def _send_to_flow(

@@ -15,8 +15,7 @@ from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.pingone.assertion import Assertion
-from states.pingone.bodies import form_body
-from states.pingone.exchange import FORM
+from states.pingone.bodies import FORM, form_body
 from states.pingone.settings import PingOneSettings
 
 if TYPE_CHECKING:

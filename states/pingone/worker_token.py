@@ -21,8 +21,7 @@ import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, StepError, TransientError
 from states.pingone.answers import NoConnectionError, Reply, UnauthorizedError
-from states.pingone.bodies import form_body
-from states.pingone.exchange import FORM
+from states.pingone.bodies import FORM, form_body
 from states.pingone.settings import PingOneSettings
 
 if TYPE_CHECKING:

@@ -48,6 +48,7 @@ from states.pingone.answers import (
 )
 from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
 from states.pingone.management import Listing
+from states.pingone.request import Request
 from states.pingone.settings import PingOneSettings, Region
 from states.pingone.tokens import ExpiredTokenError
 from states.sandbox.passwords import unsatisfied
@@ -144,8 +145,10 @@ def test_a_refusal_says_what_where_and_how_to_ask_for_help() -> None:
 
 
 def test_a_refusal_does_not_repeat_what_was_secret_in_the_request() -> None:
-    error = refusal("set", reply(400, b'{"code": "X", "message": "the value hunter2hunter2 is bad"}'), [Secret("hunter2hunter2")])
-    assert "hunter2" not in str(error)
+    asked = Request("PUT", API, given=[Secret("hunter2hunter2")])
+    body = b'{"code": "hunter2hunter2", "message": "the value hunter2hunter2 is bad"}'
+    error = refusal("set", attrs.evolve(reply(400, body), asked=asked))
+    assert "hunter2" not in f"{error} {error.code}"
 
 
 def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_details() -> None:
@@ -158,7 +161,19 @@ def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_details() -> None
         error = refusal("ask", reply(429, body, **headers))
         assert isinstance(error, TransientError)
         assert error.retry_after == pytest.approx(30, abs=3)
-    assert refusal("ask", reply(503, b"", Retry_After="soon")).retry_after is None  # type: ignore[attr-defined]
+    for absurd in (
+        "soon",
+        "nan",
+        "9" * 400,
+        "Mon, 01 Jan 99999 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 1 Jan 0001 00:00:00 +2359",
+    ):
+        wait = refusal("ask", reply(503, b"", Retry_After=absurd)).retry_after  # type: ignore[attr-defined]
+        assert wait is None or 0 <= wait < 1e12
+    for absurd in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "never"):
+        wait = refusal("ask", reply(429, detail("REQUEST_LIMITED", retryAfter=absurd))).retry_after  # type: ignore[attr-defined]
+        assert wait is None or 0 <= wait < 1e12
 
 
 @given(st.binary(max_size=200), st.integers(100, 599))

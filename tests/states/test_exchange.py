@@ -7,13 +7,16 @@ from collections.abc import Mapping
 
 from multidict import CIMultiDict
 
-from orchestrator import Secret, Status, Vault, open_store
+from orchestrator import Redactor, Secret, Status, Vault, open_store
 from orchestrator.checkpoint import Codec
 from states.pingone.answers import Reply
-from states.pingone.exchange import MASK, HttpExchange
+from states.pingone.exchange import HttpExchange
+from states.pingone.masking import MASK
+from states.pingone.request import Request
 from states.token_fulfillment import WORKFLOW
 from tests.support.tenant import run_once, sandbox
 
+NOTHING = Redactor([])
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
@@ -28,7 +31,7 @@ def exchange(
     error: str | None = None,
 ) -> HttpExchange:
     reply = Reply(status, CIMultiDict(received), received_body)
-    return HttpExchange(0.0, "POST", url, sent, sent_body, reply, 0.01, error)
+    return HttpExchange(0.0, Request("POST", url, sent, sent_body), reply, 0.01, error)
 
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
@@ -45,7 +48,7 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         received_body=json.dumps(
             {"access_token": JWT, "nested": [{"password": "pass-word"}], "note": f"see {JWT}", "id": "kept"}
         ).encode(),
-    ).entry([])
+    ).entry(NOTHING)
     text = json.dumps(entry)
     for secret in ("abcdef", "cookie-value", "the-code", "the-verifier", "another-cookie", "second-code", "pass-word", JWT):
         assert secret not in text
@@ -60,13 +63,13 @@ def test_a_secret_of_the_instance_is_masked_under_any_name() -> None:
         sent_body=b'{"forChange": "very-secret-thing"}',
         received_body=b"<html>very-secret-thing</html>",
         error="connection broke while sending very-secret-thing",
-    ).entry([Secret("very-secret-thing")])
+    ).entry(Redactor([Secret("very-secret-thing")]))
     assert "very-secret-thing" not in json.dumps(entry)
     assert MASK in entry["request"]["postData"]["text"]
 
 
 def test_one_without_an_answer_says_why() -> None:
-    entry = HttpExchange(0.0, "GET", "https://x/flows/f1", {}, None, None, 2.5, "the connection broke").entry([])
+    entry = HttpExchange(0.0, Request("GET", "https://x/flows/f1"), None, 2.5, "the connection broke").entry(NOTHING)
     assert entry["response"]["status"] == 0
     assert entry["response"]["_error"] == "the connection broke"
     assert entry["time"] == 2500
@@ -74,7 +77,7 @@ def test_one_without_an_answer_says_why() -> None:
 
 def test_what_went_wrong_can_be_read() -> None:
     body = b'{"code": "INVALID_DATA", "details": [{"code": "INVALID_VALUE", "target": "name"}]}'
-    entry = exchange(status=400, received={"Correlation-Id": "c-1"}, received_body=body).entry([])
+    entry = exchange(status=400, received={"Correlation-Id": "c-1"}, received_body=body).entry(NOTHING)
     assert "INVALID_VALUE" in entry["response"]["content"]["text"]
     assert {"name": "Correlation-Id", "value": "c-1"} in entry["response"]["headers"]
 
@@ -103,7 +106,7 @@ def test_nothing_is_shown_of_a_body_that_is_not_understood() -> None:
     html = b"<a href='https://x/?code=abcd-1234&state=1'>here</a>"
     cut = b'\xef\xbb\xbf{"access_token": "opaque-token"'
     for body in (html, cut):
-        text = json.dumps(exchange(status=302, received_body=body).entry([]))
+        text = json.dumps(exchange(status=302, received_body=body).entry(NOTHING))
         assert "abcd-1234" not in text
         assert "opaque-token" not in text
         assert f"({len(body)} bytes that are no JSON)" in text
@@ -123,8 +126,49 @@ def test_secrets_are_masked_in_any_spelling_shape_and_address() -> None:
         sent_body=b'{"password": "s-5"}',
         received={"Location": "http://[bad"},
         received_body=json.dumps(body).encode(),
-    ).entry([])
+    ).entry(NOTHING)
     text = json.dumps(entry)
     for secret in ("s-1", "s-2", "s-3", "s-4", "s-5", "ABCDEF_12345X"):
         assert secret not in text
     assert "flowId=f1" in text
+
+
+def test_the_expression_of_a_mapping_can_be_read_and_a_password_cannot() -> None:
+    expression = "${#root.context.requestData.clientAssertion.custom1}"
+    for body in (
+        {"name": "claim", "value": expression},
+        {"value": "pass-word", "forceChange": False},
+        {"value": f"x{expression}"},
+    ):
+        text = exchange(
+            sent={"Content-Type": "application/json"},
+            sent_body=json.dumps(body).encode(),
+            received_body=json.dumps(body).encode(),
+        ).entry(NOTHING)
+        for part in (text["request"]["postData"]["text"], text["response"]["content"]["text"]):
+            shown = json.loads(part)["value"]
+            assert shown == (expression if body["value"] == expression else MASK)
+
+
+def test_an_exchange_and_an_answer_are_shown_without_headers_and_bodies() -> None:
+    one = exchange(
+        url="https://x/as/resume?flowId=f1&code=the-code",
+        sent={"Authorization": "Bearer the-token", "X-Other": "other-header"},
+        sent_body=b"the-request-body",
+        received={"Set-Cookie": "ST=the-cookie"},
+        received_body=b"the-answer-body",
+    )
+    for shown in (repr(one), str(one.request), repr(one.reply)):
+        for secret in ("the-code", "the-token", "other-header", "the-request-body", "the-cookie", "the-answer-body"):
+            assert secret not in shown
+    assert "flowId=f1" in repr(one)
+    assert "status=200" in repr(one)
+
+
+def test_characters_that_act_on_a_terminal_are_pictures_in_the_archive() -> None:
+    text = json.dumps(
+        exchange(received={"X-Note": "\x1b[2J"}, received_body=b'{"message": "\\u001b]0;x\\u0007"}').entry(NOTHING),
+        ensure_ascii=False,
+    )
+    assert "\x1b" not in text
+    assert "␛[2J" in text
