@@ -25,7 +25,9 @@ class Admission:
 
     def __init__(self, scenario: Scenario, clock: Clock, elapsed: float = 0.0, *, cuts: bool = True) -> None:
         self.scenario = scenario
-        self._cut_at = scenario.ends_at if cuts else None
+        self._length = scenario.ends_at if cuts else None
+        self.cut_at = math.inf
+        """Steady time at which what is under way is cut off; infinite: never."""
         self.active = 0
         """How many instances are being driven."""
         self.held = 0
@@ -51,6 +53,8 @@ class Admission:
     def begin(self) -> None:
         """The scenario's clock runs from here on."""
         self._began = self._clock.steady()
+        if self._length is not None:
+            self.cut_at = self._began + self._length - self._before
 
     @property
     def elapsed(self) -> float:
@@ -67,7 +71,7 @@ class Admission:
     @property
     def is_cut(self) -> bool:
         """Whether what is under way has had its time."""
-        return self._cut_at is not None and self.elapsed >= self._cut_at
+        return self._clock.steady() >= self.cut_at
 
     @property
     def wanted(self) -> int:
@@ -174,10 +178,6 @@ class Admission:
     def pause(self, number: int, done: int) -> float:
         """Seconds between the ``done``-th round of an instance and the next."""
         return self.scenario.pause(number, done)
-
-    def cut_in(self) -> float | None:
-        """Seconds until what is under way is cut off; ``None``: never."""
-        return None if self._cut_at is None else max(0.0, self._cut_at - self.elapsed)
 
     @property
     def _going(self) -> int:

@@ -19,7 +19,7 @@ class Clock(Protocol):
         """Never jumps and goes on while the process, or the machine, is stopped: what leases are measured with."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait at least this long by the steady time."""
 
     def deadline(self, seconds: float) -> float:
         """The deadline, for a cancel scope, that lies this far ahead."""
@@ -39,8 +39,15 @@ class SystemClock:
         return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+        await wait_until(self, self.steady() + seconds, anyio.Event())
 
     def deadline(self, seconds: float) -> float:
         # As `anyio.current_time()`, without looking the back end up; two are asked for in every step.
         return asyncio.get_running_loop().time() + seconds
+
+
+async def wait_until(clock: Clock, moment: float, told: anyio.Event) -> None:
+    """Wait until ``told`` is set or the steady time has reached ``moment``: never less, though a timer may go off early."""
+    while not told.is_set() and (left := moment - clock.steady()) > 0:
+        with anyio.CancelScope(deadline=clock.deadline(left)):
+            await told.wait()

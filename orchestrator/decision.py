@@ -45,11 +45,11 @@ class Failed:
 
 @attrs.frozen
 class Retry:
-    """Try again at ``at`` (Unix seconds), after a look if ``doubt``."""
+    """Try again in ``wait`` seconds, after a look if ``doubt``."""
 
     failure: Failure
     doubt: bool
-    at: float
+    wait: float
 
 
 @attrs.frozen
@@ -92,7 +92,7 @@ def decide(
     *,
     on_failure: OnFailure,
     more: bool,
-    now: float,
+    spent: float,
     rng: Random,
 ) -> Outcome[C] | Retry | RunNow | RollBack | Keep:
     """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in; an outcome: the
@@ -100,6 +100,7 @@ def decide(
 
     Args:
         more: Whether the scenario wants another round; a state that begins one unasked has a bug.
+        spent: Seconds since the state was entered, or the instance resumed in it.
     """
     state = workflow.state_named[instance.position]
     if instance.doubt and result is Look.ABSENT:
@@ -118,15 +119,15 @@ def decide(
         return give_up(describe(error, instance.position, attempt), doubt)
     if isinstance(error, AmbiguousError) and state.repeat is Repeat.NEVER:
         return give_up(describe(error, instance.position, attempt, suffix="; this state may not be repeated"), doubt)
-    at = state.retry.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
-    if at is None:
+    wait = state.retry.next_wait(error, failures=attempt, spent=spent, rng=rng)
+    if wait is None:
         suffix = f" (given up after {attempt} attempts)"
         return give_up(describe(error, instance.position, attempt, kind="exhausted", suffix=suffix), doubt)
-    return Retry(describe(error, instance.position, attempt), doubt and state.repeat is not Repeat.FREELY, at)
+    return Retry(describe(error, instance.position, attempt), doubt and state.repeat is not Repeat.FREELY, wait)
 
 
 def decide_rollback(
-    state: State[C, Any], instance: Instance[C], result: Failed | None, *, now: float, rng: Random
+    state: State[C, Any], instance: Instance[C], result: Failed | None, *, spent: float, rng: Random
 ) -> Undone | Retry | Leave:
     """What follows an attempt at ``rollback`` of the newest state on the trail; ``None``: it succeeded.
 
@@ -136,10 +137,9 @@ def decide_rollback(
         return Undone()
     error, attempt = result.error, instance.failures + 1
     if isinstance(error, TransientError):
-        policy = state.rollback_retry
-        at = policy.next_attempt(error, failures=attempt, entered_at=instance.entered_at, now=now, rng=rng)
-        if at is not None:
-            return Retry(describe(error, state.name, attempt), False, at)
+        wait = state.rollback_retry.next_wait(error, failures=attempt, spent=spent, rng=rng)
+        if wait is not None:
+            return Retry(describe(error, state.name, attempt), False, wait)
         return Leave(describe(error, state.name, attempt, kind="exhausted", suffix=f" (given up after {attempt} attempts)"))
     kind = None if isinstance(error, StepError) else "bug"
     return Leave(describe(error, state.name, attempt, kind=kind, trace=result.trace))

@@ -4,8 +4,8 @@ Rules of this file:
 
 * The next attempt starts only when the checkpoint that leads to it is durable.
 * The instance in memory changes only when the store has it: a save is finished even when it is cancelled, and one
-  that fails stops the driver. (What a resumption finds out again needs no checkpoint of its own: how long a turn was waited
-  for, and that a state leaves nothing to roll back.)
+  that fails stops the driver. (What a resumption finds out again needs no checkpoint of its own: that a state leaves nothing
+  to roll back.)
 * The lease is checked before every attempt (and, by the services, before every request).
 """
 
@@ -26,7 +26,7 @@ from orchestrator import instance as moves
 from orchestrator.admission import Admission
 from orchestrator.attempt import attempt
 from orchestrator.checkpoint import Codec
-from orchestrator.clock import Clock
+from orchestrator.clock import Clock, wait_until
 from orchestrator.decision import (
     Failed,
     Keep,
@@ -115,10 +115,13 @@ class Driver(Generic[C, S]):
         self._drive = drive
         self.instance = instance
         self._late_s = late_s
-        self._due_at = drive.clock.steady()
+        now, pause = drive.clock.steady(), self._pause_left()
+        self._ready_at = now + pause
+        """Steady time of the next attempt, if it has to wait."""
+        self._due_at = now if instance.failures else self._ready_at
         """When the state that it stands in was due (steady time)."""
-        if instance.not_before is not None and not instance.failures:
-            self._due_at += max(0.0, instance.not_before - drive.clock.now())  # taken up in a pause between rounds
+        self._entered = self._due_at
+        """Steady time from which the deadline of the retry policy counts."""
         self._waited_s = 0.0
         """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
@@ -134,6 +137,20 @@ class Driver(Generic[C, S]):
         self._out: _Attempt | None = None
         """The attempt that is out, from its call until what it led to is stored: a driver that stops in between is in
         doubt."""
+
+    def _pause_left(self) -> float:
+        """Seconds until the next attempt of a stored instance. The wall clock may have been set meanwhile, so it is never longer
+        than the longest pause that leads there."""
+        here = self.instance
+        if here.not_before is None:
+            return 0.0
+        if not here.failures:
+            longest = self._drive.admission.pause(here.number, here.rounds)
+        elif here.status is Status.ROLLING_BACK:
+            longest = self._drive.workflow.state_named[here.trail[-1]].rollback_retry.longest_wait.total_seconds()
+        else:
+            longest = self._drive.workflow.state_named[here.position].retry.longest_wait.total_seconds()
+        return min(max(0.0, here.not_before - self._drive.clock.now()), longest)
 
     async def _start(self) -> None:
         """Store a new instance: it is in the store before its first request."""
@@ -235,16 +252,13 @@ class Driver(Generic[C, S]):
 
     async def _due(self) -> bool:
         """Wait until the next attempt is due; ``False``: the run is stopping."""
-        stopping, due = self._drive.stopping, self.instance.not_before
-        if due is not None and (wait := due - self._drive.clock.now()) > 0:
-            if self.instance.status is Status.RUNNING and (cut_in := self._drive.admission.cut_in()) is not None:
-                wait = min(wait, cut_in)
-            with anyio.CancelScope(deadline=self._drive.clock.deadline(wait)):
-                await stopping.wait()
-        if (group := self._rate_group()) is not None and self._drive.limits.limits(group) and not stopping.is_set():
-            cut_in = self._drive.admission.cut_in() if self.instance.status is Status.RUNNING else None
-            self._waited_s = await self._drive.limits.admit(group, leave=stopping, within=cut_in)
-            self.instance = moves.waited(self.instance, self._waited_s)
+        drive, stopping = self._drive, self._drive.stopping
+        cut_at = drive.admission.cut_at if self.instance.status is Status.RUNNING else math.inf
+        if self.instance.not_before is not None:
+            await wait_until(drive.clock, min(self._ready_at, cut_at), stopping)
+        if (group := self._rate_group()) is not None and drive.limits.limits(group) and not stopping.is_set():
+            self._waited_s = await drive.limits.admit(group, leave=stopping, until=cut_at)
+            self._entered += self._waited_s  # is no part of the time that a state has for its retries
         return not stopping.is_set()
 
     def _cut_off(self) -> tuple[Instance[C], Event]:
@@ -298,13 +312,21 @@ class Driver(Generic[C, S]):
         """After an attempt at the state that the instance stands in."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         workflow = drive.workflow
-        match decide(workflow, here, out.result, on_failure=drive.on_failure, more=self._more, now=now, rng=drive.rng):
+        match decide(
+            workflow,
+            here,
+            out.result,
+            on_failure=drive.on_failure,
+            more=self._more,
+            spent=out.ended - self._entered,
+            rng=drive.rng,
+        ):
             case Outcome(outcome, context):
                 again = isinstance(workflow.back(here.position, outcome), Again)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
                 then = moves.advance(workflow, here, outcome, context, now, pause=pause)
                 moved = self._event(EventKind.MOVED, out, outcome=outcome, target=then.position)
-                self._due_at = out.ended + pause
+                self._due_at = self._ready_at = out.ended + pause
                 if again:
                     self._exchanges.clear()
                 if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
@@ -312,8 +334,9 @@ class Driver(Generic[C, S]):
                 return then, moved
             case RunNow():
                 return moves.found_absent(here, now), self._event(EventKind.ABSENT, out)
-            case Retry(failure, doubt, at):
-                then = moves.retry(workflow, here, failure, doubt=doubt, at=at, now=now)
+            case Retry(failure, doubt, wait):
+                self._ready_at = out.ended + wait
+                then = moves.retry(workflow, here, failure, doubt=doubt, wait=wait, now=now)
                 return then, self._event(EventKind.RETRY, out, failure=failure)
             case RollBack(failure, doubt):
                 then = moves.roll_back(workflow, here, now, failure=failure, doubt=doubt)
@@ -333,11 +356,12 @@ class Driver(Generic[C, S]):
         """After an attempt to roll back the newest state of the trail."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         failed = out.result if isinstance(out.result, Failed) else None
-        match decide_rollback(out.state, here, failed, now=now, rng=drive.rng):
+        match decide_rollback(out.state, here, failed, spent=out.ended - self._entered, rng=drive.rng):
             case Undone():
                 return moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, out)
-            case Retry(failure, doubt, at):
-                then = moves.retry(drive.workflow, here, failure, doubt=doubt, at=at, now=now)
+            case Retry(failure, doubt, wait):
+                self._ready_at = out.ended + wait
+                then = moves.retry(drive.workflow, here, failure, doubt=doubt, wait=wait, now=now)
                 return then, self._event(EventKind.RETRY, out, failure=failure)
             case Leave(failure):
                 then = moves.undone(drive.workflow, here, now, leftover=self._leftover(out.state, failure))
@@ -446,6 +470,8 @@ class Driver(Generic[C, S]):
         self.instance = then
         self._out = None
         self._begun = True
+        if not then.failures:
+            self._entered = self._drive.clock.steady() if then.not_before is None else self._ready_at
         if then.status is Status.ROLLING_BACK:
             self._drive.admission.leave(then.number)
         for event in events:

@@ -88,9 +88,7 @@ class Instance(Generic[C]):
     """States that were in doubt at some time: a look that found nothing may have come too early, so their rollback
     looks harder."""
     not_before: float | None = None
-    """When the next attempt is due, if not at once."""
-    entered_at: float
-    """When the state was entered, or resumed in."""
+    """When the next attempt is due, if not at once. A driver waits by the steady clock; it needs this one only to resume."""
     due: float = 0.0
     """When it was to start, in seconds of the scenario: earlier than it could, if it had to wait for a place."""
     rounds: int = 0
@@ -141,7 +139,6 @@ def admit(
         status=Status.RUNNING,
         position=start or workflow.initial,
         context=context,
-        entered_at=now,
         due=due,
         created_at=now,
         updated_at=now,
@@ -170,7 +167,6 @@ def advance(
         doubt=False,
         failure=None,
         not_before=now + pause if pause else None,
-        entered_at=now + pause,
         rounds=instance.rounds + (again or ended),
         backward=_counted(instance.backward, back, here, outcome) if back or instance.backward else instance.backward,
         updated_at=now,
@@ -178,32 +174,31 @@ def advance(
 
 
 def retry(
-    workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, *, doubt: bool, at: float, now: float
+    workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, *, doubt: bool, wait: float, now: float
 ) -> Instance[C]:
-    """The instance waiting for another attempt at what it was doing (forward, or while rolling back)."""
+    """The instance waiting for another attempt at what it was doing (forward, or while rolling back).
+
+    Args:
+        wait: Seconds until then.
+    """
     if instance.status is Status.ROLLING_BACK:
         # Why it rolls back stays the failure that is told.
-        return _evolve(instance, failures=instance.failures + 1, not_before=at, setback=failure, updated_at=now)
+        return _evolve(instance, failures=instance.failures + 1, not_before=now + wait, setback=failure, updated_at=now)
     workflow.machine.fire(instance.position, m.RETRY)
     return _evolve(
         instance,
         failures=instance.failures + 1,
         doubt=doubt,
         doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
-        not_before=at,
+        not_before=now + wait,
         failure=failure,
         updated_at=now,
     )
 
 
 def found_absent(instance: Instance[C], now: float) -> Instance[C]:
-    """The instance after a look found nothing: its state may be run."""
-    return _evolve(instance, doubt=False, updated_at=now)
-
-
-def waited(instance: Instance[C], seconds: float) -> Instance[C]:
-    """The instance after it waited for its rate group, which is no part of the time that a state has for its retries."""
-    return _evolve(instance, entered_at=instance.entered_at + seconds)
+    """The instance after a look found nothing: its state may be run, at once."""
+    return _evolve(instance, doubt=False, not_before=None, updated_at=now)
 
 
 def suspend(instance: Instance[C], *, doubt: bool, now: float) -> Instance[C]:
@@ -218,14 +213,11 @@ def resume(instance: Instance[C], now: float) -> Instance[C]:
     its process died: whatever it was doing may have had its effect."""
     rolling_back = instance.status is Status.ROLLING_BACK
     doubt = not rolling_back and (instance.doubt or instance.status is Status.RUNNING)
-    in_pause = instance.not_before is not None and not instance.failures
     return _evolve(
         instance,
         status=Status.ROLLING_BACK if rolling_back else Status.RUNNING,
         doubt=doubt,
         doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
-        # A state that a pause between rounds leads to is entered when that is over.
-        entered_at=max(now, instance.entered_at) if in_pause else now,
         updated_at=now,
     )
 
@@ -259,7 +251,6 @@ def put_back(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> I
         position=workflow.machine.fire(instance.position, m.PUT_BACK + state),
         failures=0,
         doubt=state in instance.doubted,
-        entered_at=now,
         backward={},
         failure=None,
         updated_at=now,
@@ -291,7 +282,6 @@ def roll_back(
         doubt=False,
         doubted=_with(instance.doubted, instance.position) if standing and in_doubt else instance.doubted,
         not_before=None,
-        entered_at=now,
         verdict=instance.verdict or (Status.COMPLETED if completed else Status.ROLLED_BACK),
         ends_at=instance.position if completed else instance.ends_at,
         failure=failure or instance.failure,
@@ -309,7 +299,6 @@ def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, lef
         failures=0,
         not_before=None,
         setback=None,
-        entered_at=now,
         leftovers=(*instance.leftovers, leftover) if leftover else instance.leftovers,
         updated_at=now,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import anyio
 import attrs
 
-from orchestrator.clock import Clock
+from orchestrator.clock import Clock, wait_until
 
 MAX_PAUSE_S = 60.0
 """The longest pause that the other side may ask of a whole group."""
@@ -55,12 +56,12 @@ class RateLimits:
         """Whether this group has anything to wait for."""
         return group in self._groups
 
-    async def admit(self, group: str, *, leave: anyio.Event | None = None, within: float | None = None) -> float:
+    async def admit(self, group: str, *, leave: anyio.Event | None = None, until: float = math.inf) -> float:
         """Wait for this attempt's turn; answers with the seconds that it took.
 
         Args:
             leave: Set: do not wait any longer, and give the turn back.
-            within: Nor longer than this, in seconds.
+            until: Nor beyond this moment (steady time).
         """
         limit = self._groups.get(group)
         if limit is None:
@@ -69,20 +70,18 @@ class RateLimits:
         asked = self._clock.steady()
         turn = limit.take(asked)
         # A pause that is asked for meanwhile moves the turns of all who wait, in their order.
-        while (left := turn + limit.shift - self._clock.steady()) > 0:
-            over = within is not None and self._clock.steady() - asked >= within
-            if over or (leave is not None and leave.is_set()):
+        while (now := self._clock.steady()) < (starts := max(turn + limit.shift, limit.paused_until)):
+            if now >= until or (leave is not None and leave.is_set()):
                 heappush(limit.returned, turn)
                 break
-            await self._sleep(left if within is None else min(left, within), leave)
+            await self._wait(min(starts, until), leave)
         return self._clock.steady() - asked
 
-    async def _sleep(self, seconds: float, leave: anyio.Event | None) -> None:
+    async def _wait(self, moment: float, leave: anyio.Event | None) -> None:
         if leave is None:
-            await self._clock.sleep(seconds)
-            return
-        with anyio.CancelScope(deadline=self._clock.deadline(seconds)):
-            await leave.wait()
+            await self._clock.sleep(moment - self._clock.steady())
+        else:
+            await wait_until(self._clock, moment, leave)
 
     def slow_down(self, group: str, seconds: float) -> None:
         """The other side refuses attempts of this group for ``seconds``: nobody of it starts before."""
@@ -93,3 +92,6 @@ class RateLimits:
             limit.paused_until = until
             limit.shift += more
             limit.free = max(limit.free, until - limit.shift)
+            # A turn that was given back and had passed would start inside the pause.
+            limit.returned = [turn for turn in limit.returned if turn + limit.shift >= until]
+            heapify(limit.returned)

@@ -27,6 +27,11 @@ class RetryPolicy:
     deadline: timedelta | None = timedelta(minutes=5)
     """No attempt starts later than this after the state was entered (or resumed); ``None``: no deadline."""
 
+    @property
+    def longest_wait(self) -> timedelta:
+        """The longest wait between two attempts."""
+        return max(self.max_delay, self.max_retry_after + self.initial_delay)
+
     def delay(self, failures: int, rng: Random) -> timedelta:
         """How long to wait before the next attempt: full jitter below an exponential ceiling.
 
@@ -43,15 +48,15 @@ class RetryPolicy:
         ceiling = min(ceiling, self.initial_delay.total_seconds() * growth)
         return timedelta(seconds=rng.uniform(0, ceiling))
 
-    def next_attempt(self, error: TransientError, *, failures: int, entered_at: float, now: float, rng: Random) -> float | None:
-        """Unix time of the next attempt, or ``None`` when there is none.
+    def next_wait(self, error: TransientError, *, failures: int, spent: float, rng: Random) -> float | None:
+        """Seconds until the next attempt, or ``None`` when there is none.
 
         A ``Retry-After`` replaces the backoff, cut to ``max_retry_after``; a little jitter is added so that
         instances that were refused together do not come back together.
 
         Args:
             failures: Attempts that failed so far, this one included.
-            entered_at: Unix time at which the state was entered, or the instance resumed in it.
+            spent: Seconds since the state was entered, or the instance resumed in it.
         """
         if failures >= self.attempts:
             return None
@@ -60,7 +65,6 @@ class RetryPolicy:
         else:
             asked = min(max(error.retry_after, 0.0), self.max_retry_after.total_seconds())
             wait = asked + rng.uniform(0, self.initial_delay.total_seconds())
-        at = now + wait
-        if self.deadline is not None and at > entered_at + self.deadline.total_seconds():
+        if self.deadline is not None and spent + wait > self.deadline.total_seconds():
             return None
-        return at
+        return wait

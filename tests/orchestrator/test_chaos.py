@@ -55,7 +55,7 @@ from orchestrator.stores.memory import MemoryStore
 INSTANCES = 4
 SESSIONS = 10
 """Processes that drive the run before everything behaves again."""
-LEASE_S = 60.0
+LEASE_S = 60_000.0
 
 
 @attrs.define
@@ -68,10 +68,10 @@ class Clock:
         return time.time() + self.ahead_s
 
     def steady(self) -> float:
-        return time.monotonic()
+        return time.monotonic() * 1000
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+        await anyio.sleep(seconds / 1000)
 
     def deadline(self, seconds: float) -> float:
         return anyio.current_time() + seconds / 1000

@@ -50,7 +50,7 @@ def standing(workflow: Any, **more: Any) -> Instance[ToyContext]:
 
 def decision(result: Any, *, state: Any = None, on_failure: OnFailure = OnFailure.ROLLBACK, **more: Any) -> Any:
     workflow = toy(Ledger(), *([state] if state else []))
-    return decide(workflow, standing(workflow, **more), result, on_failure=on_failure, more=False, now=NOW, rng=Random(1))
+    return decide(workflow, standing(workflow, **more), result, on_failure=on_failure, more=False, spent=0.0, rng=Random(1))
 
 
 def test_an_outcome_advances() -> None:
@@ -131,15 +131,6 @@ def test_a_way_back_is_taken_only_so_often_in_a_row() -> None:
     assert "2 times in a row" in found.failure.message
 
 
-def test_a_pause_between_rounds_is_no_part_of_the_time_for_retries() -> None:
-    """A state that a pause leads to is entered when the pause is over, for whoever takes the instance up before that too."""
-    paused = standing(toy(Ledger()), status=Status.SUSPENDED, not_before=NOW + 600, entered_at=NOW + 600)
-    assert moves.resume(paused, NOW).entered_at == NOW + 600
-    assert moves.resume(paused, NOW + 900).entered_at == NOW + 900
-    retried = standing(toy(Ledger()), status=Status.SUSPENDED, not_before=NOW + 60, failures=1)
-    assert moves.resume(retried, NOW + 5).entered_at == NOW + 5
-
-
 def test_a_rollback_is_never_in_doubt() -> None:
     workflow = toy(Ledger())
     rolling = moves.roll_back(
@@ -171,7 +162,7 @@ def test_another_outcome_ends_the_row() -> None:
 def test_rolling_back_retries_what_passes_and_leaves_what_does_not() -> None:
     workflow = toy(Ledger())
     state, there = workflow.states[0], standing(workflow)
-    told = {"now": NOW, "rng": Random(1)}
+    told = {"spent": 0.0, "rng": Random(1)}
     assert isinstance(decide_rollback(state, there, None, **told), Undone)  # type: ignore[arg-type]
     assert isinstance(decide_rollback(state, there, Failed(AmbiguousError("x")), **told), Retry)  # type: ignore[arg-type]
     assert isinstance(decide_rollback(state, there, Failed(PermanentError("x")), **told), Leave)  # type: ignore[arg-type]
@@ -191,20 +182,20 @@ def test_a_delay_lies_between_nothing_and_the_ceiling(failures: int, multiplier:
 def test_retry_after_is_believed_within_bounds(retry_after: float, failures: int) -> None:
     policy = RetryPolicy(attempts=6, initial_delay=timedelta(seconds=1), max_retry_after=timedelta(seconds=30))
     error = TransientError("x", retry_after=retry_after)
-    at = policy.next_attempt(error, failures=failures, entered_at=NOW, now=NOW, rng=Random(1))
+    wait = policy.next_wait(error, failures=failures, spent=0.0, rng=Random(1))
     if failures >= 6:
-        assert at is None
+        assert wait is None
     else:
-        assert at is not None
-        assert min(max(retry_after, 0), 30) <= at - NOW + 1e-6
-        assert at - NOW <= 31
+        assert wait is not None
+        assert min(max(retry_after, 0), 30) <= wait <= 31
+        assert wait <= policy.longest_wait.total_seconds()
 
 
 def test_no_attempt_starts_after_the_deadline() -> None:
     policy = RetryPolicy(deadline=timedelta(seconds=10))
     error = TransientError("x", retry_after=8)
-    assert policy.next_attempt(error, failures=1, entered_at=NOW, now=NOW, rng=Random(1)) is not None
-    assert policy.next_attempt(error, failures=1, entered_at=NOW - 5, now=NOW, rng=Random(1)) is None
+    assert policy.next_wait(error, failures=1, spent=0.0, rng=Random(1)) is not None
+    assert policy.next_wait(error, failures=1, spent=5.0, rng=Random(1)) is None
 
 
 RESULTS = st.sampled_from(
@@ -252,13 +243,13 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
 def _step(workflow: Any, instance: Any, result: Any, policy: OnFailure, rng: Random) -> Any:
     if isinstance(result, Look) and not instance.doubt:
         return instance
-    match decide(workflow, instance, result, on_failure=policy, more=False, now=NOW, rng=rng):
+    match decide(workflow, instance, result, on_failure=policy, more=False, spent=0.0, rng=rng):
         case Outcome(outcome, context):
             return moves.advance(workflow, instance, outcome, context, NOW)
         case RunNow():
             return attrs.evolve(instance, doubt=False)
-        case Retry(failure, doubt, at):
-            return moves.retry(workflow, instance, failure, doubt=doubt, at=at, now=NOW)
+        case Retry(failure, doubt, wait):
+            return moves.retry(workflow, instance, failure, doubt=doubt, wait=wait, now=NOW)
         case RollBack(failure, doubt):
             return moves.roll_back(workflow, instance, NOW, failure=failure, doubt=doubt)
         case Keep(failure, doubt):
@@ -269,11 +260,11 @@ def _step_back(workflow: Any, instance: Any, result: Any, rng: Random) -> Any:
     if not instance.trail:
         return moves.finish(workflow, instance, NOW)
     state = workflow.state_named[instance.trail[-1]]
-    match decide_rollback(state, instance, result if isinstance(result, Failed) else None, now=NOW, rng=rng):
+    match decide_rollback(state, instance, result if isinstance(result, Failed) else None, spent=0.0, rng=rng):
         case Undone():
             return moves.undone(workflow, instance, NOW)
-        case Retry(failure, doubt, at):
-            return moves.retry(workflow, instance, failure, doubt=doubt, at=at, now=NOW)
+        case Retry(failure, doubt, wait):
+            return moves.retry(workflow, instance, failure, doubt=doubt, wait=wait, now=NOW)
         case Leave(failure):
             effect = dict(effects_of(workflow, instance))[state.name]
             return moves.undone(

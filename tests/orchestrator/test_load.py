@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from orchestrator import (
@@ -35,7 +37,7 @@ from orchestrator import (
     start,
 )
 from orchestrator.admission import Admission
-from orchestrator.clock import SystemClock
+from orchestrator.clock import SystemClock, wait_until
 from orchestrator.estimate import check_room, check_time, estimate
 from orchestrator.exit_codes import ExitCode
 from orchestrator.limits import RateLimits
@@ -80,7 +82,9 @@ def store() -> Iterator[MemoryStore]:
 
 
 async def drive(workflow: Any, store: MemoryStore, vault: Vault, scenario: Scenario, **more: Any) -> Any:
-    async with start(workflow, store=store, options=fast(vault), scenario=scenario, **more) as run:
+    # What a scenario says of time is tested in real time.
+    options = fast(vault) if scenario.length is None else Options(vault=vault)
+    async with start(workflow, store=store, options=options, scenario=scenario, **more) as run:
         return await run.wait()
 
 
@@ -383,6 +387,55 @@ async def test_turns_that_are_given_back_go_to_whoever_asks_next_and_to_nobody_e
     assert began[-1] - began[0] >= 15 * 0.01 * 0.95
 
 
+async def test_a_turn_that_was_given_back_does_not_start_inside_a_later_pause() -> None:
+    clock, leave = ManualClock(), anyio.Event()
+    limits = RateLimits({"g": 1.0}, clock)  # type: ignore[arg-type]
+    leave.set()
+    for _ in range(3):
+        await limits.admit("g", leave=leave)  # the turns at 1 and 2 s are given back
+    clock.time += 1.5
+    limits.slow_down("g", 10)
+    assert await limits.admit("g") >= 10
+
+
+@attrs.define
+class EarlyClock:
+    """Timers that go off a millisecond early, as those of uvloop do; what is waited for is counted."""
+
+    time: float = 100.0
+    waits: list[float] = attrs.field(factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def steady(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.deadline(seconds)
+
+    def deadline(self, seconds: float) -> float:
+        self.waits.append(seconds)
+        self.time += seconds - 0.001 if seconds > 0.002 else seconds
+        return -math.inf
+
+
+async def test_a_wait_within_a_limit_is_no_longer_than_that_though_timers_go_off_early() -> None:
+    clock = EarlyClock()
+    limits = RateLimits({"g": 0.01}, clock)
+    await limits.admit("g")
+    assert await limits.admit("g", leave=anyio.Event(), until=clock.time + 5) == pytest.approx(5)
+    assert sum(clock.waits) == pytest.approx(5.001)
+    assert await limits.admit("g", leave=anyio.Event()) == pytest.approx(95)
+
+
+async def test_a_wait_is_never_short_though_timers_go_off_early() -> None:
+    clock = EarlyClock()
+    until = clock.time + 2
+    await wait_until(clock, until, anyio.Event())
+    assert clock.time >= until
+
+
 async def test_a_group_without_a_rate_comes_back_one_by_one() -> None:
     clock = ManualClock()
     limits = RateLimits({}, clock)  # type: ignore[arg-type]
@@ -607,6 +660,9 @@ class SteppedClock(SystemClock):
 
     def steady(self) -> float:
         return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
 
     def deadline(self, seconds: float) -> float:
         # Who waits for a moment of the scenario looks at the time again soon; limits of attempts are longer.

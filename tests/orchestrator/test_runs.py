@@ -54,7 +54,7 @@ from orchestrator.encryption import find_key, new_key
 from orchestrator.instance import admit
 from orchestrator.lease import Owner
 from orchestrator.stores.memory import MemoryStore
-from tests.support.clock import SPEED
+from tests.support.clock import SPEED, FastClock
 from tests.support.toy import Ledger, Making, One, Reading, Three, ToyContext, Two, fast, toy
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -498,6 +498,59 @@ async def test_a_retry_wait_survives_an_interruption(store: MemoryStore, vault: 
     assert "recover two" not in ledger.calls
 
 
+@attrs.define
+class Wall(FastClock):
+    """A clock whose wall time somebody sets."""
+
+    ahead_s: float = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead_s
+
+
+@pytest.mark.parametrize("seconds", [-7200, 600], ids=["back", "forward"])
+async def test_a_wall_clock_that_is_set_changes_no_wait_and_no_deadline(store: MemoryStore, vault: Vault, seconds: float) -> None:
+    clock = Wall()
+
+    def set_clock(step: Any) -> None:
+        clock.ahead_s += seconds
+
+    def set_clock_and_fail(step: Any) -> None:
+        clock.ahead_s += seconds
+        raise TransientError("busy")
+
+    ledger = Ledger(script={"run one": [set_clock_and_fail], "run two": [AmbiguousError("lost")], "recover two": [set_clock]})
+    options = attrs.evolve(fast(vault), clock=clock)
+    with anyio.fail_after(20):
+        instance, _ = await finish(toy(ledger), store, vault, options=options)
+    assert instance.status is Status.COMPLETED
+    assert ledger.calls == ["run one", "run one", "run two", "recover two", "run two", "run three"]
+
+
+async def test_a_look_that_finds_nothing_ends_the_wait_before_it(store: MemoryStore, vault: Vault) -> None:
+    seen: list[float | None] = []
+
+    async def look(step: Any) -> None:
+        seen.append((await store.load(step.run_id))[0].not_before)
+
+    ledger = Ledger(script={"run two": [AmbiguousError("lost"), look]})
+    await finish(toy(ledger), store, vault)
+    assert seen == [None]
+
+
+async def test_a_stored_pause_is_never_waited_for_longer_than_the_policy_allows(store: MemoryStore, vault: Vault) -> None:
+    clock = Wall()
+    ledger = Ledger(script={"run two": [TransientError("wait", retry_after=40)]})
+    async with start(toy(ledger), store=store, options=attrs.evolve(fast(vault), clock=clock)) as run:
+        async for event in run.events():
+            if event.kind is EventKind.RETRY:
+                run.stop()
+    clock.ahead_s = -7200
+    with anyio.fail_after(30):  # the longest wait of the policy is a minute: two seconds by this clock
+        async with resume(toy(ledger), run.id, store=store, options=attrs.evolve(fast(vault), clock=clock)) as again:
+            assert (await again.wait()).counts == {Status.COMPLETED: 1}
+
+
 @pytest.mark.parametrize("at", range(1, 40))
 async def test_cancelled_anywhere_it_is_resumed_with_one_of_each(vault: Vault, at: int) -> None:
     """Cancel from outside at the ``at``-th step of the event loop, then resume, until it is done."""
@@ -576,7 +629,7 @@ async def test_a_lease_that_ran_out_stops_before_the_next_attempt(vault: Vault) 
 
     ledger = Ledger(script={"run one": [lambda step: anyio.sleep(0.2)]})
     with pytest.raises(LeaseExpiredError, match="ran out"):
-        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1))
+        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1 * SPEED))
     assert ledger.calls == ["run one"]
 
 
@@ -599,7 +652,7 @@ async def test_services_get_a_guard_that_stops_requests_of_a_late_process(vault:
 
     ledger.script = {"run one": [wait_and_ask]}
     with pytest.raises(LeaseExpiredError):
-        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1))
+        await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1 * SPEED))
     assert raised
 
 
@@ -756,7 +809,7 @@ async def test_slow_services_do_not_cost_the_lease(store: MemoryStore, vault: Va
 
     ledger = Ledger(script={"run two": [PermanentError("no")]})
     workflow = attrs.evolve(toy(ledger), open_services=slow)
-    options = fast(vault, lease_s=0.1)
+    options = fast(vault, lease_s=0.1 * SPEED)
     _, result = await finish(workflow, store, vault, on_failure="keep", options=options)
     async with cleanup(workflow, result.run_id, store=store, options=options) as run:
         assert (await run.wait()).status is RunStatus.FINISHED

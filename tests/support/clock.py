@@ -1,4 +1,4 @@
-"""A clock for tests that wait: seconds of sleeping and of limits pass thirty times as fast."""
+"""A clock for tests that wait: its seconds pass thirty times as fast."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SPEED = 30
 
 
 class FastClock:
-    """Wall time is real, for others compare it with theirs; waiting is fast."""
+    """Wall time is real, because others compare it with theirs; the steady time and waiting are fast."""
 
     def now(self) -> float:
         return time.time()
 
     def steady(self) -> float:
-        return time.monotonic()
+        return time.monotonic() * SPEED
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds / SPEED)

@@ -25,7 +25,7 @@ from orchestrator import (
     Workflow,
     done,
 )
-from tests.support.clock import FastClock
+from tests.support.clock import SPEED, FastClock
 
 Act = Callable[[Step["ToyContext", "Ledger"]], Awaitable[Any] | Any]
 
@@ -136,5 +136,6 @@ def toy(ledger: Ledger, *states: State[ToyContext, Ledger], **more: Any) -> Work
 
 
 def fast(vault: Vault, **more: Any) -> Options:
-    """Options for a test: a fast clock, repeatable jitter."""
+    """Options for a test: a fast clock, with a lease that does not run out on a busy machine, repeatable jitter."""
+    more.setdefault("lease_s", 30.0 * SPEED)
     return Options(vault=vault, clock=FastClock(), rng=Random(1), **more)
