@@ -26,6 +26,7 @@ from orchestrator.machine import ROLLING_BACK
 from orchestrator.scenario import LATE_S
 from orchestrator.state import DONE
 from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
+from orchestrator.stores.base import StoredWindow
 from orchestrator.workflow import Span, Workflow
 
 TICK_S = 2.0
@@ -42,8 +43,6 @@ MISSED = "missed"
 """Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
 
 _MOVED = "moved."
-_EPOCH = 1_000_000
-"""A window is stored in the place ``epoch * _EPOCH + number``: after those of all earlier processes."""
 
 
 @attrs.define
@@ -88,7 +87,7 @@ class _Tally:
 class _Stored:
     """A closed window of this process, as it is in the store."""
 
-    place: int
+    seq: int
     body: bytes
     window: Window
 
@@ -105,8 +104,7 @@ class Collector:
         length: Seconds of the scenario after which its overtime begins; ``None``: there is none.
         aborted: Tells whether the scenario was ended before that.
         arrivals: Whether instances are due by the clock, so that a start may be late.
-        earlier: What earlier processes have stored.
-        epoch: Of this process's claim.
+        earlier: What all processes have stored so far.
     """
 
     stored_only = True
@@ -124,8 +122,7 @@ class Collector:
         length: float | None = None,
         aborted: Callable[[], bool] = lambda: False,
         arrivals: bool = False,
-        earlier: Iterable[bytes] = (),
-        epoch: int = 1,
+        earlier: Iterable[StoredWindow] = (),
     ) -> None:
         self.statistics = Statistics.of(earlier)
         """As of the last tick."""
@@ -173,7 +170,7 @@ class Collector:
         self._told = self.counters.copy()
         """Those counters as of the last tick."""
         self._errors: list[tuple[ErrorKey, str]] = []
-        self._next_place = epoch * _EPOCH
+        self._next_seq = 0
         self._width = TICK_S
         self._closed: list[_Stored] = []
         self._merging: int | None = None
@@ -243,7 +240,7 @@ class Collector:
         """Take up what was measured since the last tick.
 
         Returns:
-            Rows to store, by place, and the places whose rows are to go.
+            Rows to store, by sequence number, and the numbers of the rows to delete.
         """
         elapsed = self._elapsed()
         rows: dict[int, bytes] = {}
@@ -263,7 +260,7 @@ class Collector:
         recent.read_off()
         self.recent = recent
         body = window.dumps()
-        rows[self._next_place] = body
+        rows[self._next_seq] = body
         at_end = elapsed >= (self._warm_up if window.warm else self._length) - 0.002 and not window.over
         if window.width >= self._width * 0.99 or at_end:
             self._close(window, body, rows, gone)
@@ -271,9 +268,9 @@ class Collector:
 
     def _close(self, window: Window, body: bytes, rows: dict[int, bytes], gone: list[int]) -> None:
         """Nothing more is added to this window."""
-        self._closed.append(_Stored(self._next_place, body, window))
+        self._closed.append(_Stored(self._next_seq, body, window))
         window.histograms = {}
-        self._open, self._next_place = None, self._next_place + 1
+        self._open, self._next_seq = None, self._next_seq + 1
         self._keep_bounded(rows, gone)
 
     def _new_window(self, elapsed: float) -> Window:
@@ -313,8 +310,8 @@ class Collector:
         first, second = self._closed[self._merging : self._merging + 2]
         if (first.window.warm, first.window.over) == (second.window.warm, second.window.over):
             self._merge(first, second)
-            rows[first.place] = first.body
-            gone.append(second.place)
+            rows[first.seq] = first.body
+            gone.append(second.seq)
         self._merging += 1
         # Whatever is as wide as new windows are now has been made since.
         if self._merging + 1 >= len(self._closed) or self._closed[self._merging].window.width >= self._width * 0.99:

@@ -147,7 +147,8 @@ class Runner(Generic[C, S]):
         self._owned = False
         """Whether the run is in the store and claimed by us."""
         total = record.scenario.total
-        self._shard = Shard(run_id=record.id, count=UNBOUNDED if total is None else total)
+        self._shard = Shard(run_id=record.id)
+        self._total = UNBOUNDED if total is None else total
         self._admission = Admission(record.scenario, options.clock)
 
         self._prepared = False
@@ -283,12 +284,10 @@ class Runner(Generic[C, S]):
 
     async def _create(self) -> None:
         asked = self._lease.asked()
-        shard = attrs.evolve(
-            self._shard, epoch=1, owner=this_process().dumps(), lease_until=self._clock.now() + self._options.lease_s
+        (self._shard,) = await self._store.create_run(
+            self.record, self._workflow.fingerprints, claim={0}, owner=this_process(), lease_s=self._options.lease_s
         )
-        await self._store.create_run(self.record, [shard], self._workflow.fingerprints)
         self._lease.confirmed(asked)
-        self._shard = shard
         self._owned = True
 
     async def _claim(self) -> None:
@@ -346,9 +345,8 @@ class Runner(Generic[C, S]):
                 if self._prepared:
                     await self._store_statistics()
                 self.result = await self._sum_up()
-                if self._prepared:
-                    await self._store.set_run_status(self._shard, self.result.status)
-                await self._store.release(self._shard)
+                done = {0} if self.result.status is RunStatus.FINISHED else ()
+                await self._store.release([self._shard], done, self._status_meanwhile if self._prepared else None)
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:
@@ -415,7 +413,6 @@ class Runner(Generic[C, S]):
             aborted=lambda: self._admission.aborted,
             arrivals=scenario.is_open,
             earlier=earlier if self._in_scenario else (),
-            epoch=self._shard.epoch,
         )
         self._admission = Admission(scenario, self._clock, before.elapsed, cuts=self._in_scenario)
         if before.total.counters[ABORTED]:
@@ -518,7 +515,7 @@ class Runner(Generic[C, S]):
         if self._puts_back:
             await self._put_back(drive)
         async with anyio.create_task_group() as workers:
-            for index in range(min(self.record.scenario.cap, self._shard.count)):
+            for index in range(min(self.record.scenario.cap, self._total)):
                 workers.start_soon(self._worker, drive, index, left, numbers, name=f"{self.record.id} worker {index}")
         if not self._stopping.is_set():
             self._admission.end()
@@ -589,11 +586,10 @@ class Runner(Generic[C, S]):
         """The instances that were not admitted yet."""
         if self._admits_nothing:
             return ()
-        first, count = self._shard.first, self._shard.count
         if self._mode is Mode.START:
-            return range(first, first + count)
-        left = await self._store.unadmitted(self.record.id, first, count)
-        self._started = count - sum(map(len, left))
+            return range(self._total)
+        left = await self._store.unadmitted(self._shard, self._total)
+        self._started = self._total - sum(map(len, left))
         return itertools.chain.from_iterable(left)
 
     async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:

@@ -26,6 +26,7 @@ import attrs
 import orjson
 
 from orchestrator.histogram import HIGHEST_US, Histogram
+from orchestrator.stores.base import StoredWindow
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 INSTANCE = "instance"
@@ -232,12 +233,12 @@ class Statistics:
     """Of all but the warm-up; its width is that of the measured interval."""
 
     @classmethod
-    def of(cls, bodies: Iterable[bytes]) -> Statistics:
-        """From what a store holds, of however many processes."""
+    def of(cls, rows: Iterable[StoredWindow]) -> Statistics:
+        """From what a store holds, of any number of processes."""
         found = cls()
-        for body in bodies:
-            warm = orjson.loads(body)["warm"]
-            window = Window.loads(body, into=None if warm else found.total, histograms=False)
+        for row in rows:
+            warm = orjson.loads(row.body)["warm"]
+            window = Window.loads(row.body, into=None if warm else found.total, histograms=False)
             found.windows.append(window)
             if window.is_measured:
                 found.total.width += window.width

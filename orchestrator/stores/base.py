@@ -34,16 +34,22 @@ HISTORY_TAIL = 100
 
 @attrs.frozen(kw_only=True)
 class Shard:
-    """A contiguous range of a run's instances, and who drives it. Times are Unix seconds."""
+    """A part of a run, and who drives it: the instances whose number leaves ``index`` as the remainder. Times are Unix seconds."""
 
     run_id: str
     index: int = 0
-    first: int = 0
-    count: int
+    of: int = 1
+    """How many shards the run has."""
     epoch: int = 0
     owner: str | None = None
     """Stored form of an :class:`~orchestrator.lease.Owner`."""
     lease_until: float = 0.0
+    done: bool = False
+    """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
+
+    def owns(self, number: int) -> bool:
+        """Whether this instance is in it."""
+        return number % self.of == self.index
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -72,6 +78,16 @@ class Save:
     events: Sequence[Event]
 
 
+@attrs.frozen
+class StoredWindow:
+    """A window of statistics as a process has stored it; ``seq`` counts its windows."""
+
+    shard: int
+    epoch: int
+    seq: int
+    body: bytes
+
+
 class WallClock(Protocol):
     """The clock that a store measures leases with. A test may bring its own."""
 
@@ -92,6 +108,25 @@ def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
         if not is_gone(holder):
             raise LeaseHeldError(shard.run_id, str(holder), shard.lease_until, now)
     return attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner.dumps(), lease_until=now + lease_s)
+
+
+def released(shard: Shard, now: float, *, done: bool) -> Shard:
+    """The shard after its owner has given it up."""
+    return attrs.evolve(shard, owner=None, lease_until=now, done=done)
+
+
+def run_status(shards: Sequence[Shard], meanwhile: RunStatus, now: float) -> RunStatus:
+    """The status of a run after a process has given its shards up.
+
+    Args:
+        shards: All shards of the run.
+        meanwhile: The status while somebody drives it.
+    """
+    if all(shard.done for shard in shards):
+        return RunStatus.FINISHED
+    if any(shard.owner is not None and shard.lease_until > now and not is_gone(Owner.loads(shard.owner)) for shard in shards):
+        return meanwhile
+    return RunStatus.INTERRUPTED if meanwhile is RunStatus.RUNNING else meanwhile
 
 
 def outdated_event(seq: int) -> int | None:
@@ -116,8 +151,25 @@ class Store(ABC):
         return None
 
     @abstractmethod
-    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
-        """Store a new run with its shards, and the fingerprints of its definition under ``run.definition``."""
+    async def create_run(
+        self,
+        run: RunRecord,
+        fingerprints: Mapping[str, str],
+        *,
+        shards: int = 1,
+        claim: Collection[int] = (),
+        owner: Owner | None = None,
+        lease_s: float = 0.0,
+    ) -> list[Shard]:
+        """Store a new run with its shards, and the fingerprints of its definition under ``run.definition``.
+
+        Args:
+            shards: How many.
+            claim: Those that ``owner`` claims in the same transaction, before anybody else learns of the run.
+
+        Returns:
+            The claimed shards.
+        """
 
     @abstractmethod
     async def run(self, run_id: str) -> RunRecord:
@@ -161,8 +213,16 @@ class Store(ABC):
         """Extend the lease. Raises ``StaleEpochError`` if the shard was claimed by another since."""
 
     @abstractmethod
-    async def release(self, shard: Shard) -> None:
-        """Give the shard up, keeping its epoch. Nothing happens if it was claimed by another since."""
+    async def release(self, shards: Sequence[Shard], done: Collection[int] = (), meanwhile: RunStatus | None = None) -> RunStatus:
+        """Give the shards of a run up, keeping their epochs; one that was claimed by another since stays as it is.
+
+        Args:
+            done: Indices of those that have nothing left to do.
+            meanwhile: Set the status of the run by :func:`run_status`, in the same transaction; ``None``: leave it.
+
+        Returns:
+            The status of the run.
+        """
 
     @abstractmethod
     async def save(self, save: Save) -> None:
@@ -182,13 +242,24 @@ class Store(ABC):
 
     @abstractmethod
     async def load(
-        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+        self,
+        run_id: str,
+        statuses: Collection[Status] | None = None,
+        *,
+        after: int = -1,
+        limit: int = 500,
+        shard: Shard | None = None,
     ) -> list[Checkpoint]:
-        """Checkpoints in order of number, from the one after ``after``; ``None``: of any status."""
+        """Checkpoints in order of number, from the one after ``after``.
+
+        Args:
+            statuses: ``None``: of any status.
+            shard: ``None``: of the whole run.
+        """
 
     @abstractmethod
-    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
-        """The numbers from ``first`` on, ``count`` in all, of which there is no checkpoint; in order."""
+    async def unadmitted(self, shard: Shard, total: int) -> list[range]:
+        """The numbers below ``total`` that the shard owns and of which there is no checkpoint; in order."""
 
     @abstractmethod
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
@@ -209,11 +280,12 @@ class Store(ABC):
 
     @abstractmethod
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
-        """Store statistics (new or over the older ones) by their place, and drop those in ``gone``. Fenced by ``shard``."""
+        """Store windows of statistics (new or over the older ones) of this claim of the shard by their ``seq``, and drop those in
+        ``gone``. Fenced by ``shard``."""
 
     @abstractmethod
-    async def statistics(self, run_id: str) -> list[bytes]:
-        """Everything that was stored of a run's statistics, in order of place."""
+    async def statistics(self, run_id: str) -> list[StoredWindow]:
+        """All windows of a run, by shard, epoch and ``seq``."""
 
     @abstractmethod
     async def evidence(self, run_id: str, number: int) -> list[bytes]:

@@ -17,7 +17,19 @@ from orchestrator.events import Event
 from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Save, Shard, Store, WallClock, claimed
+from orchestrator.stores.base import (
+    HISTORY_HEAD,
+    HISTORY_TAIL,
+    Checkpoint,
+    Save,
+    Shard,
+    Store,
+    StoredWindow,
+    WallClock,
+    claimed,
+    released,
+    run_status,
+)
 
 
 class MemoryStore(Store):
@@ -34,16 +46,26 @@ class MemoryStore(Store):
         self._instances: dict[str, dict[int, Checkpoint]] = {}
         self._events: dict[tuple[str, int], list[Event]] = {}
         self._evidence: dict[tuple[str, int], list[bytes]] = {}
-        self._statistics: dict[str, dict[int, bytes]] = {}
+        self._statistics: dict[str, dict[tuple[int, int, int], bytes]] = {}
 
     async def close(self) -> None:
         pass
 
-    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
+    async def create_run(
+        self,
+        run: RunRecord,
+        fingerprints: Mapping[str, str],
+        *,
+        shards: int = 1,
+        claim: Collection[int] = (),
+        owner: Owner | None = None,
+        lease_s: float = 0.0,
+    ) -> list[Shard]:
         self._runs[run.id] = run
         self._instances[run.id] = {}
-        self._shards |= {(run.id, shard.index): shard for shard in shards}
+        self._shards |= {(run.id, index): Shard(run_id=run.id, index=index, of=shards) for index in range(shards)}
         await self.add_fingerprints(run.definition, fingerprints)
+        return [await self.claim(run.id, index, owner, lease_s) for index in claim] if owner else []
 
     async def run(self, run_id: str) -> RunRecord:
         if run_id not in self._runs:
@@ -71,16 +93,22 @@ class MemoryStore(Store):
         return [shard for (run, _), shard in sorted(self._shards.items()) if run == run_id]
 
     async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
-        await self.run(run_id)
+        if (run_id, index) not in self._shards:
+            raise UnknownRunError(f"shard {index} of run {run_id}", self.where)
         return self._put(claimed(self._shards[run_id, index], owner, lease_s, self._clock.now()))
 
     async def renew(self, shard: Shard, lease_s: float) -> Shard:
         return self._put(attrs.evolve(self._current(shard), lease_until=self._clock.now() + lease_s))
 
-    async def release(self, shard: Shard) -> None:
-        current = self._shards[shard.run_id, shard.index]
-        if current.epoch == shard.epoch:
-            self._put(attrs.evolve(current, owner=None, lease_until=self._clock.now()))
+    async def release(self, shards: Sequence[Shard], done: Collection[int] = (), meanwhile: RunStatus | None = None) -> RunStatus:
+        run_id, now = shards[0].run_id, self._clock.now()
+        ours = [shard for shard in shards if self._shards[run_id, shard.index].epoch == shard.epoch]
+        for shard in ours:
+            self._put(released(self._shards[run_id, shard.index], now, done=shard.index in done))
+        if ours and meanwhile is not None:
+            status = run_status(await self.shards(run_id), meanwhile, now)
+            self._runs[run_id] = attrs.evolve(self._runs[run_id], status=status, updated_at=now)
+        return self._runs[run_id].status
 
     async def save(self, save: Save) -> None:
         self._put_in(save)
@@ -93,18 +121,26 @@ class MemoryStore(Store):
             self._put_in(save)
 
     async def load(
-        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+        self,
+        run_id: str,
+        statuses: Collection[Status] | None = None,
+        *,
+        after: int = -1,
+        limit: int = 500,
+        shard: Shard | None = None,
     ) -> list[Checkpoint]:
-        rows = sorted(self._instances.get(run_id, {}).items())
-        return [row for number, row in rows if number > after and (statuses is None or row.status in statuses)][:limit]
+        rows = [row for number, row in sorted(self._instances.get(run_id, {}).items()) if number > after]
+        return [
+            row for row in rows if (statuses is None or row.status in statuses) and (shard is None or shard.owns(row.number))
+        ][:limit]
 
-    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
-        found, begin = [], first
-        for number in sorted(n for n in self._instances.get(run_id, {}) if first <= n < first + count):
+    async def unadmitted(self, shard: Shard, total: int) -> list[range]:
+        found, begin = [], shard.index
+        for number in sorted(n for n in self._instances.get(shard.run_id, {}) if shard.owns(n) and n < total):
             if number > begin:
-                found.append(range(begin, number))
-            begin = number + 1
-        return [*found, range(begin, first + count)] if begin < first + count else found
+                found.append(range(begin, number, shard.of))
+            begin = number + shard.of
+        return [*found, range(begin, total, shard.of)] if begin < total else found
 
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         return Counter((row.status, row.position) for row in self._instances.get(run_id, {}).values())
@@ -125,12 +161,12 @@ class MemoryStore(Store):
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
         self._current(shard)
         kept = self._statistics.setdefault(shard.run_id, {})
-        kept.update(rows)
-        for place in gone:
-            kept.pop(place, None)
+        kept.update({(shard.index, shard.epoch, seq): body for seq, body in rows.items()})
+        for seq in gone:
+            kept.pop((shard.index, shard.epoch, seq), None)
 
-    async def statistics(self, run_id: str) -> list[bytes]:
-        return [body for _, body in sorted(self._statistics.get(run_id, {}).items())]
+    async def statistics(self, run_id: str) -> list[StoredWindow]:
+        return [StoredWindow(*key, body) for key, body in sorted(self._statistics.get(run_id, {}).items())]
 
     async def evidence(self, run_id: str, number: int) -> list[bytes]:
         return list(self._evidence.get((run_id, number), []))

@@ -82,4 +82,20 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE instances ADD COLUMN effects TEXT;
     CREATE INDEX instances_by_status ON instances (run_id, status, number, position, effects);
     """,
+    # A shard owns the numbers with the same remainder; statistics belong to a claim of a shard.
+    """
+    ALTER TABLE shards DROP COLUMN first;
+    ALTER TABLE shards DROP COLUMN count;
+    ALTER TABLE shards ADD COLUMN of INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE shards ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
+    DROP TABLE statistics;
+    CREATE TABLE statistics (
+        run_id TEXT NOT NULL,
+        shard INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (run_id, shard, epoch, seq)
+    ) WITHOUT ROWID;
+    """,
 )

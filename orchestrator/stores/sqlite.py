@@ -24,7 +24,18 @@ from orchestrator.events import Event, EventKind
 from orchestrator.instance import RESUMABLE, Status
 from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores.base import Checkpoint, Save, Shard, Store, WallClock, claimed, outdated_event
+from orchestrator.stores.base import (
+    Checkpoint,
+    Save,
+    Shard,
+    Store,
+    StoredWindow,
+    WallClock,
+    claimed,
+    outdated_event,
+    released,
+    run_status,
+)
 from orchestrator.stores.commits import GroupCommit, Writer
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
@@ -36,7 +47,7 @@ BUSY_POLL_S = 0.005
 
 _converter = cattrs.preconf.orjson.make_converter()
 _CHECKPOINT_COLUMNS = "run_id, number, status, position, updated_at, not_before, effects, body"
-_SHARD_COLUMNS = "run_id, shard, first, count, epoch, owner, lease_until"
+_SHARD_COLUMNS = "run_id, shard, of, epoch, owner, lease_until, done"
 _EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error, failure, code"
 _CHECKPOINTS = f"SELECT {_CHECKPOINT_COLUMNS} FROM instances WHERE run_id = ?"
 _SAVE_INSTANCE = (
@@ -116,8 +127,20 @@ class SQLiteStore(Store):
                 target.close()
         return str(path)
 
-    async def create_run(self, run: RunRecord, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> None:
-        def write(db: sqlite3.Connection) -> None:
+    async def create_run(
+        self,
+        run: RunRecord,
+        fingerprints: Mapping[str, str],
+        *,
+        shards: int = 1,
+        claim: Collection[int] = (),
+        owner: Owner | None = None,
+        lease_s: float = 0.0,
+    ) -> list[Shard]:
+        def write(db: sqlite3.Connection) -> list[Shard]:
+            now = self._clock.now()
+            made = [Shard(run_id=run.id, index=index, of=shards) for index in range(shards)]
+            made = [claimed(one, owner, lease_s, now) if owner and one.index in claim else one for one in made]
             _insert_fingerprints(db, run.definition, fingerprints)
             db.execute(
                 "INSERT INTO runs (id, workflow, status, created_at, updated_at, body) VALUES (?, ?, ?, ?, ?, ?)",
@@ -125,10 +148,11 @@ class SQLiteStore(Store):
             )
             db.executemany(
                 f"INSERT INTO shards ({_SHARD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(s.run_id, s.index, s.first, s.count, s.epoch, s.owner, s.lease_until) for s in shards],
+                [(s.run_id, s.index, s.of, s.epoch, s.owner, s.lease_until, s.done) for s in made],
             )
+            return [shard for shard in made if shard.owner is not None]
 
-        await self._write(write)
+        return await self._write(write)
 
     async def run(self, run_id: str) -> RunRecord:
         rows = await self._read("SELECT id, status, updated_at, body FROM runs WHERE id = ?", run_id)
@@ -175,7 +199,7 @@ class SQLiteStore(Store):
             # Read and raise the epoch in one write transaction: two claimants would otherwise both win.
             shard = _read_shard(db, run_id, index)
             if shard is None:
-                raise UnknownRunError(f"run {run_id}", self.where)
+                raise UnknownRunError(f"shard {index} of run {run_id}", self.where)
             return _update_shard(db, claimed(shard, owner, lease_s, self._clock.now()))
 
         return await self._write(write)
@@ -187,13 +211,22 @@ class SQLiteStore(Store):
 
         return await self._write(write)
 
-    async def release(self, shard: Shard) -> None:
-        def write(db: sqlite3.Connection) -> None:
-            current = _read_shard(db, shard.run_id, shard.index)
-            if current is not None and current.epoch == shard.epoch:
-                _update_shard(db, attrs.evolve(current, owner=None, lease_until=self._clock.now()))
+    async def release(self, shards: Sequence[Shard], done: Collection[int] = (), meanwhile: RunStatus | None = None) -> RunStatus:
+        run_id = shards[0].run_id
 
-        await self._write(write)
+        def write(db: sqlite3.Connection) -> RunStatus:
+            now, ours = self._clock.now(), 0
+            for shard in shards:
+                current = _read_shard(db, run_id, shard.index)
+                if current is not None and current.epoch == shard.epoch:
+                    _update_shard(db, released(current, now, done=shard.index in done))
+                    ours += 1
+            if ours and meanwhile is not None:
+                status = run_status(_read_shards(db, run_id), meanwhile, now)
+                db.execute("UPDATE runs SET status = ?, updated_at = ? WHERE id = ?", (status.value, now, run_id))
+            return RunStatus(db.execute("SELECT status FROM runs WHERE id = ?", (run_id,)).fetchone()[0])
+
+        return await self._write(write)
 
     async def save(self, save: Save) -> None:
         await self._commits.commit(save)
@@ -208,31 +241,44 @@ class SQLiteStore(Store):
         await self._write(write)
 
     async def load(
-        self, run_id: str, statuses: Collection[Status] | None = None, *, after: int = -1, limit: int = 500
+        self,
+        run_id: str,
+        statuses: Collection[Status] | None = None,
+        *,
+        after: int = -1,
+        limit: int = 500,
+        shard: Shard | None = None,
     ) -> list[Checkpoint]:
+        of, index = (1, 0) if shard is None else (shard.of, shard.index)
         if statuses is None:
-            rows = await self._read(f"{_CHECKPOINTS} AND number > ? ORDER BY number LIMIT ?", run_id, after, limit)
-            return [_checkpoint_from_row(row) for row in rows]
+            sql = f"{_CHECKPOINTS} AND number > ? AND number % ? = ? ORDER BY number LIMIT ?"
+            return [_checkpoint_from_row(row) for row in await self._read(sql, run_id, after, of, index, limit)]
         # One walk of the index per status: a few failed instances among a hundred thousand are found without reading the others.
-        ahead = "SELECT number FROM (SELECT number FROM instances WHERE run_id = ? AND status = ? AND number > ? ORDER BY number LIMIT ?)"
+        ahead = (
+            "SELECT number FROM (SELECT number FROM instances WHERE run_id = ? AND status = ? AND number > ? AND number % ? = ? "
+            "ORDER BY number LIMIT ?)"
+        )
         numbers = " UNION ALL ".join([ahead] * len(statuses)) or "SELECT 0 WHERE 0"
-        walks = [value for status in sorted(statuses) for value in (run_id, status, after, limit)]
+        walks = [value for status in sorted(statuses) for value in (run_id, status, after, of, index, limit)]
         rows = await self._read(f"{_CHECKPOINTS} AND number IN ({numbers}) ORDER BY number LIMIT ?", run_id, *walks, limit)
         return [_checkpoint_from_row(row) for row in rows]
 
-    async def unadmitted(self, run_id: str, first: int, count: int) -> list[range]:
-        end = first + count
+    async def unadmitted(self, shard: Shard, total: int) -> list[range]:
         # A row after the last number closes the gap at the end.
+        end = shard.index + max(0, -((shard.index - total) // shard.of)) * shard.of
         rows = await self._read(
-            "SELECT begin, number FROM (SELECT lag(number, 1, ?) OVER (ORDER BY number) + 1 AS begin, number FROM "
-            "(SELECT number FROM instances WHERE run_id = ? AND number >= ? AND number < ? UNION ALL SELECT ?)) WHERE number > begin",
-            first - 1,
-            run_id,
-            first,
+            "SELECT begin, number FROM (SELECT lag(number, 1, ?) OVER (ORDER BY number) + ? AS begin, number FROM "
+            "(SELECT number FROM instances WHERE run_id = ? AND number < ? AND number % ? = ? UNION ALL SELECT ?)) "
+            "WHERE number > begin",
+            shard.index - shard.of,
+            shard.of,
+            shard.run_id,
             end,
+            shard.of,
+            shard.index,
             end,
         )
-        return [range(*row) for row in rows]
+        return [range(begin, number, shard.of) for begin, number in rows]
 
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
         rows = await self._read(
@@ -265,19 +311,24 @@ class SQLiteStore(Store):
         return {position: (number, updated_at) for position, number, updated_at in rows}
 
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        key = (shard.run_id, shard.index, shard.epoch)
+
         def write(db: sqlite3.Connection) -> None:
             _check_epoch(db, shard)
             db.executemany(
-                "INSERT INTO statistics (run_id, place, body) VALUES (?, ?, ?) "
-                "ON CONFLICT (run_id, place) DO UPDATE SET body = excluded.body",
-                [(shard.run_id, place, body) for place, body in rows.items()],
+                "INSERT INTO statistics (run_id, shard, epoch, seq, body) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (run_id, shard, epoch, seq) DO UPDATE SET body = excluded.body",
+                [(*key, seq, body) for seq, body in rows.items()],
             )
-            db.executemany("DELETE FROM statistics WHERE run_id = ? AND place = ?", [(shard.run_id, place) for place in gone])
+            db.executemany(
+                "DELETE FROM statistics WHERE run_id = ? AND shard = ? AND epoch = ? AND seq = ?", [(*key, seq) for seq in gone]
+            )
 
         await self._write(write)
 
-    async def statistics(self, run_id: str) -> list[bytes]:
-        return [row[0] for row in await self._read("SELECT body FROM statistics WHERE run_id = ? ORDER BY place", run_id)]
+    async def statistics(self, run_id: str) -> list[StoredWindow]:
+        sql = "SELECT shard, epoch, seq, body FROM statistics WHERE run_id = ? ORDER BY shard, epoch, seq"
+        return [StoredWindow(*row) for row in await self._read(sql, run_id)]
 
     async def evidence(self, run_id: str, number: int) -> list[bytes]:
         sql = "SELECT body FROM evidence WHERE run_id = ? AND number = ? ORDER BY rowid"
@@ -542,10 +593,15 @@ def _read_shard(db: sqlite3.Connection, run_id: str, index: int) -> Shard | None
     return _shard_from_row(row) if row else None
 
 
+def _read_shards(db: sqlite3.Connection, run_id: str) -> list[Shard]:
+    rows = db.execute(f"SELECT {_SHARD_COLUMNS} FROM shards WHERE run_id = ? ORDER BY shard", (run_id,)).fetchall()
+    return [_shard_from_row(row) for row in rows]
+
+
 def _update_shard(db: sqlite3.Connection, shard: Shard) -> Shard:
     db.execute(
-        "UPDATE shards SET epoch = ?, owner = ?, lease_until = ? WHERE run_id = ? AND shard = ?",
-        (shard.epoch, shard.owner, shard.lease_until, shard.run_id, shard.index),
+        "UPDATE shards SET epoch = ?, owner = ?, lease_until = ?, done = ? WHERE run_id = ? AND shard = ?",
+        (shard.epoch, shard.owner, shard.lease_until, shard.done, shard.run_id, shard.index),
     )
     return shard
 
@@ -579,8 +635,8 @@ def _run_from_row(row: Any) -> RunRecord:
 
 
 def _shard_from_row(row: Any) -> Shard:
-    run_id, index, first, count, epoch, owner, lease_until = row
-    return Shard(run_id=run_id, index=index, first=first, count=count, epoch=epoch, owner=owner, lease_until=lease_until)
+    run_id, index, of, epoch, owner, lease_until, done = row
+    return Shard(run_id=run_id, index=index, of=of, epoch=epoch, owner=owner, lease_until=lease_until, done=bool(done))
 
 
 def _checkpoint_from_row(row: Any) -> Checkpoint:

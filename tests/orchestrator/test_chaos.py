@@ -97,9 +97,9 @@ class Mortal(MemoryStore):
         self._alive()
         await super().set_run_status(shard, status)
 
-    async def release(self, shard: Shard) -> None:
+    async def release(self, *args: Any) -> RunStatus:
         self._alive()
-        await super().release(shard)
+        return await super().release(*args)
 
     async def renew(self, shard: Shard, lease_s: float) -> Shard:
         self._alive()

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.report.regression import parse
 from orchestrator.statistics import Statistics, Window
+from orchestrator.stores.base import StoredWindow
 from states.token_fulfillment import WORKFLOW
 from tests.orchestrator.test_cli import cli
 
@@ -53,7 +54,7 @@ def measured(*milliseconds: float, name: str = "sign_on", memory: int = 0) -> An
     window = Window(at=0.0, elapsed=0.0, width=10.0, memory=memory)
     window.record(name, [value / 1000 for value in milliseconds])
     window.read_off()
-    return Measured(Statistics.of([window.dumps()]))
+    return Measured(Statistics.of([StoredWindow(0, 1, 0, window.dumps())]))
 
 
 @pytest.mark.parametrize(

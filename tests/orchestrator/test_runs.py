@@ -1138,7 +1138,7 @@ async def test_a_retry_that_is_killed_before_it_puts_back_changes_nothing(store:
     assert (await store.run(run_id)).status is RunStatus.FINISHED
     assert await store.counts(run_id) == {(Status.FAILED, "failed"): 3}
     (shard,) = await store.shards(run_id)
-    await store.release(shard)
+    await store.release([shard])
     async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         assert (await again.wait()).counts == {Status.COMPLETED: 3}
 

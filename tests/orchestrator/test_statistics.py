@@ -10,6 +10,7 @@ from orchestrator import Again, Back, Event, EventKind, Repeat, Span, State, don
 from orchestrator import collector as collecting
 from orchestrator.collector import Collector
 from orchestrator.statistics import ErrorKey, Latency, Statistics, Window
+from orchestrator.stores.base import StoredWindow
 from tests.support.toy import Ledger, Making, Three, toy
 
 NOW = 1_000_000.0
@@ -48,7 +49,8 @@ WORKFLOW = toy(Ledger(), Begin(), Sign(), Check(), spans=(Span("signing", "sign"
 class Setting:
     """A collector with its clock."""
 
-    def __init__(self, **more) -> None:
+    def __init__(self, *, epoch: int = 1, **more) -> None:
+        self.epoch = epoch
         self.clock = Clock()
         self.active = 0
         self.rows: dict[int, bytes] = {}
@@ -77,8 +79,11 @@ class Setting:
         for place in gone:
             del self.rows[place]
 
+    def stored(self, shard: int = 0) -> list[StoredWindow]:
+        return [StoredWindow(shard, self.epoch, seq, body) for seq, body in sorted(self.rows.items())]
+
     def read(self) -> Statistics:
-        return Statistics.of(body for _, body in sorted(self.rows.items()))
+        return Statistics.of(self.stored())
 
 
 def test_windows_of_several_processes_are_one_when_merged() -> None:
@@ -93,7 +98,7 @@ def test_windows_of_several_processes_are_one_when_merged() -> None:
         part.counters["started"] = 10
         part.read_off()
         parts.append(part)
-    merged = Statistics.of(part.dumps() for part in parts)
+    merged = Statistics.of(StoredWindow(0, 1, seq, part.dumps()) for seq, part in enumerate(parts))
     assert merged.latency("one") == Latency.of(whole.histograms["one"])
     assert merged.total.counters["started"] == 40
     assert merged.total.errors[ErrorKey("one", "transient", "503")].count == 4
@@ -231,10 +236,10 @@ def test_the_measured_interval_of_a_scenario_that_is_ended_early_ends_there() ->
 def test_a_process_that_goes_on_in_the_overtime_measures_nothing_more() -> None:
     first = Setting(length=4.0)
     ticks(first, 4.0)
-    second = Setting(length=4.0, earlier=[*first.rows.values()], epoch=2)
+    second = Setting(length=4.0, earlier=first.stored(), epoch=2)
     second.clock.time = 4.0
     ticks(second, 8.0)
-    merged = Statistics.of([*first.rows.values(), *second.rows.values()])
+    merged = Statistics.of([*first.stored(), *second.stored()])
     assert (merged.seconds, merged.ended("begin"), merged.total.counters) == (4, 2, merged.total.counters)
     assert second.collector.statistics.seconds == 4
 
@@ -267,13 +272,13 @@ def test_a_second_process_goes_on_where_the_first_was_and_the_gap_is_told() -> N
     first.clock.time = 4.0
     first.move("begin", total=1.0)
     first.tick()
-    second = Setting(earlier=[*first.rows.values()], epoch=2)
+    second = Setting(earlier=first.stored(), epoch=2)
     assert second.collector.statistics.elapsed == pytest.approx(5.0)
     second.clock.time = 5.0 + 2.0
     second.clock.now = lambda: NOW + 100 + second.clock.time  # a hundred seconds lay between
     second.move("begin", total=0.0)
     second.tick()
-    merged = Statistics.of([*first.rows.values(), *second.rows.values()])
+    merged = Statistics.of([*first.stored(), *second.stored()])
     assert merged.latency("begin").count == 2
     [(at, idle)] = merged.gaps
     assert (at, idle) == (pytest.approx(5.0), pytest.approx(100, abs=0.1))

@@ -36,7 +36,7 @@ from orchestrator import (
 )
 from orchestrator.lease import Owner, is_gone, this_process
 from orchestrator.scenario import Scenario
-from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Save, claimed, outdated_event
+from orchestrator.stores.base import HISTORY_HEAD, HISTORY_TAIL, Save, claimed, outdated_event, run_status
 from orchestrator.stores.commits import GroupCommit, Writer
 from orchestrator.stores.schema import APPLICATION_ID, MIGRATIONS
 
@@ -101,9 +101,9 @@ async def taken_over(store: Store, owner: Owner = OTHER) -> Shard:
 
 
 @asynccontextmanager
-async def opened(kind: str, path: Path, clock: StoreClock | None = None) -> AsyncIterator[Store]:
+async def opened(kind: str, path: Path, clock: StoreClock | None = None, shards: int = 1) -> AsyncIterator[Store]:
     async with open_store("memory:" if kind == "memory" else f"sqlite:{path}", clock=clock or StoreClock()) as store:
-        await store.create_run(record(), [Shard(run_id=RUN, count=5)], {"one": "f1"})
+        await store.create_run(record(), {"one": "f1"}, shards=shards)
         yield store
 
 
@@ -123,7 +123,7 @@ async def test_a_run_is_read_back_as_it_was_stored(kind: str, tmp_path: Path) ->
 @BACK_ENDS
 async def test_runs_come_newest_first(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
-        await store.create_run(record("261124-000000", created_at=NOW + 1), [Shard(run_id="261124-000000", count=1)], {})
+        await store.create_run(record("261124-000000", created_at=NOW + 1), {})
         assert [run.id for run in await store.runs()] == ["261124-000000", RUN]
         assert len(await store.runs(1)) == 1
 
@@ -133,7 +133,7 @@ async def test_an_unfinished_run_is_found_behind_any_number_of_finished_ones(kin
     async with opened(kind, tmp_path / "s.db") as store:
         for number in range(150):
             newer = record(f"261124-{number:06}", status=RunStatus.FINISHED, created_at=NOW + 1 + number)
-            await store.create_run(newer, [], {})
+            await store.create_run(newer, {})
         assert [run.id for run in await store.runs(1, {RunStatus.RUNNING, RunStatus.INTERRUPTED})] == [RUN]
         assert len(await store.runs(1000)) == 151
 
@@ -165,7 +165,7 @@ async def test_a_renewal_is_counted_by_the_clock_of_the_store(kind: str, tmp_pat
 
 
 def test_a_lease_is_claimed_when_it_has_run_out_or_its_owner_is_gone() -> None:
-    me, free = this_process(), Shard(run_id=RUN, count=5, epoch=3)
+    me, free = this_process(), Shard(run_id=RUN, epoch=3)
     mine = claimed(free, me, 30, NOW)
     assert (mine.epoch, mine.owner, mine.lease_until) == (4, me.dumps(), NOW + 30)
     with pytest.raises(LeaseHeldError):
@@ -191,7 +191,7 @@ async def test_what_an_older_epoch_writes_is_refused(kind: str, tmp_path: Path) 
             await store.renew(old, 30)
         with pytest.raises(StaleEpochError):
             await store.set_run_status(old, RunStatus.FINISHED)
-        await store.release(old)
+        await store.release([old])
         assert (await store.load(RUN))[0].body == b"new"
         assert len(await store.events(RUN, 0)) == 1
         assert (await store.shards(RUN))[0].owner == OTHER.dumps()
@@ -261,7 +261,7 @@ async def test_a_store_that_is_closed_finishes_its_saves_first(tmp_path: Path) -
 async def test_a_release_lets_anybody_claim(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
-        await store.release(shard)
+        await store.release([shard])
         assert (await store.claim(RUN, 0, OTHER, 30)).epoch == 2
 
 
@@ -608,27 +608,109 @@ async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_
         old = await store.claim(RUN, 0, OTHER, 30)
         await store.save_statistics(old, {2: b"two", 1: b"one"}, [])
         await store.save_statistics(old, {1: b"one and two", 3: b"three"}, [2])
-        assert await store.statistics(RUN) == [b"one and two", b"three"]
+        assert [row.body for row in await store.statistics(RUN)] == [b"one and two", b"three"]
         await taken_over(store)
         with pytest.raises(StaleEpochError):
             await store.save_statistics(old, {1: b"stale"}, [])
-        assert await store.statistics(RUN) == [b"one and two", b"three"]
+        assert [row.body for row in await store.statistics(RUN)] == [b"one and two", b"three"]
         assert await store.statistics("261123-zzzzzz") == []
 
 
 @BACK_ENDS
 @pytest.mark.parametrize(
-    ("first", "count", "missing"),
-    [(0, 5, [1, 3]), (0, 8, [1, 3, 5, 6, 7]), (1, 1, [1]), (2, 1, []), (3, 2, [3]), (7, 2, [7, 8])],
-    ids=["between", "at the end", "one", "none", "at the beginning", "all"],
+    ("index", "of", "total", "missing"),
+    [
+        (0, 1, 5, [1, 3]),
+        (0, 1, 8, [1, 3, 5, 6, 7]),
+        (0, 1, 1, []),
+        (0, 2, 9, [6, 8]),
+        (1, 2, 4, [1, 3]),
+        (2, 3, 2, []),
+        (1, 3, 5, [1]),
+    ],
+    ids=["between", "at the end", "none", "even", "odd", "a shard without instances", "a third"],
 )
-async def test_what_was_not_admitted_is_found(kind: str, first: int, count: int, missing: list[int], tmp_path: Path) -> None:
-    async with opened(kind, tmp_path / "s.db") as store:
-        shard = await store.claim(RUN, 0, OTHER, 30)
-        assert await store.unadmitted(RUN, first, count) == [range(first, first + count)]
+async def test_instances_that_were_not_admitted_are_found(
+    kind: str, index: int, of: int, total: int, missing: list[int], tmp_path: Path
+) -> None:
+    async with opened(kind, tmp_path / "s.db", shards=of) as store:
+        mine = Shard(run_id=RUN, index=index, of=of)
+        assert [n for gap in await store.unadmitted(mine, total) for n in gap] == list(range(index, total, of))
         for number in (4, 0, 2):
+            shard = await store.claim(RUN, number % of, this_process(), 30)
             await store.save(Save(shard, checkpoint(number), []))
-        assert [number for gap in await store.unadmitted(RUN, first, count) for number in gap] == missing
+            await store.release([shard])
+        assert [n for gap in await store.unadmitted(mine, total) for n in gap] == missing
+
+
+@BACK_ENDS
+async def test_each_shard_has_its_own_claim_instances_and_statistics(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db", shards=2) as store:
+        even, odd = await store.claim(RUN, 0, OTHER, 30), await store.claim(RUN, 1, this_process(), 30)
+        for number in range(6):
+            await store.save(Save(odd if number % 2 else even, checkpoint(number), []))
+        assert [row.number for row in await store.load(RUN, shard=odd)] == [1, 3, 5]
+        assert [row.number for row in await store.load(RUN, {Status.RUNNING}, after=0, shard=even, limit=1)] == [2]
+        await store.save_statistics(odd, {1: b"odd"}, [])
+        await store.save_statistics(even, {1: b"even"}, [])
+        assert [(row.shard, row.epoch, row.body) for row in await store.statistics(RUN)] == [(0, 1, b"even"), (1, 1, b"odd")]
+        await store.save_statistics(even, {}, [1])
+        assert [row.body for row in await store.statistics(RUN)] == [b"odd"]
+        with pytest.raises(UnknownRunError):
+            await store.claim(RUN, 2, OTHER, 30)
+
+
+@BACK_ENDS
+async def test_the_process_that_finishes_the_last_shard_finishes_the_run(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db", shards=2) as store:
+        one, two = await store.claim(RUN, 0, this_process(), 30), await store.claim(RUN, 1, this_process(), 30)
+        assert await store.release([one], {0}, RunStatus.RUNNING) is RunStatus.RUNNING
+        assert await store.release([two], {1}, RunStatus.RUNNING) is RunStatus.FINISHED
+        assert (await store.run(RUN)).status is RunStatus.FINISHED
+        assert [shard.done for shard in await store.shards(RUN)] == [True, True]
+
+
+@BACK_ENDS
+async def test_a_shard_that_was_taken_over_says_nothing_of_the_run(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        old = await store.claim(RUN, 0, OTHER, 30)
+        await taken_over(store, this_process())
+        assert await store.release([old], {0}, RunStatus.RUNNING) is RunStatus.RUNNING
+        assert [shard.done for shard in await store.shards(RUN)] == [False]
+
+
+@BACK_ENDS
+async def test_a_run_is_made_with_the_shards_that_its_maker_drives(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path / "s.db") as store:
+        new = record("261124-000000")
+        claimed = await store.create_run(new, {}, shards=3, claim={0, 2}, owner=this_process(), lease_s=30)
+        assert [(shard.index, shard.of, shard.epoch) for shard in claimed] == [(0, 3, 1), (2, 3, 1)]
+        assert [shard.owner for shard in await store.shards(new.id)] == [this_process().dumps(), None, this_process().dumps()]
+
+
+@pytest.mark.parametrize(
+    ("shards", "meanwhile", "status"),
+    [
+        ("done done", RunStatus.RUNNING, RunStatus.FINISHED),
+        ("done driven", RunStatus.RUNNING, RunStatus.RUNNING),
+        ("done free", RunStatus.RUNNING, RunStatus.INTERRUPTED),
+        ("done lapsed", RunStatus.RUNNING, RunStatus.INTERRUPTED),
+        ("done gone", RunStatus.RUNNING, RunStatus.INTERRUPTED),
+        ("done free", RunStatus.CLEANING_UP, RunStatus.CLEANING_UP),
+        ("done done", RunStatus.RETRYING, RunStatus.FINISHED),
+    ],
+)
+def test_the_status_of_a_run_follows_from_its_shards(shards: str, meanwhile: RunStatus, status: RunStatus) -> None:
+    me = this_process()
+    kinds = {
+        "done": {"done": True},
+        "free": {},
+        "driven": {"owner": me.dumps(), "lease_until": NOW + 1},
+        "lapsed": {"owner": me.dumps(), "lease_until": NOW - 1},
+        "gone": {"owner": attrs.evolve(me, started="1").dumps(), "lease_until": NOW + 1},
+    }
+    made = [Shard(run_id=RUN, index=index, of=2, **kinds[name]) for index, name in enumerate(shards.split())]
+    assert run_status(made, meanwhile, NOW) is status
 
 
 @BACK_ENDS

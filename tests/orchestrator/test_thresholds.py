@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator import Again, Scenario, SettingError, Status
 from orchestrator.statistics import ErrorKey, Statistics, Window, figure
+from orchestrator.stores.base import StoredWindow
 from orchestrator.thresholds import Measured, check_span, parse
 from tests.support.toy import Ledger, Making, One, Two, toy
 
@@ -55,7 +56,7 @@ def test_what_is_not_understood_is_refused_with_a_hint(text, says) -> None:
 def measured(*windows: Window, counts=None, missed=0, due=0) -> Measured:
     for window in windows:
         window.read_off()
-    statistics = Statistics.of(window.dumps() for window in windows)
+    statistics = Statistics.of(StoredWindow(0, 1, seq, window.dumps()) for seq, window in enumerate(windows))
     return Measured(statistics=statistics, counts=counts or {}, missed=missed, due=due)
 
 
