@@ -365,6 +365,6 @@ def test_a_single_run_writes_junit_with_a_case_for_each_of_its_states(cli: Any, 
 
 def test_what_is_printed_fits_eighty_columns(cli: Any, home: Path) -> None:
     out = cli("load", "--instances", "2", "--rounds", "2")[1]
-    table = out[out.index("Measured in") : out.index("each of the")]
+    table = out[out.index("Measured in") : out.index("rounds finished")]
     assert "introspect_token" in table
     assert max(map(len, table.splitlines()[1:])) <= 80
