@@ -156,14 +156,15 @@ def _understood(
     if result is Look.UNKNOWN:
         return Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
     if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
-        return _check_outcome(workflow, instance, state, Outcome(result.error.outcome, instance.context), more)
+        outcome = Outcome(result.error.outcome, instance.context)
+        return _check_outcome(workflow, instance, state, outcome, more, why=f"{result.error.message}; ")
     return (
         result if isinstance(result, Failed) else Failed(TypeError(f"a handler answered {type(result).__name__}, not an Outcome"))
     )
 
 
 def _check_outcome(
-    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C], more: bool
+    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C], more: bool, why: str = ""
 ) -> Outcome[C] | Failed:
     if type(outcome.context) is not workflow.context:
         found = type(outcome.context).__name__
@@ -175,7 +176,7 @@ def _check_outcome(
         times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
         return Failed(
             PermanentError(
-                f"{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
+                f"{why}{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
             )
         )
     if isinstance(back, Again) and not more:

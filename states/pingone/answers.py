@@ -34,7 +34,11 @@ class NoConnectionError(PermanentError):
 
 
 class RefusedError(PermanentError):
-    """A 4xx: the other side has read the request and refuses it; those that have a meaning of their own are below."""
+    """A 4xx: the other side has read the request and refuses it."""
+
+
+class InvalidError(RefusedError):
+    """Something in the request is wrong: a value, or a reference to what does not exist, or not yet."""
 
 
 class MissingError(RefusedError):
@@ -158,7 +162,7 @@ def refusal(what: str, reply: Reply) -> StepError:
     codes = [str(code) for code in (*(d.get("code") for d in details), body.get("code"), body.get("error")) if code]
     cls = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None) or _BY_STATUS.get(reply.status)
     if cls is None:
-        cls = RefusedError if 400 <= reply.status < 500 else PermanentError if reply.status == 501 else AmbiguousError
+        cls = InvalidError if 400 <= reply.status < 500 else PermanentError if reply.status == 501 else AmbiguousError
     message = _sentence(what, reply, body, details)
     code = reply.asked.quote(codes[0], _CODE) if codes else str(reply.status)
     if issubclass(cls, TransientError):
@@ -166,15 +170,6 @@ def refusal(what: str, reply: Reply) -> StepError:
     if cls is AlreadyExistsError:
         return AlreadyExistsError(message, code=code, existing_id=_inner(details, "existingId"))
     return cls(message, code=code)
-
-
-def detail_codes(reply: Reply) -> list[str]:
-    """The codes of an error body's details, for the few callers that tell them apart."""
-    try:
-        body = orjson.loads(reply.body)
-        return [str(detail["code"]) for detail in body.get("details", [])]
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
-        return []
 
 
 def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[dict[str, Any]]) -> str:

@@ -50,38 +50,22 @@ class Management:
         self._root = f"{settings.api_url}/environments/{settings.managed}"
         self._origin = urlsplit(self._root)
 
-    async def create(self, what: str, path: str, body: Mapping[str, Any], *, parent_is_new: bool = False) -> Found:
+    async def create(self, what: str, path: str, body: Mapping[str, Any]) -> Found:
         """POST.
-
-        Args:
-            parent_is_new: A 404 means that the parent has not arrived everywhere yet.
 
         Raises:
             AlreadyExistsError: The name is taken.
         """
-        try:
-            reply = await self._send(f"create {what}", "POST", self._at(path), ok=CREATED, body=json_body(body))
-        except MissingError as error:
-            if parent_is_new:
-                raise TransientError(error.message, code=error.code) from error
-            raise
+        reply = await self._send(f"create {what}", "POST", self._at(path), ok=CREATED, body=json_body(body))
         return _with_id(reply.json(), what)
 
-    async def read(self, what: str, path: str, *, parent_is_new: bool = False) -> Found:
-        """GET. Raises ``MissingError``, or ``TransientError`` for a 404 below a new parent."""
-        try:
-            return (await self._send(f"read {what}", "GET", self._at(path))).json()
-        except MissingError as error:
-            if parent_is_new:
-                raise TransientError(error.message, code=error.code) from error
-            raise
+    async def read(self, what: str, path: str) -> Found:
+        """GET. Raises ``MissingError``."""
+        return (await self._send(f"read {what}", "GET", self._at(path))).json()
 
     async def put(self, what: str, path: str, body: Mapping[str, Any], media_type: str, secrets: Iterable[Secret]) -> Found:
-        """PUT below a new parent, which a 404 says has not arrived everywhere: ``TransientError``."""
-        try:
-            reply = await self._send(what, "PUT", self._at(path), body=json_body(body), media_type=media_type, secrets=secrets)
-        except MissingError as error:
-            raise TransientError(error.message, code=error.code) from error
+        """PUT. Raises ``MissingError``."""
+        reply = await self._send(what, "PUT", self._at(path), body=json_body(body), media_type=media_type, secrets=secrets)
         return reply.json()
 
     async def delete(

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlencode
 import attrs
 import orjson
 
-from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import MissingError, Reply, UnauthorizedError, detail_codes, refusal
+from orchestrator import AmbiguousError, PermanentError, Secret
+from states.pingone.answers import Reply, UnauthorizedError, refusal
 from states.pingone.bodies import json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
@@ -57,14 +57,10 @@ class SignOn:
         """Begin. The redirect is read, never followed.
 
         Raises:
-            TransientError: The scope is not known yet; right after a grant that passes.
-            PermanentError: Refused, in any of the three ways in which PingOne says so.
+            RefusedError: In any of the three ways in which PingOne says so.
         """
         url = f"{self._root}/as/authorize?{urlencode(parameters)}"
-        try:
-            reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400, 401, 403))
-        except MissingError as error:
-            raise TransientError(error.message, code=error.code) from error
+        reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400, 401, 403))
         if reply.status >= 400:
             raise _authorize_error(reply, reply.body)
         if reply.status == 200:
@@ -164,9 +160,4 @@ def _authorize_error(reply: Reply, error: bytes, description: str | None = None)
         body = orjson.loads(error)
     except orjson.JSONDecodeError:
         body = {"error": error.decode(errors="replace"), "error_description": description or ""}
-    found = refusal("authorize", attrs.evolve(reply, status=max(reply.status, 400), body=orjson.dumps(body)))
-    codes = {found.code, *detail_codes(attrs.evolve(reply, body=orjson.dumps(body)))}
-    if codes & {"invalid_scope", "invalid_client", "NOT_FOUND"} or "client_id" in found.message:
-        # [doc] application → grants/scopes arrive late: what was made a moment ago may not be known here yet.
-        return TransientError(found.message, code=found.code)
-    return found
+    return refusal("authorize", attrs.evolve(reply, status=max(reply.status, 400), body=orjson.dumps(body)))

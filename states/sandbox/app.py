@@ -111,6 +111,8 @@ class Sandbox:
     def _for_worker(self, handler: Handler) -> Handler:
         def guarded(environment: Environment, call: Call) -> Answer:
             self._workers.check(environment, call)
+            if call.method != "GET" and not environment.has_arrived(environment.started_at, environment.settings.roles_delay_s):
+                raise access_failed(403, "INSUFFICIENT_PERMISSIONS")
             return handler(environment, call)
 
         return guarded

@@ -70,7 +70,7 @@ def authenticate(environment: Environment, call: Call, endpoint: str) -> Client:
     basic = call.basic()
     client_id, secret = basic or (form.get("client_id", ""), form.get("client_secret", ""))
     method = "CLIENT_SECRET_BASIC" if basic else "CLIENT_SECRET_POST" if secret else "NONE"
-    application = environment.applications.rows.get(client_id)
+    application = _application(environment, client_id)
     if application is not None:
         _check_method(application.body["tokenEndpointAuthMethod"], method)
         if method != "NONE" and not secrets.compare_digest(secret.encode(), application.secret.encode()):
@@ -83,6 +83,14 @@ def authenticate(environment: Environment, call: Call, endpoint: str) -> Client:
     if not secrets.compare_digest(secret.encode(), resource.secret.encode()):
         raise denied("Invalid client credentials")
     return Client(None, resource, method)
+
+
+def _application(environment: Environment, client_id: str) -> Application | None:
+    """The application of this id, if the OAuth endpoints know it already."""
+    application = environment.applications.rows.get(client_id)
+    if application is None or not environment.has_arrived(application.created_at, environment.settings.client_delay_s):
+        return None
+    return application
 
 
 def _check_method(wanted: str, used: str) -> None:
@@ -100,7 +108,7 @@ def _by_assertion(environment: Environment, call: Call, endpoint: str) -> Client
         issued_by = jwt.decode(text, options={"verify_signature": False}).get("iss")
     except jwt.PyJWTError as error:
         raise denied("The client assertion is not a JWT") from error
-    application = environment.applications.rows.get(str(issued_by))
+    application = _application(environment, str(issued_by))
     if application is None:
         raise denied("The client assertion was not issued by a known client")
     method = "CLIENT_SECRET_JWT" if header.get("alg") in HMAC_ALGORITHMS else "PRIVATE_KEY_JWT"

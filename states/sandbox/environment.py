@@ -119,6 +119,10 @@ class Environment:
                     raise ApiError(self.settings.duplicate_status, "INVALID_DATA", INVALID_DATA, error.details)
                 raise error
 
+    def has_arrived(self, created_at: float, delay_s: float) -> bool:
+        """Whether a part of the vendor that learns of new objects so much later knows one already."""
+        return self.now() >= created_at + delay_s
+
     def listed(self, rows: Iterable[R]) -> list[R]:
         """Those that lists show already."""
         latest = self.now() - self.settings.list_delay_s

@@ -21,7 +21,9 @@ def create(environment: Environment, call: Call) -> Answer:
     resource_id, scope_ids = required_reference(data, "resource"), _scope_ids(data)
     if resource_id not in environment.resources.rows:
         raise invalid("INVALID_VALUE", "resource.id", "The resource does not exist")
-    own = {scope.id for scope in environment.scopes.where(resource_id=resource_id)}
+    delay_s = environment.settings.reference_delay_s
+    scopes = environment.scopes.where(resource_id=resource_id)
+    own = {scope.id for scope in scopes if environment.has_arrived(scope.created_at, delay_s)}
     if not set(scope_ids) <= own:
         raise invalid("INVALID_VALUE", "scopes", "A scope does not belong to the resource")
     for grant in environment.grants.where(application_id=application.id, resource_id=resource_id):

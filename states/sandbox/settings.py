@@ -97,6 +97,18 @@ class SandboxSettings:
     """How long after its application a secret answers 404."""
     grant_delay_s: float = _seconds(0)
     """How long after its creation an application answers 404 to grants, and a grant does not count yet."""
+    roles_delay_s: float = _seconds(0)
+    """How long after the start of the sandbox the worker's roles have not arrived: management calls that write answer 403."""
+    reference_delay_s: float = _seconds(0)
+    """How long a new scope is unknown to grants, and a new population to users."""
+    sign_on_delay_s: float = _seconds(0)
+    """How long a new application, user or password is unknown to the sign-on."""
+    client_delay_s: float = _seconds(0)
+    """How long a new application is ``invalid_client`` to the token endpoint and to introspection."""
+    mapping_delay_s: float = _seconds(0)
+    """How long a new attribute mapping is missing from tokens."""
+    introspection_delay_s: float = _seconds(0)
+    """How long a new token is not active to introspection."""
     list_delay_s: float = _seconds(0)
     """How long a new object is missing from lists."""
     deleted_listed_s: float = _seconds(0)

@@ -37,7 +37,8 @@ class _Refused(Exception):
 def authorize(environment: Environment, call: Call) -> Answer:
     request = {name: value for name, value in call.query.items() if value} | dict(call.form)
     application = environment.applications.rows.get(request.get("client_id", ""))
-    if application is None:
+    delay_s = environment.settings.sign_on_delay_s
+    if application is None or not environment.has_arrived(application.created_at, delay_s):
         raise invalid("INVALID_VALUE", "client_id", "Unknown client")
     registered = application.body.get("redirectUris", [])
     redirectless = request.get("response_mode") == PI_FLOW
@@ -247,7 +248,8 @@ def _check_credentials(environment: Environment, flow: Flow, username: str, pass
     user = next(iter(environment.users.where(username=username)), None)
     if flow.completed_at is not None or (flow.user_id is not None and (user is None or user.id != flow.user_id)):
         raise invalid("INVALID_VALUE", "username", "Another user is bound to this flow, or it is finished")
-    if user is None:
+    delay_s = environment.settings.sign_on_delay_s
+    if user is None or not environment.has_arrived(max(user.created_at, user.password_set_at), delay_s):
         raise _credentials(code, "INVALID_CREDENTIALS", "Invalid username or password")
     if not user.enabled:
         raise _credentials(code, "ACCOUNT_NOT_USABLE", "The account is disabled")

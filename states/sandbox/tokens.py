@@ -49,7 +49,7 @@ def introspect(environment: Environment, call: Call, key: SigningKey) -> Answer:
     if "token" not in call.form:
         raise OAuthError(400, "invalid_request", "token is required")
     claims = _verified(environment, call, key, call.form["token"])
-    if claims is None:
+    if claims is None or not environment.has_arrived(claims["iat"], environment.settings.introspection_delay_s):
         return Answer(body={"active": False})
     if client.application is not None and claims.get("client_id") != client.application.id:
         return Answer(body={"active": False})
@@ -174,6 +174,8 @@ def _fulfilled(
     }
     claims = {}
     for attribute in environment.attributes.where(resource_id=resource.id):
+        if not environment.has_arrived(attribute.created_at, environment.settings.mapping_delay_s):
+            continue
         value = expressions.evaluate(attribute.value, user=profile, context=context)
         if value is not None:
             as_text = environment.settings.maps_as_text and isinstance(value, Mapping)
@@ -189,7 +191,7 @@ def _verified(environment: Environment, call: Call, key: SigningKey, text: str) 
             key.public,
             algorithms=["RS256"],
             issuer=issuer(environment, call),
-            options={"verify_aud": False, "verify_exp": False},
+            options={"verify_aud": False, "verify_exp": False, "verify_iat": False},
         )
     except jwt.PyJWTError:
         return None

@@ -144,7 +144,8 @@ def _population_id(environment: Environment, data: dict[str, Any]) -> str:
     id = reference(data, "population")
     if id is None:
         return environment.populations.where(default=True)[0].id
-    if id not in environment.populations.rows:
+    population = environment.populations.rows.get(id)
+    if population is None or not environment.has_arrived(population.created_at, environment.settings.reference_delay_s):
         raise invalid("INVALID_VALUE", "population.id", "The population does not exist")
     return id
 

@@ -16,7 +16,7 @@ The table, as the states declare it (``orchestrator graph`` draws it)::
     submit_credentials       done → resume_flow          flow_expired → authorize
     resume_flow              done → exchange_token       flow_expired → authorize
     exchange_token           done → introspect_token     code_expired, code_spent → authorize
-    introspect_token         done → completed            token_expired, again → authorize
+    introspect_token         done → completed            token_expired, claim_missing, again → authorize
 """
 
 from orchestrator import Span, Workflow

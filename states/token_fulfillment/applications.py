@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from orchestrator import Outcome, Repeat, Secret, TransientError, done
+from states.pingone.answers import AccessError, MissingError
 from states.pingone.assertion import ClientAuthentication, jwks
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.creating import RemovableState
-from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenState, TokenStep, settings_of
+from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenState, TokenStep, grace, settings_of
 
 
 class CreateApplication(RemovableState):
@@ -68,7 +69,11 @@ class ReadApplicationSecret(TokenState):
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         path = f"applications/{step.context.application_id}/secret"
-        answer = await step.services.management.read("application secret", path, parent_is_new=True)
+        try:
+            with grace(step, AccessError):
+                answer = await step.services.management.read("application secret", path)
+        except MissingError as error:
+            raise TransientError(error.message, code=error.code) from error
         secret = answer.get("secret")
         if not isinstance(secret, str) or not secret:
             raise TransientError("read application secret: the answer holds none yet", code="no_secret")

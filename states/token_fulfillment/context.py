@@ -51,6 +51,9 @@ class TokenContext:
     population_id: str = ""
     user_id: str = ""
 
+    made_at: float | None = None
+    """Unix time at which the newest of these was made; other parts of PingOne may not know it for a while."""
+
     flow_id: str = ""
     cookies: Mapping[str, Secret] = attrs.field(factory=dict)
     """Of this sign-on; they are the instance's, so they survive a resume."""

@@ -9,11 +9,11 @@ from abc import abstractmethod
 from collections.abc import Container
 from typing import Any, ClassVar
 
-from orchestrator import AmbiguousError, Effect, Look, Outcome, ThrottledError, TransientError, done
-from states.pingone.answers import AlreadyExistsError, MissingError
+from orchestrator import AmbiguousError, Effect, Look, Outcome, PermanentError, ThrottledError, TransientError, done
+from states.pingone.answers import AccessError, AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment.context import TokenContext, evolve
-from states.token_fulfillment.steps import TokenState, TokenStep, settings_of
+from states.token_fulfillment.steps import TokenState, TokenStep, grace, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)
 """Lists are eventually consistent: what is missing is looked for again after these parts of the list lag. [inferred]"""
@@ -29,6 +29,9 @@ class CreatingState(TokenState):
     name_is_unique: ClassVar[bool] = True
     """Whether PingOne refuses a second one of the same name: looking too early then does no harm."""
 
+    passing: ClassVar[tuple[type[PermanentError], ...]] = (AccessError, MissingError)
+    """Refusals that pass while the objects that the request refers to are new."""
+
     @abstractmethod
     def object_name(self, step: TokenStep) -> str:
         """The deterministic name, as people see it."""
@@ -43,7 +46,8 @@ class CreatingState(TokenState):
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         try:
-            return self._learnt(step, await self.create(step))
+            with grace(step, *self.passing):
+                return self._learnt(step, await self.create(step))
         except AlreadyExistsError as error:
             if error.existing_id is not None:
                 return self._learnt(step, {"id": error.existing_id})
@@ -86,7 +90,7 @@ class CreatingState(TokenState):
         return None
 
     def _learnt(self, step: TokenStep, found: Found) -> Outcome[TokenContext]:
-        learnt: dict[str, Any] = {self.learns: str(found["id"])}
+        learnt: dict[str, Any] = {self.learns: str(found["id"]), "made_at": step.clock.now()}
         return done(evolve(step.context, **learnt))
 
 

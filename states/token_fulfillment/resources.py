@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from states.pingone.answers import InvalidError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.creating import CreatingState, RemovableState
@@ -58,7 +59,7 @@ class CreateScope(CreatingState):
 
     async def create(self, step: TokenStep) -> Found:
         body = {"name": names.scope(step.context.origin), "description": "custom scope"}
-        return await step.services.management.create("scope", self._path(step), body, parent_is_new=True)
+        return await step.services.management.create("scope", self._path(step), body)
 
     def listing(self, step: TokenStep) -> Listing:
         name = names.scope(step.context.origin)
@@ -88,7 +89,7 @@ class MapAttribute(CreatingState):
     async def create(self, step: TokenStep) -> Found:
         settings = settings_of(step)
         body = {"name": settings.claim, "value": settings.expression.text}
-        return await step.services.management.create("attribute", self._path(step), body, parent_is_new=True)
+        return await step.services.management.create("attribute", self._path(step), body)
 
     def listing(self, step: TokenStep) -> Listing:
         name = settings_of(step).claim
@@ -110,13 +111,15 @@ class GrantAccess(RemovableState):
     retry = PROPAGATION_RETRY
     kind = "grant"
     learns = "grant_id"
+    passing = (*CreatingState.passing, InvalidError)
+    """How an unknown resource or scope is refused is not documented."""
 
     def object_name(self, step: TokenStep) -> str:
         return f"{names.scope(step.context.origin)} to {names.application(step.context.origin)}"
 
     async def create(self, step: TokenStep) -> Found:
         body = {"resource": {"id": step.context.resource_id}, "scopes": [{"id": step.context.scope_id}]}
-        return await step.services.management.create("grant", self._path(step), body, parent_is_new=True)
+        return await step.services.management.create("grant", self._path(step), body)
 
     def listing(self, step: TokenStep) -> Listing:
         resource_id = step.context.resource_id

@@ -7,15 +7,18 @@ import hashlib
 import secrets
 
 from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, Secret, done
-from states.pingone.answers import MissingError
+from states.pingone.answers import MissingError, RefusedError
 from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.settings import Pkce, ResponseMode
-from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenState, TokenStep, settings_of
+from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenState, TokenStep, grace, settings_of
 
 FLOW_EXPIRED = "flow_expired"
 BACK_TO_AUTHORIZE = Back("authorize", at_most=5)
+MOST_CREDENTIALS = 4
+"""How often the credentials are sent to one flow at most: the fifth failure locks the account. Source: "Password Policies"."""
+CREDENTIALS_PAUSE_S = 3.0
 
 
 class Authorize(TokenState):
@@ -44,7 +47,9 @@ class Authorize(TokenState):
             parameters |= {"code_challenge": _challenge(verifier), "code_challenge_method": "S256"}
         if settings.response_mode is ResponseMode.PI_FLOW:
             parameters["response_mode"] = PI_FLOW
-        flow = await step.services.sign_on.authorize(parameters)
+        # [doc] application → grants/scopes arrive late, and so may the client and its redirect URI.
+        with grace(step, RefusedError):
+            flow = await step.services.sign_on.authorize(parameters)
         return done(evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None))
 
 
@@ -82,10 +87,12 @@ class SubmitCredentials(TokenState):
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         here = step.context
         username = names.username(step.context.origin)
-        try:
-            flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
-        except MissingError as error:
-            raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
+        passing = (RefusedError,) if step.attempt < MOST_CREDENTIALS else ()
+        with grace(step, *passing, pause_s=CREDENTIALS_PAUSE_S):
+            try:
+                flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
+            except MissingError as error:
+                raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
         if flow.status != COMPLETED:
             raise _asks_for(flow.status)
         return done(evolve(here, cookies=flow.cookies, code=flow.code))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from orchestrator import RetryPolicy, State, Step
+from orchestrator import PermanentError, RetryPolicy, State, Step, TransientError
 from states.pingone import PingOne
 from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.settings import TokenFulfillmentSettings
@@ -17,6 +19,9 @@ TOKEN_CHECK = "token_check"
 
 PROPAGATION_RETRY = RetryPolicy(attempts=10)
 """For what may be missing for a while after its parent was made."""
+
+GRACE_S = 20.0
+"""How long a new object may be unknown to a part of PingOne. [inferred] The vendor says "eventually consistent" and no number."""
 
 TIMEOUT = timedelta(seconds=30)
 
@@ -34,3 +39,26 @@ def settings_of(step: TokenStep) -> TokenFulfillmentSettings:
     """The settings of the run."""
     assert isinstance(step.services.settings, TokenFulfillmentSettings)
     return step.services.settings
+
+
+@contextmanager
+def grace(
+    step: TokenStep, *kinds: type[PermanentError], since: float | None = None, pause_s: float | None = None
+) -> Iterator[None]:
+    """Take refusals of these kinds for passing while the objects that a request is about are new.
+
+    Args:
+        since: Unix time from which they are new; by default when this instance made its newest object. Before its first one,
+            what is new may be the worker's role or the environment, since when is unknown: then the retry policy alone ends it.
+        pause_s: Seconds until the next attempt, instead of the policy's.
+
+    Raises:
+        TransientError: The refusal, within ``GRACE_S``. Afterwards it is raised as it is.
+    """
+    try:
+        yield
+    except kinds as error:
+        made_at = step.context.made_at if since is None else since
+        if made_at is not None and step.clock.now() > made_at + GRACE_S:
+            raise
+        raise TransientError(error.message, code=error.code, retry_after=pause_s) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from orchestrator import Look, Outcome, PermanentError, done
-from states.pingone.answers import RefusedError
+from states.pingone.answers import AccessError, InvalidError, MissingError, RefusedError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, evolve
 from states.token_fulfillment.creating import RemovableState
-from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, TokenState, TokenStep
+from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, TokenState, TokenStep, grace
 
 PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
 
@@ -51,8 +51,11 @@ class CreateUser(RemovableState):
 
     transitions = {"done": "set_password"}
     rate_group = DIRECTORY
+    retry = PROPAGATION_RETRY
     kind = "user"
     learns = "user_id"
+    passing = (*RemovableState.passing, InvalidError)
+    """How an unknown population is refused is not documented."""
 
     def object_name(self, step: TokenStep) -> str:
         return names.username(step.context.origin)
@@ -90,7 +93,8 @@ class SetPassword(TokenState):
         password = step.context.password
         body = {"value": password.reveal(), "forceChange": False}
         try:
-            answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
+            with grace(step, AccessError, MissingError):
+                answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
         except PermanentError:
             # Refused by the history, perhaps: then an earlier attempt has set it, though its status did not show it.
             answer = await self._read(step) if step.doubted else {}
@@ -103,12 +107,13 @@ class SetPassword(TokenState):
         return Look.ABSENT if answer.get("status") == "NO_PASSWORD" else self._checked(step, answer)
 
     async def _read(self, step: TokenStep) -> Found:
-        return await step.services.management.read("password", self._path(step), parent_is_new=True)
+        with grace(step, AccessError, MissingError):
+            return await step.services.management.read("password", self._path(step))
 
     def _checked(self, step: TokenStep, answer: Found) -> Outcome[TokenContext]:
         if answer.get("status") != "OK":
             raise PermanentError(f"set the password: its status is {answer.get('status')}, not OK", code="password_status")
-        return done(step.context)
+        return done(evolve(step.context, made_at=step.clock.now()))
 
     def _path(self, step: TokenStep) -> str:
         return f"users/{step.context.user_id}/password"

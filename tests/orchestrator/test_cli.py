@@ -395,7 +395,7 @@ def test_list_without_a_store_is_no_error(cli: Any) -> None:
 def test_a_picture_of_the_machine(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = cli("graph")
     assert code == 0
-    assert "introspect_token --> authorize: token_expired, again" in out
+    assert "introspect_token --> authorize: token_expired, claim_missing, again" in out
     assert cli("graph", "--output", str(home / "machine.mmd"))[0] == 0
     assert (home / "machine.mmd").read_text() == out
     monkeypatch.setenv("PATH", "")

@@ -38,9 +38,9 @@ from states.pingone.answers import (
     AccessError,
     AlreadyExistsError,
     ConstraintError,
+    InvalidError,
     MissingError,
     NoConnectionError,
-    RefusedError,
     RefusedGrantError,
     Reply,
     UnauthorizedError,
@@ -110,7 +110,7 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("a duplicate, as 400", 400, detail("UNIQUENESS_VIOLATION"), AlreadyExistsError),
     ("a duplicate, as 409", 409, b"{}", AlreadyExistsError),
     ("a constraint", 400, detail("CONSTRAINT_VIOLATION"), ConstraintError),
-    ("a wrong value", 400, detail("INVALID_VALUE"), RefusedError),
+    ("a wrong value", 400, detail("INVALID_VALUE"), InvalidError),
     ("a limit", 429, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
     ("a limit under another number", 403, b'{"code": "REQUEST_LIMITED"}', ThrottledError),
     ("not there", 404, b'{"code": "NOT_FOUND"}', MissingError),
@@ -125,10 +125,10 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
     ("504", 504, b"{}", AmbiguousError),
     ("a time-out", 408, b"{}", AmbiguousError),
     ("not implemented", 501, b"{}", PermanentError),
-    ("a body that is a list", 400, b"[1]", RefusedError),
+    ("a body that is a list", 400, b"[1]", InvalidError),
     ("a redirect that nobody hoped for", 302, b"", AmbiguousError),
     ("a success of another kind", 206, b"", AmbiguousError),
-    ("a status that nobody knows", 418, b"", RefusedError),
+    ("a status that nobody knows", 418, b"", InvalidError),
 ]
 
 
@@ -334,7 +334,7 @@ async def test_a_refusal_of_the_token_endpoint_says_nothing_of_the_object(http: 
     async with client() as pingone:
         for call in (
             pingone.management.delete("user", "users/u-1"),
-            pingone.management.create("scope", "resources/r-1/scopes", {}, parent_is_new=True),
+            pingone.management.create("scope", "resources/r-1/scopes", {}),
             pingone.management.read("user", "users/u-1"),
             pingone.management.find(Listing("users", "users", lambda row: True)),
         ):

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import attrs
 import pytest
 
-from orchestrator import PermanentError, Scenario, Secret, SettingError, Status, SystemClock, Vault, open_store
+from orchestrator import (
+    Event,
+    EventKind,
+    Options,
+    PermanentError,
+    Scenario,
+    Secret,
+    SettingError,
+    Status,
+    SystemClock,
+    Vault,
+    open_store,
+)
 from states.pingone import PingOne, open_client
 from states.pingone.answers import MissingError, UnauthorizedError
 from states.pingone.settings import PingOneSettings
 from states.sandbox import Sandbox
 from states.token_fulfillment.settings import ResponseMode
+from tests.support.caller import Moving
+from tests.support.clock import SPEED, FastClock
 from tests.support.tenant import assert_each_once, assert_nothing_left, run_once, sandbox, settings_for
+from tests.support.toy import fast
 
 
 @asynccontextmanager
@@ -134,3 +151,109 @@ def test_settings_of_a_tenant_that_contradict_each_other_are_refused_in_one_line
 def test_hosts_are_given_separately() -> None:
     settings = PingOneSettings(**GIVEN, api_hostname="api.pingone.asia")
     assert (settings.api_url, settings.auth_url) == ("https://api.pingone.asia/v1", "https://auth.pingone.com")
+
+
+DELAYS = {
+    "roles_delay_s": ["create_application"],
+    "reference_delay_s": ["grant_access", "create_user"],
+    "sign_on_delay_s": ["authorize"],
+    "client_delay_s": ["exchange_token"],
+    "introspection_delay_s": ["introspect_token"],
+}
+"""Setting → the states that meet what has not arrived."""
+
+
+@pytest.mark.parametrize("setting", list(DELAYS))
+@pytest.mark.parametrize("mode", list(ResponseMode), ids=lambda mode: mode.value)
+async def test_new_objects_that_arrive_late_are_waited_for(vault: Vault, setting: str, mode: ResponseMode) -> None:
+    now, met = Moving(), []
+
+    def watch(event: Event) -> None:
+        if event.kind is EventKind.RETRY:
+            met.append(event.state)
+            now.ahead_s += 10.0
+
+    async with sandbox(**{setting: 10.0}, now=now) as emulator, open_store("memory:") as store:
+        options = fast(vault, observers=[watch])
+        _, instance = await run_once(emulator, store, vault, options=options, response_mode=mode)
+    assert instance.status is Status.COMPLETED, instance.failure
+    assert met == DELAYS[setting]
+    assert_each_once(emulator)
+
+
+async def test_a_user_and_a_password_that_the_sign_on_does_not_know_yet_are_waited_for(vault: Vault) -> None:
+    async with sandbox("check_credentials:400.INVALID_CREDENTIALS*3") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+    assert instance.status is Status.COMPLETED, instance.failure
+    assert emulator.audit()["calls"]["authorize"] == 1
+    assert_each_once(emulator)
+
+
+async def test_credentials_that_are_always_refused_do_not_lock_the_account(vault: Vault) -> None:
+    """An account is locked after five failures."""
+    async with sandbox("check_credentials:400.INVALID_CREDENTIALS") as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert emulator.audit()["calls"]["check_credentials"] == 4
+    assert_nothing_left(emulator)
+
+
+@pytest.mark.parametrize("state", ["create_scope", "create_user", "authorize", "token", "introspect"])
+async def test_a_refusal_is_final_once_the_objects_are_not_new_any_more(
+    vault: Vault, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("states.token_fulfillment.steps.GRACE_S", 0.0)
+    fault = f"{state}:{401 if state in ('token', 'introspect') else 403}"
+    async with sandbox(fault) as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert instance.failure is not None
+    assert (instance.failure.kind, instance.failure.attempt) == ("permanent", 1)
+    assert_nothing_left(emulator)
+
+
+class PassingClock(FastClock):
+    """The wall clock of the client passes as fast as its waits."""
+
+    def __init__(self) -> None:
+        self._began = time.time()
+
+    def now(self) -> float:
+        return self._began + (time.time() - self._began) * SPEED
+
+
+async def test_the_grace_ends_after_some_seconds(vault: Vault) -> None:
+    async with sandbox("create_scope:403") as emulator, open_store("memory:") as store:
+        options = Options(vault=vault, clock=PassingClock(), rng=Random(1))
+        _, instance = await run_once(emulator, store, vault, options=options)
+    assert instance.failure is not None
+    assert instance.failure.kind == "permanent"
+    assert emulator.audit()["calls"]["create_scope"] > 3
+    assert_nothing_left(emulator)
+
+
+async def test_a_mapping_that_arrives_late_leads_back_to_authorize(vault: Vault) -> None:
+    now = Moving()
+
+    def watch(event: Event) -> None:
+        if event.outcome == "claim_missing":
+            now.ahead_s = 20.0
+
+    async with sandbox(mapping_delay_s=20.0, now=now) as emulator, open_store("memory:") as store:
+        result, instance = await run_once(emulator, store, vault, options=fast(vault, observers=[watch]))
+        events = await store.events(result.run_id, 0)
+    assert instance.status is Status.COMPLETED, instance.failure
+    assert [event.state for event in events if event.outcome == "claim_missing"] == ["introspect_token"]
+    assert_each_once(emulator)
+
+
+async def test_a_claim_that_never_comes_is_looked_for_three_times_and_named(vault: Vault) -> None:
+    async with sandbox(mapping_delay_s=3600.0) as emulator, open_store("memory:") as store:
+        _, instance = await run_once(emulator, store, vault)
+    assert instance.status is Status.ROLLED_BACK
+    assert instance.failure is not None
+    assert instance.failure.message.startswith(
+        "the claim clientAssertion_custom is not in the access token; 'claim_missing' led back"
+    )
+    assert emulator.audit()["calls"]["authorize"] == 3
+    assert_nothing_left(emulator)

@@ -12,6 +12,9 @@ from states.token_fulfillment.settings import Expression, Pkce, ResponseMode
 from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, run_once, sandbox, settings_for
 from tests.support.toy import fast
 
+FINAL = "403.LICENSE_EXCEEDED"
+"""A refusal that does not pass, though the objects are new."""
+
 METHODS = [
     pytest.param({"auth_method": ClientAuthentication.PRIVATE_KEY_JWT}, id="private key"),
     *[pytest.param({"algorithm": algorithm}, id=algorithm.value) for algorithm in HmacAlgorithm],
@@ -197,7 +200,7 @@ async def test_a_twin_is_removed_though_lists_show_what_was_deleted_before_it(va
 
 @pytest.mark.parametrize("state", ["create_application", "create_resource", "create_population", "create_user"])
 async def test_what_a_lost_answer_left_is_found_by_the_rollback_though_lists_show_it_late(vault: Vault, state: str) -> None:
-    faults = f"{state}:500_after*1 {state}:400"
+    faults = f"{state}:500_after*1 {state}:{FINAL}"
     async with sandbox(faults, list_delay_s=0.15) as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, list_lag=20.0)
     assert instance.status in (Status.ROLLED_BACK, Status.COMPLETED), instance.leftovers
@@ -254,7 +257,7 @@ async def test_a_fault_in_any_state_is_absorbed_and_makes_nothing_twice(vault: V
 
 @pytest.mark.parametrize("state", STATES)
 async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left(vault: Vault, state: str) -> None:
-    async with sandbox(f"{OPERATION.get(state, state)}:400") as emulator, open_store("memory:") as store:
+    async with sandbox(f"{OPERATION.get(state, state)}:{FINAL}") as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault)
     assert instance.status is Status.ROLLED_BACK
     assert instance.failure is not None
@@ -263,7 +266,7 @@ async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left
     assert_nothing_left(emulator)
 
 
-@pytest.mark.parametrize("fault", ["400*1", "500_after"])
+@pytest.mark.parametrize("fault", [f"{FINAL}*1", "500_after"])
 @pytest.mark.parametrize("state", STATES)
 async def test_what_failed_in_any_state_and_was_kept_goes_on_when_it_is_retried(vault: Vault, state: str, fault: str) -> None:
     rule = f"{OPERATION.get(state, state)}:{fault}"
@@ -273,7 +276,7 @@ async def test_what_failed_in_any_state_and_was_kept_goes_on_when_it_is_retried(
         async with retry(WORKFLOW, result.run_id, store=store, options=fast(vault)) as again:
             await again.wait()
         instance = await again.instance(0)
-    assert kept.status in ({Status.FAILED} if fault == "400*1" else {Status.FAILED, Status.COMPLETED})
+    assert kept.status in ({Status.FAILED} if fault == f"{FINAL}*1" else {Status.FAILED, Status.COMPLETED})
     assert instance.status is Status.COMPLETED, instance.failure
     assert_each_once(emulator)
 
