@@ -122,6 +122,8 @@ class Driver(Generic[C, S]):
         """When the state that it stands in was due (steady time)."""
         self._entered = self._due_at
         """Steady time from which the deadline of the retry policy counts."""
+        self._pause = 0.0
+        """Seconds of the pause that the latest answer asked of its rate group, until that is stored."""
         self._waited_s = 0.0
         """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
@@ -239,6 +241,9 @@ class Driver(Generic[C, S]):
     async def _act_on(self, out: _Attempt) -> None:
         """Store what follows from an attempt; what it answered may be what cannot be stored."""
         history = self._history
+        if self._pause and out.state.rate_group is not None:
+            until, self._pause = self._drive.clock.now() + self._pause, 0.0
+            await self._drive.store.save_pause(self._drive.shard, out.state.rate_group, until)
         try:
             await self._save(*self._follow(out))
         except CheckpointError as error:
@@ -389,7 +394,7 @@ class Driver(Generic[C, S]):
         drive, state = self._drive, out.state
         self._deadline = math.inf
         if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
-            drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
+            self._pause = drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
         out.result, out.ended = result, drive.clock.steady()
         if drive.attempt_observers:
             self._tell_attempt(EventKind.ANSWER, state.name, handler=out.handler, duration_s=out.ended - out.began)

@@ -83,8 +83,12 @@ class RateLimits:
         else:
             await wait_until(self._clock, moment, leave)
 
-    def slow_down(self, group: str, seconds: float) -> None:
-        """The other side refuses attempts of this group for ``seconds``: nobody of it starts before."""
+    def slow_down(self, group: str, seconds: float) -> float:
+        """The other side refuses attempts of this group for ``seconds``: nobody of it starts before.
+
+        Returns:
+            The seconds of a pause that ends later than those before; 0: this one changes nothing.
+        """
         limit, now = self._groups.setdefault(group, _Group(0.0)), self._clock.steady()
         until = now + min(seconds, MAX_PAUSE_S)
         more = until - max(limit.paused_until, now)
@@ -95,3 +99,4 @@ class RateLimits:
             # A turn that was given back and had passed would start inside the pause.
             limit.returned = [turn for turn in limit.returned if turn + limit.shift >= until]
             heapify(limit.returned)
+        return until - now if more > 0 else 0.0

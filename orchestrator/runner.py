@@ -510,6 +510,9 @@ class Runner(Generic[C, S]):
             attempt_observers=self._attempt_observers,
             stopping=self._stopping,
         )
+        if self._mode is not Mode.START:
+            for group, until in (await self._store.pauses(self.record.id)).items():
+                drive.limits.slow_down(group, until - self._clock.now())
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
         self._admission.begin()
         if self._puts_back:

@@ -279,6 +279,14 @@ class Store(ABC):
         the Unix time of its checkpoint."""
 
     @abstractmethod
+    async def save_pause(self, shard: Shard, group: str, until: float) -> None:
+        """Store until when (Unix time) no attempt of a rate group may start. Fenced by ``shard``."""
+
+    @abstractmethod
+    async def pauses(self, run_id: str) -> Mapping[str, float]:
+        """Rate group → the Unix time at which its latest pause ends, or has ended."""
+
+    @abstractmethod
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
         """Store windows of statistics (new or over the older ones) of this claim of the shard by their ``seq``, and drop those in
         ``gone``. Fenced by ``shard``."""

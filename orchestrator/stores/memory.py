@@ -47,6 +47,7 @@ class MemoryStore(Store):
         self._events: dict[tuple[str, int], list[Event]] = {}
         self._evidence: dict[tuple[str, int], list[bytes]] = {}
         self._statistics: dict[str, dict[tuple[int, int, int], bytes]] = {}
+        self._pauses: dict[str, dict[str, float]] = {}
 
     async def close(self) -> None:
         pass
@@ -157,6 +158,12 @@ class MemoryStore(Store):
             if row.status in RESUMABLE and row.updated_at < found.get(row.position, (0, math.inf))[1]:
                 found[row.position] = (row.number, row.updated_at)
         return found
+
+    async def save_pause(self, shard: Shard, group: str, until: float) -> None:
+        self._pauses.setdefault(self._current(shard).run_id, {})[group] = until
+
+    async def pauses(self, run_id: str) -> Mapping[str, float]:
+        return dict(self._pauses.get(run_id, {}))
 
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
         self._current(shard)

@@ -98,4 +98,13 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, shard, epoch, seq)
     ) WITHOUT ROWID;
     """,
+    # What the other side has asked of a rate group outlives the process that was told.
+    """
+    CREATE TABLE pauses (
+        run_id TEXT NOT NULL,
+        rate_group TEXT NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (run_id, rate_group)
+    ) WITHOUT ROWID;
+    """,
 )

@@ -310,6 +310,16 @@ class SQLiteStore(Store):
         )
         return {position: (number, updated_at) for position, number, updated_at in rows}
 
+    async def save_pause(self, shard: Shard, group: str, until: float) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            _check_epoch(db, shard)
+            db.execute("INSERT OR REPLACE INTO pauses (run_id, rate_group, until) VALUES (?, ?, ?)", (shard.run_id, group, until))
+
+        await self._write(write)
+
+    async def pauses(self, run_id: str) -> Mapping[str, float]:
+        return dict(await self._read("SELECT rate_group, until FROM pauses WHERE run_id = ?", run_id))
+
     async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
         key = (shard.run_id, shard.index, shard.epoch)
 

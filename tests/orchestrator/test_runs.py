@@ -37,6 +37,7 @@ from orchestrator import (
     Status,
     Store,
     StoreError,
+    ThrottledError,
     TransientError,
     UnknownRunError,
     Vault,
@@ -549,6 +550,35 @@ async def test_a_stored_pause_is_never_waited_for_longer_than_the_policy_allows(
     with anyio.fail_after(30):  # the longest wait of the policy is a minute: two seconds by this clock
         async with resume(toy(ledger), run.id, store=store, options=attrs.evolve(fast(vault), clock=clock)) as again:
             assert (await again.wait()).counts == {Status.COMPLETED: 1}
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_pause_of_a_rate_group_survives_a_restart(vault: Vault, tmp_path: Any, kind: str) -> None:
+    begun: list[float] = []
+    clock = FastClock()
+
+    class Limited(One):
+        name = "one"
+        rate_group = "configuration"
+
+    def throttled(step: Any) -> None:
+        run.stop()
+        raise ThrottledError("too many", retry_after=30)
+
+    def note(step: Any) -> None:
+        begun.append(clock.steady())
+
+    ledger = Ledger(script={"run one": [throttled, note, note, note]})
+    workflow, options = toy(ledger, Limited(), Two(), Three()), attrs.evolve(fast(vault), clock=clock)
+    url = "memory:" if kind == "memory" else str(tmp_path / "runs.db")
+    async with open_store(url) as store:
+        async with start(workflow, store=store, instances=3, options=options) as run:
+            refused = clock.steady()
+            await run.wait()
+        async with resume(workflow, run.id, store=store, options=options) as again:
+            assert (await again.wait()).counts == {Status.COMPLETED: 3}
+    assert len(begun) == 3
+    assert min(begun) - refused >= 29  # the stored moment is one of the wall clock
 
 
 @pytest.mark.parametrize("at", range(1, 40))
