@@ -14,7 +14,14 @@ from states.pingone.answers import NoConnectionError, Reply, refusal
 from states.pingone.bodies import JSON
 from states.pingone.exchange import HttpExchange
 from states.pingone.request import Request
-from states.pingone.transport import CONNECT_TIMEOUT_S, Transport, open_transport
+from states.pingone.transport import (
+    CONNECT_TIMEOUT_S,
+    MOST_BYTES,
+    AnswerTooLongError,
+    NotHttpError,
+    Transport,
+    open_transport,
+)
 
 
 class Session:
@@ -100,7 +107,16 @@ def _unanswered(what: str, request: Request, error: Exception) -> StepError:
             return NoConnectionError(f"{what}: {error.description or 'the address is not valid'}", code="address")
         case _:
             # The request, or a part of it, was written: whether it was handled is not known.
-            return AmbiguousError(f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection")
+            return _unusable(what, request, error)
+
+
+def _unusable(what: str, request: Request, error: Exception) -> StepError:
+    if isinstance(error, AnswerTooLongError):
+        cls = TransientError if request.method == "GET" else AmbiguousError  # reading changes nothing
+        return cls(f"{what}: the answer is longer than {MOST_BYTES >> 20} MB, which is the limit", code="too_long")
+    if isinstance(error, NotHttpError):
+        return AmbiguousError(f"{what}: the answer is not HTTP, or its headers are too long", code="not_http")
+    return AmbiguousError(f"{what}: the connection broke before the answer ({type(error).__name__})", code="connection")
 
 
 @asynccontextmanager

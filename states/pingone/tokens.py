@@ -110,12 +110,24 @@ class Tokens:
 
     async def _read_jwks(self) -> None:
         try:
-            reply = await self._session.send("read the JWKS", "GET", f"{self.issuer}/jwks")
+            data = (await self._session.send("read the JWKS", "GET", f"{self.issuer}/jwks")).json()
         except AmbiguousError as error:
             # Reading it changes nothing.
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
-        keys = reply.json().get("keys") or []
-        self._keys = {str(jwk.get("kid")): jwt.PyJWK(jwk, algorithm="RS256").key for jwk in keys if jwk.get("kty") == "RSA"}
+        rows = data.get("keys")
+        if not isinstance(rows, list):
+            raise TransientError("read the JWKS: the answer holds no list of keys", code="not_a_jwks")
+        self._keys = {str(row.get("kid")): key for row in rows if isinstance(row, dict) and (key := _parsed(row)) is not None}
+
+
+def _parsed(row: dict[str, Any]) -> Any:
+    """The RSA key of a JWK; ``None`` if there is none in it that we can use."""
+    if row.get("kty") != "RSA":
+        return None
+    try:
+        return jwt.PyJWK(row, algorithm="RS256").key
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _kid(token: str) -> str:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -27,6 +28,10 @@ from states.pingone.answers import Reply
 TESTED = "3.14."
 """The releases of aiohttp over whose connections we send."""
 CONNECT_TIMEOUT_S = 10.0
+MOST_BYTES = 8 << 20
+"""Of the body of an answer, decompressed. A full page of a list has three million."""
+MOST_INTERIM = 16
+"""Interim answers (100, 103) before an answer."""
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 _HEADERS = {"User-Agent": "token-fulfillment-orchestrator"}
@@ -42,8 +47,27 @@ Raises:
     aiohttp.InvalidURL: Nothing was sent.
     aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError: There is no connection, so
         nothing was sent.
+    AnswerTooLongError, NotHttpError: The request was written, and the answer cannot be used.
     aiohttp.ClientError, OSError: The connection broke.
 """
+
+
+class AnswerTooLongError(aiohttp.ClientError):
+    """The body of an answer is larger than ``MOST_BYTES``; the connection was closed while it came."""
+
+
+class NotHttpError(aiohttp.ClientError):
+    """What came is not HTTP, or its head is larger than aiohttp takes. The text is not repeated."""
+
+
+def untested() -> str | None:
+    """What a user should know of the release of aiohttp that is installed, if there is something."""
+    if aiohttp.__version__.startswith(TESTED):
+        return None
+    return (
+        f"aiohttp {aiohttp.__version__} was not tested: requests take about a third more CPU time; for full speed: "
+        f"pip install 'aiohttp=={TESTED}*'"
+    )
 
 
 @asynccontextmanager
@@ -56,7 +80,7 @@ async def open_transport(guard: Callable[[], None]) -> AsyncIterator[Transport]:
     # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
     # instances are driven at once is the run's to say.
     async with _GuardedConnector(guard) as connector:
-        if aiohttp.__version__.startswith(TESTED):
+        if untested() is None:
             yield _Direct(connector).send
         else:
             async with _through_session(connector, guard) as send:
@@ -89,6 +113,8 @@ class _Direct:
         self._loop = asyncio.get_running_loop()
         self._origins: dict[str, aiohttp.ClientRequest] = {}
         """Scheme, host and port → a request to there: tells the pool where to, and has the headers that all requests share."""
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+        """Connections on which a request was sent."""
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See :data:`Transport`."""
@@ -106,7 +132,7 @@ class _Direct:
             reply = await self._exchange(connection, method, target, sent, body)
         except HttpProcessingError as error:
             connection.close()
-            raise aiohttp.ClientPayloadError(f"the answer is not HTTP: {error.message}") from error
+            raise NotHttpError from error
         except BaseException:
             connection.close()
             raise
@@ -116,9 +142,12 @@ class _Direct:
     async def _connect(self, to: aiohttp.ClientRequest) -> Connection:
         while True:
             connection = await self._connector.connect(to, traces=[], timeout=_TIMEOUT)
-            if not _protocol(connection).should_close:
+            protocol = _protocol(connection)
+            # On a new connection, the first thing that a server says is its answer, even if it says it before we ask.
+            if not protocol.should_close or protocol not in self._used:
+                self._used.add(protocol)
                 return connection
-            # Something was said on it while nobody asked (a 408, say): it is no answer to what we are going to ask.
+            # Something was said on a kept one while nobody asked (a 408, say): it does not answer the next request.
             connection.close()
 
     async def _exchange(
@@ -126,18 +155,35 @@ class _Direct:
     ) -> Reply:
         protocol = _protocol(connection)
         protocol.set_response_params(read_until_eof=True)
+        if (error := protocol.exception()) is not None:
+            raise error  # the server spoke first, and another protocol
         writer = StreamWriter(protocol, self._loop)
         await writer.write_headers(f"{method} {target} HTTP/1.1", headers)
         await writer.write_eof(body or b"")
         message, payload = await protocol.read()
-        while 100 <= message.code < 200 and message.code != 101:  # an interim answer
+        interim = 0
+        while 100 <= message.code < 200 and message.code != 101:
+            interim += 1
+            if interim > MOST_INTERIM:
+                raise NotHttpError
             message, payload = await protocol.read()
-        return Reply(message.code, message.headers, await payload.read())
+        return Reply(message.code, message.headers, await _read(payload))
 
     def _add_origin(self, origin: str) -> aiohttp.ClientRequest:
         url = _checked(origin)
         to = self._origins[origin] = aiohttp.ClientRequest("GET", url, headers=_HEADERS, loop=self._loop, **_proxy_for(url))
         return to
+
+
+async def _read(payload: aiohttp.StreamReader) -> bytes:
+    """The whole body; aiohttp decompresses no more of it than fits into a buffer until that is read."""
+    parts, length = [], 0
+    while part := await payload.readany():
+        length += len(part)
+        if length > MOST_BYTES:
+            raise AnswerTooLongError
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _protocol(connection: Connection) -> ResponseHandler:
@@ -172,10 +218,18 @@ async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[],
         data = None if body is None else _GuardedBody(body, guard)
         try:
             answer = await client.request(method, to, data=data, headers=headers, allow_redirects=False, **proxy)
-        except aiohttp.ClientError:
-            guard()  # a body that may not be written reads as a broken connection
+        except aiohttp.ClientHttpProxyError:
             raise
-        return Reply(answer.status, answer.headers, await answer.read())
+        except aiohttp.ClientError as error:
+            guard()  # a body that may not be written reads as a broken connection
+            if isinstance(error, aiohttp.ClientResponseError):
+                raise NotHttpError from error
+            raise
+        try:
+            return Reply(answer.status, answer.headers, await _read(answer.content))
+        except BaseException:
+            answer.close()
+            raise
 
     async with client:
         yield send

@@ -557,6 +557,45 @@ async def test_a_token_of_an_unknown_or_wrong_key_is_refused(http: aioresponses)
                 await pingone.tokens.verify(Secret(text), audience="https://aud")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [[], "no JSON", {}, {"keys": 7}, {"keys": {"kty": "RSA"}}],
+    ids=["a list", "text", "empty", "a number", "one key"],
+)
+async def test_a_malformed_jwks_is_read_again_later(http: aioresponses, answer: Any) -> None:
+    body = answer if isinstance(answer, str) else json.dumps(answer)
+    http.get("https://auth.pingone.eu/env-1/as/jwks", body=body)
+    http.get("https://auth.pingone.eu/env-1/as/jwks", payload={"keys": [signing_key().jwk]})
+    token = Secret(signing_key().sign(claims_of(), "at+jwt"))
+    async with client() as pingone:
+        with pytest.raises(TransientError):
+            await pingone.tokens.verify(token, audience="https://aud")
+        assert (await pingone.tokens.verify(token, audience="https://aud"))[1]["scope"] == "s"
+
+
+async def test_keys_of_a_jwks_that_cannot_be_used_are_passed_over(http: aioresponses) -> None:
+    good = signing_key().jwk
+    bad: list[Any] = [
+        7,
+        None,
+        [],
+        {},
+        {"kty": "RSA"},
+        {"kty": ["RSA"]},
+        {**good, "n": 7},
+        {**good, "n": "!"},
+        {**good, "e": ""},
+        {**good, "e": "AA"},
+    ]
+    http.get(
+        "https://auth.pingone.eu/env-1/as/jwks",
+        payload={"keys": [*bad, good, *({"kid": "x", **row} for row in bad if isinstance(row, dict) and "kid" not in row)]},
+    )
+    async with client() as pingone:
+        token = Secret(signing_key().sign(claims_of(), "at+jwt"))
+        assert (await pingone.tokens.verify(token, audience="https://aud"))[1]["scope"] == "s"
+
+
 @pytest.mark.parametrize("algorithm", list(HmacAlgorithm))
 def test_an_assertion_says_what_the_vendor_asks_for(algorithm: HmacAlgorithm) -> None:
     secret = Secret("s" * 64)

@@ -8,6 +8,10 @@ import contextlib
 import gzip
 import socket
 import ssl
+import subprocess
+import sys
+import traceback
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +24,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from orchestrator import AmbiguousError, TransientError
 from states.pingone import transport
+from states.pingone.session import Session
 from states.pingone.transport import Transport, open_transport
 
 
@@ -508,3 +514,142 @@ async def test_what_is_no_proxy_is_refused(proxy: Callable[[str], None], address
     async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.InvalidURL, match="HTTPS_PROXY"):
             await get(send, "https://api.example.com/a")
+
+
+TOKEN = b"abcdef" * 2
+BOMB = gzip.compress(bytes(200_000_000))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(BOMB, b"Content-Encoding: gzip"),
+        ok(bytes(transport.MOST_BYTES + 1)),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"80000\r\n" + bytes(1 << 19) + b"\r\n" + (b"80000\r\n" + bytes(1 << 19) + b"\r\n") * 20,
+        b"HTTP/1.1 200 OK\r\n\r\n" + bytes(transport.MOST_BYTES + 1),
+    ],
+    ids=["gzip", "length", "chunked", "no length"],
+)
+async def test_an_answer_without_end_is_given_up_at_a_limit(answer: bytes) -> None:
+    async with peer(answer, ok(b"next")) as there, open_transport(allowed) as send:
+        with pytest.raises(transport.AnswerTooLongError):
+            await get(send, f"{there.url}/a")
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+
+
+async def test_no_more_than_the_limit_is_ever_decompressed() -> None:
+    async with peer(ok(BOMB, b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
+        tracemalloc.start()
+        try:
+            with pytest.raises(transport.AnswerTooLongError):
+                await get(send, f"{there.url}/a")
+            assert tracemalloc.get_traced_memory()[1] < 3 * transport.MOST_BYTES
+        finally:
+            tracemalloc.stop()
+
+
+async def test_a_long_answer_within_the_limit_is_read() -> None:
+    body = bytes(range(256)) * (transport.MOST_BYTES // 256)
+    async with peer(ok(gzip.compress(body, 1), b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
+        assert await get(send, f"{there.url}/a") == (200, body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+        b"220 mail.example.com ESMTP Bearer " + TOKEN + b"\r\n",
+    ],
+    ids=["a long header", "many headers", "not HTTP"],
+)
+async def test_a_head_that_cannot_be_read_is_an_error_that_repeats_nothing(answer: bytes) -> None:
+    async with peer(answer) as there, open_transport(allowed) as send:
+        session = Session(send, allowed)
+        with pytest.raises(AmbiguousError, match="ask: the answer is not HTTP, or its headers are too long") as caught:
+            await session.send("ask", "POST", f"{there.url}/a", headers={"Authorization": f"Bearer {TOKEN.decode()}"}, body=b"{}")
+    assert TOKEN.decode() not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("way", ["straight"], indirect=True)
+async def test_interim_answers_come_to_an_end() -> None:
+    async with peer(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000) as there, open_transport(allowed) as send:
+        with pytest.raises(transport.NotHttpError):
+            await get(send, f"{there.url}/a")
+
+
+@pytest.mark.parametrize(("method", "cls"), [("GET", TransientError), ("POST", AmbiguousError)])
+async def test_a_request_whose_answer_is_too_long_may_have_had_its_effect(method: str, cls: type[Exception]) -> None:
+    async with peer(ok(BOMB, b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
+        with pytest.raises(TransientError, match="ask: the answer is longer than 8 MB") as caught:
+            await Session(send, allowed).send("ask", method, f"{there.url}/a")
+        assert type(caught.value) is cls
+
+
+SPEAKS_FIRST = """
+import asyncio
+import sys
+
+import anyio
+{imports}
+from states.pingone import transport
+
+
+async def main() -> None:
+    met = 0
+    first = sys.argv[1].encode().decode("unicode_escape").encode()
+
+    async def talk(reader, writer):
+        nonlocal met
+        met += 1
+        writer.write(first)
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = "http://127.0.0.1:%d/a" % server.sockets[0].getsockname()[1]
+    async with transport.open_transport(lambda: None) as send:
+        with anyio.move_on_after(20):
+            try:
+                reply = await send("GET", url, {{}}, None)
+                print(reply.status, reply.body, met)
+            except Exception as error:
+                print(type(error).__name__, met)
+
+
+{run}
+"""
+LOOPS = {"asyncio": ("", "asyncio.run(main())"), "uvloop": ("import uvloop", "uvloop.run(main())")}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("way", ["straight"], indirect=True)
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [
+        (r"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy", "503 b'busy' 1"),
+        (r"SSH-2.0-OpenSSH_9.6\r\n", "NotHttpError 1"),
+    ],
+    ids=["HTTP", "another protocol"],
+)
+def test_a_server_that_speaks_first_is_connected_to_once(first: str, outcome: str, loop: str) -> None:
+    imports, run = LOOPS[loop]
+    if imports:
+        pytest.importorskip("uvloop")
+    command = [sys.executable, "-c", SPEAKS_FIRST.format(imports=imports, run=run), first]
+    assert subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout.strip() == outcome
+
+
+@pytest.mark.parametrize("way", ["straight", "session"], indirect=True)
+def test_a_release_of_aiohttp_that_was_not_tested_is_named(way: str) -> None:
+    notice = transport.untested()
+    assert (
+        notice is None
+        if way == "straight"
+        else notice
+        == (
+            f"aiohttp {aiohttp.__version__} was not tested: requests take about a third more CPU time; for full speed: "
+            "pip install 'aiohttp==another*'"
+        )
+    )
