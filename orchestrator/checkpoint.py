@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic
 
 import attrs
@@ -24,6 +24,9 @@ FORMAT = 1
 """Version of the envelope; a newer one is refused."""
 
 _SEALED = "$sealed"
+_PLAIN = "$plain"
+"""Around a dictionary of the user's that looks like a sealed secret, or like this."""
+_MARKS = ({_SEALED}, {_PLAIN})
 
 
 def make_converter() -> cattrs.preconf.orjson.OrjsonConverter:
@@ -47,9 +50,13 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         TypeError: Something in it cannot be stored.
     """
 
+    sealed = 0
+
     def plain(value: object) -> object:
+        nonlocal sealed
         kind = type(value)
         if kind is Secret:
+            sealed += 1
             return {_SEALED: vault.seal_secret(value, place)}  # type: ignore[arg-type]  # it is one
         names = fields_of(kind)  # type: ignore[arg-type]  # a class is hashable
         if names is not None:
@@ -61,11 +68,28 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
             raise TypeError(f"{kind.__name__} cannot be stored")
         return unstructured
 
+    def escaped(value: object) -> object:
+        return plain(value) if type(value) is Secret else _escaped(plain(value))
+
+    body = _written(data, plain)
+    if body.count(b'"$sealed":') == sealed and b'"$plain":' not in body:
+        return body
+    return _written(_escaped(data), escaped)
+
+
+def _written(data: object, default: Callable[[object], object]) -> bytes:
     try:
-        return orjson.dumps(data, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:
         # Keys that are no strings are rare, and looking out for them takes as long as the rest.
-        return orjson.dumps(data, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, dict):
+        inner = {key: _escaped(item) for key, item in value.items()}
+        return {_PLAIN: inner} if inner.keys() in _MARKS else inner
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def opened(data: Any, vault: Vault, place: bytes) -> Any:
@@ -73,6 +97,8 @@ def opened(data: Any, vault: Vault, place: bytes) -> Any:
     if isinstance(data, dict):
         if data.keys() == {_SEALED}:
             return vault.open_secret(data[_SEALED], place)
+        if data.keys() == {_PLAIN}:
+            data = data[_PLAIN]
         return {key: opened(value, vault, place) for key, value in data.items()}
     if isinstance(data, list):
         return [opened(value, vault, place) for value in data]

@@ -6,8 +6,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Mapping
-from itertools import count
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.errors import EncryptionKeyError
@@ -16,7 +15,38 @@ from orchestrator.secret import Secret
 KEY_VARIABLE = "ORCHESTRATOR_KEY"
 _NONCE_BYTES = 12
 _COUNT_BYTES = 4
-"""Enough for four thousand million secrets a process; one more raises ``OverflowError``."""
+
+
+class Nonces:
+    """Numbers of which none comes twice, in this process, its forks, and all others: 64 random bits, then a count.
+
+    Both are one object, so that no thread can pair the bits of one with the count of another. (Random bits for each
+    number would ask the kernel in the middle of every step.)
+
+    Args:
+        first: Where the count begins.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._state: tuple[bytes, Iterator[int]]
+        self.renew(first)
+
+    def renew(self, first: int = 0) -> None:
+        """Other random bits: in a forked child, which would repeat the numbers of its parent, and after 2**32 numbers."""
+        left = range(first, 1 << 8 * _COUNT_BYTES)
+        self._state = (os.urandom(_NONCE_BYTES - _COUNT_BYTES), iter(left))
+
+    def __next__(self) -> bytes:
+        while True:
+            prefix, left = self._state
+            number = next(left, None)
+            if number is not None:
+                return prefix + number.to_bytes(_COUNT_BYTES, "big")
+            self.renew()
+
+
+_nonces = Nonces()
+os.register_at_fork(after_in_child=_nonces.renew)
 
 
 class Vault:
@@ -30,24 +60,13 @@ class Vault:
 
         self._aead = AESGCM(key)
         self._refused = (InvalidTag, ValueError)
-        # A nonce may never come twice under one key: 64 random bits for this vault, then a count. (Asking the
-        # kernel for each one lets go of the interpreter in the middle of every step.)
-        self._pid = 0
-        self._renew_nonces()
         self.source = source
         self.key_id = hashlib.sha256(b"orchestrator key id" + key).hexdigest()[:8]
         """Names the key without telling it."""
 
-    def _renew_nonces(self) -> None:
-        self._pid = os.getpid()
-        self._prefix = os.urandom(_NONCE_BYTES - _COUNT_BYTES)
-        self._count = count()
-
     def seal(self, data: bytes, place: bytes) -> bytes:
         """``data`` encrypted and authenticated."""
-        if self._pid != os.getpid():
-            self._renew_nonces()  # a forked child would count on from where its parent does
-        nonce = self._prefix + next(self._count).to_bytes(_COUNT_BYTES, "big")
+        nonce = next(_nonces)
         return nonce + self._aead.encrypt(nonce, data, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
