@@ -78,6 +78,10 @@ def _no_rates(settings: object) -> Mapping[str, float]:
     return {}
 
 
+def _no_notices() -> tuple[str, ...]:
+    return ()
+
+
 def _no_settings() -> None:
     return None
 
@@ -111,6 +115,8 @@ class Workflow(Generic[C, S]):
     """What a completed instance has shown."""
     check: Callable[[S], Awaitable[Mapping[str, str]]] | None = None
     """Asks the other side whether it answers, changing nothing: label → fact (the command ``doctor``)."""
+    notices: Callable[[], Sequence[str]] = _no_notices
+    """Facts about this installation that a user should know: in the first line of a run, and in ``doctor``."""
     rates: Callable[[Any], Mapping[str, float]] = _no_rates
     """Settings → rate group → attempts per second, where the user says nothing."""
     room: Callable[[S], Awaitable[Mapping[str, Room]]] | None = None

@@ -81,6 +81,8 @@ async def doctor(
 async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIterator[tuple[str, bool, str]]:
     yield "python", True, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}"
     yield "workflow", True, f"{workflow.name} version {workflow.version}, {len(workflow.states)} states"
+    for notice in workflow.notices():
+        yield "notice", True, notice
     settings = None
     try:
         resolver.check_tables()

@@ -380,7 +380,7 @@ async def _drive(
                     tasks.start_soon(control.watch_reader)
                     tasks.start_soon(display.keep_up)
                     with display:
-                        display.say(f"run {run.id}")
+                        display.say("; ".join((f"run {run.id}", *workflow.notices())))
                         if outputs is not None and outputs.stored():
                             stored = await store.run(run.id)
                             await store.set_reports(run.id, {**stored.reports, **outputs.stored()})

@@ -24,7 +24,7 @@ from states.pingone import PingOne
 from states.token_fulfillment.applications import CreateApplication, ReadApplicationSecret
 from states.token_fulfillment.context import TokenContext, begin, prove
 from states.token_fulfillment.resources import CreateResource, CreateScope, GrantAccess, MapAttribute
-from states.token_fulfillment.services import check, open_services, rates, room
+from states.token_fulfillment.services import check, notices, open_services, rates, room
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.sign_on import Authorize, ResumeFlow, StartFlow, SubmitCredentials
 from states.token_fulfillment.tokens import ExchangeToken, IntrospectToken
@@ -57,6 +57,7 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
     settings=TokenFulfillmentSettings,
     prove=prove,
     check=check,
+    notices=notices,
     rates=rates,
     room=room,
     spans=(Span("provisioning", "create_application", "set_password"), Span("sign_on", "authorize", "exchange_token")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator import Proof, Secret
+from orchestrator import Proof, Secret, visible
 from states.pingone.assertion import ClientAuthentication, new_private_key
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 
@@ -113,5 +113,5 @@ def prove(context: TokenContext) -> Proof:
 
 
 def _short(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = visible(f'"{value}"' if isinstance(value, str) else str(value))
     return text if len(text) <= 100 else text[:97] + "…"

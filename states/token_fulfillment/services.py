@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from orchestrator import Opening, PermanentError, Room, Secret, ServicesError, TransientError
+from orchestrator import Opening, PermanentError, Room, Secret, ServicesError, TransientError, visible
 from states.pingone import PingOne, open_client
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.steps import CONFIGURATION
@@ -44,7 +44,15 @@ async def check(client: PingOne) -> dict[str, str]:
     environment = await client.management.read("environment", "")
     name = f"{environment.get('name')} ({environment.get('type')}, {environment.get('id')})"
     source = "given by PINGONE_API_ACCESS_TOKEN" if client.settings.api_access_token else f"issued by {client.settings.auth_url}"
-    return {"worker token": source, "environment": name}
+    return {"worker token": source, "environment": visible(name)}
+
+
+def notices() -> tuple[str, ...]:
+    """Whether requests take the slower way."""
+    from states.pingone.transport import untested  # noqa: PLC0415  # with aiohttp behind it
+
+    notice = untested()
+    return (notice,) if notice else ()
 
 
 def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -472,3 +473,12 @@ def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
     for argv in ([sys.executable, "-m", "orchestrator"], [str(Path(sys.executable).with_name("orchestrator"))]):
         done = subprocess.run([*argv, "--version"], capture_output=True, text=True, check=True, env=os.environ)
         assert done.stdout.strip()
+
+
+def test_a_release_of_aiohttp_that_was_not_tested_is_said_first(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("states.pingone.transport.TESTED", "3.1.")
+    said = f"aiohttp {version('aiohttp')} was not tested: requests take about a third more CPU time"
+    assert said in cli("run")[1].splitlines()[0]
+    assert f"ok    notice           {said}" in cli("doctor")[1]
+    monkeypatch.setattr("states.pingone.transport.TESTED", version("aiohttp"))
+    assert "was not tested" not in cli("doctor")[1]
