@@ -22,12 +22,12 @@ import anyio
 
 from benchmarks.engine import WORKFLOW
 from orchestrator import Options, Scenario, Vault, open_store, resume, start
-from orchestrator.collector import resident_bytes
-from orchestrator.reading import result_of
+from orchestrator.inspection.reading import result_of
+from orchestrator.load.collector import resident_bytes
 from orchestrator.report.html import page
 from orchestrator.report.picture import take_picture
 from orchestrator.report.summary import summarise
-from orchestrator.stores.base import Store
+from orchestrator.storage.base import Store
 
 REAL = 200
 Work = Callable[[Store, str], Awaitable[None]]

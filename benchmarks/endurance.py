@@ -21,8 +21,8 @@ import attrs
 from benchmarks.engine import WORKFLOW as NO_OP
 from benchmarks.engine import Context, _no_services
 from orchestrator import Again, Options, Outcome, Repeat, Run, Scenario, State, Step, Vault, Workflow, done, open_store, start
-from orchestrator.collector import resident_bytes
-from orchestrator.statistics import Statistics
+from orchestrator.load.collector import resident_bytes
+from orchestrator.load.statistics import Statistics
 
 ANSWER_S = 0.02
 STALL_AT_S, STALL_S = 6.0, 2.0

@@ -25,7 +25,7 @@ import attrs
 import orjson
 
 from orchestrator import Event, Options, Outcome, Repeat, Secret, State, Step, Vault, Workflow, done, open_store, start
-from orchestrator.stores.base import Checkpoint, Save, Shard, Store
+from orchestrator.storage.base import Checkpoint, Save, Shard, Store
 
 STATES = 15
 CONTEXT_BYTES = 2000

@@ -39,7 +39,7 @@ from benchmarks import http
 from benchmarks.http import STEPS, chains
 from benchmarks.server import cheap_server
 from orchestrator.cli import entry
-from orchestrator.encryption import new_key
+from orchestrator.storage.encryption import new_key
 from states.pingone.answers import Reply
 from states.pingone.transport import open_transport
 

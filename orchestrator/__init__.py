@@ -9,10 +9,13 @@ from importlib import import_module
 TYPE_CHECKING = False  # type checkers take it for true; the module ``typing`` is not imported for it
 
 if TYPE_CHECKING:
+    from orchestrator.api import Run, cleanup, resume, retry, start
     from orchestrator.clock import Clock, SystemClock
-    from orchestrator.decision import OnFailure, OnSuccess
-    from orchestrator.embedding import Run, cleanup, resume, retry, start
-    from orchestrator.encryption import Vault, find_key, new_key
+    from orchestrator.definition.retry_policy import RetryPolicy
+    from orchestrator.definition.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
+    from orchestrator.definition.workflow import Opening, Proof, Room, Span, Workflow
+    from orchestrator.driving.recording import Exchange, record
+    from orchestrator.driving.runner import Options
     from orchestrator.errors import (
         AmbiguousError,
         CheckpointError,
@@ -37,21 +40,18 @@ if TYPE_CHECKING:
         UnknownWorkflowError,
         WorkflowChangedError,
     )
-    from orchestrator.events import Event, EventKind, EventStream, Observer
-    from orchestrator.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
-    from orchestrator.reading import RunResult
-    from orchestrator.recording import Exchange, record
+    from orchestrator.inspection.reading import RunResult
+    from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+    from orchestrator.lifecycle.events import Event, EventKind, EventStream, Observer
+    from orchestrator.lifecycle.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
+    from orchestrator.lifecycle.run import RunRecord, RunStatus
+    from orchestrator.lifecycle.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
     from orchestrator.redaction import Redactor, visible
-    from orchestrator.retry_policy import RetryPolicy
-    from orchestrator.run import RunRecord, RunStatus
-    from orchestrator.runner import Options
-    from orchestrator.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
-    from orchestrator.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
-    from orchestrator.stores import open_store
-    from orchestrator.stores.base import Checkpoint, Shard, Store
-    from orchestrator.workflow import Opening, Proof, Room, Span, Workflow
+    from orchestrator.storage import open_store
+    from orchestrator.storage.base import Checkpoint, Shard, Store
+    from orchestrator.storage.encryption import Vault, find_key, new_key
 
 __all__ = [
     "DONE",
@@ -137,9 +137,9 @@ __all__ = [
 
 _NAMES_OF = {
     "clock": ("Clock", "SystemClock"),
-    "decision": ("OnFailure", "OnSuccess"),
-    "embedding": ("Run", "cleanup", "resume", "retry", "start"),
-    "encryption": ("Vault", "find_key", "new_key"),
+    "lifecycle.decision": ("OnFailure", "OnSuccess"),
+    "api": ("Run", "cleanup", "resume", "retry", "start"),
+    "storage.encryption": ("Vault", "find_key", "new_key"),
     "errors": (
         "AmbiguousError",
         "CheckpointError",
@@ -164,21 +164,21 @@ _NAMES_OF = {
         "UnknownWorkflowError",
         "WorkflowChangedError",
     ),
-    "events": ("Event", "EventKind", "EventStream", "Observer"),
-    "instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
-    "reading": ("RunResult",),
-    "recording": ("Exchange", "record"),
+    "lifecycle.events": ("Event", "EventKind", "EventStream", "Observer"),
+    "lifecycle.instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
+    "inspection.reading": ("RunResult",),
+    "driving.recording": ("Exchange", "record"),
     "redaction": ("Redactor", "visible"),
-    "retry_policy": ("RetryPolicy",),
-    "run": ("RunRecord", "RunStatus"),
-    "runner": ("Options",),
-    "scenario": ("ENDLESS", "Scenario", "Stage", "Think", "ThinkKind"),
+    "definition.retry_policy": ("RetryPolicy",),
+    "lifecycle.run": ("RunRecord", "RunStatus"),
+    "driving.runner": ("Options",),
+    "lifecycle.scenario": ("ENDLESS", "Scenario", "Stage", "Think", "ThinkKind"),
     "secret": ("Secret",),
     "settings": ("setting",),
-    "state": ("DONE", "Again", "Back", "Effect", "Look", "Outcome", "Repeat", "State", "Step", "done"),
-    "stores": ("open_store",),
-    "stores.base": ("Checkpoint", "Shard", "Store"),
-    "workflow": ("Opening", "Proof", "Room", "Span", "Workflow"),
+    "definition.state": ("DONE", "Again", "Back", "Effect", "Look", "Outcome", "Repeat", "State", "Step", "done"),
+    "storage": ("open_store",),
+    "storage.base": ("Checkpoint", "Shard", "Store"),
+    "definition.workflow": ("Opening", "Proof", "Room", "Span", "Workflow"),
 }
 """Module → the names that come from it: those of the imports above."""
 

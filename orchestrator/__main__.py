@@ -1,7 +1,7 @@
 """The program ``orchestrator``: ``python -m orchestrator`` and the console script.
 
 From its first line on, Ctrl-C ends it at once and in silence. Python's own handler would print a traceback from the middle of
-the imports that follow. A command that has to suspend a run handles the signals itself (``orchestrator.interrupt``).
+the imports that follow. A command that has to suspend a run handles the signals itself (``orchestrator.cli.interrupt``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ MASK = "********"
 class Secret:
     """A secret string; only :meth:`reveal` gives the value, so that its uses can be found.
 
-    In a stored context it is encrypted (see :mod:`orchestrator.encryption`). Equal secrets compare equal.
+    In a stored context it is encrypted (see :mod:`orchestrator.storage.encryption`). Equal secrets compare equal.
     """
 
     __slots__ = ("_value", "sealed")

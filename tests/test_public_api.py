@@ -16,7 +16,7 @@ import pytest
 import orchestrator
 from orchestrator import OrchestratorError, Status, cleanup, open_store, start
 from orchestrator.cli.parameters import EngineSettings, LoadSettings, RunSettings
-from orchestrator.exit_codes import ExitCode
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.settings import settings_of
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from tests.support.toy import Ledger, toy

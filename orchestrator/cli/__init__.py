@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from orchestrator import registry
+from orchestrator.definition import registry
 from orchestrator.errors import OrchestratorError, shortened
-from orchestrator.exit_codes import ExitCode
+from orchestrator.report.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.events import Observer
-    from orchestrator.workflow import Workflow
+    from orchestrator.definition.workflow import Workflow
+    from orchestrator.lifecycle.events import Observer
 
 SUMMARIES = {
     "run": "Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.",

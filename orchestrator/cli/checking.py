@@ -15,17 +15,17 @@ from orchestrator.cli.console import stdout
 from orchestrator.cli.driving import default_workflow
 from orchestrator.cli.parameters import Resolver
 from orchestrator.clock import SystemClock
-from orchestrator.diagram import FORMATS, mermaid, picture
+from orchestrator.definition.diagram import FORMATS, mermaid, picture
+from orchestrator.definition.registry import find_workflow
+from orchestrator.definition.workflow import Opening, Workflow
 from orchestrator.errors import ConfigurationError, OrchestratorError
-from orchestrator.events import Observer
-from orchestrator.exit_codes import ExitCode
-from orchestrator.reading import check_key
-from orchestrator.registry import find_workflow
+from orchestrator.inspection.reading import check_key
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.report import json as json_report
-from orchestrator.run import RunRecord, RunStatus
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.secret import Secret
-from orchestrator.stores import open_store, store_exists
-from orchestrator.workflow import Opening, Workflow
+from orchestrator.storage import open_store, store_exists
 
 
 async def graph(observers: Sequence[Observer], *, workflow: str | None = None, output: Path | None = None) -> int:

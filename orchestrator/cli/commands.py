@@ -23,7 +23,7 @@ from orchestrator.cli.parameters import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.workflow import Workflow
+    from orchestrator.definition.workflow import Workflow
 
 _ENGINE = {"json": (JSON_FLAG, False), "config": (CONFIG_FLAG, None)}
 _WHICH = {"workflow": (argument("Which workflow; needed if several are installed."), None)}

@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.api import Run
 from orchestrator.cli.console import Output, stderr, stdout
-from orchestrator.embedding import Run
-from orchestrator.events import Event, EventKind, Observer
-from orchestrator.machine import ROLLING_BACK
-from orchestrator.workflow import Workflow
+from orchestrator.definition.machine import ROLLING_BACK
+from orchestrator.definition.workflow import Workflow
+from orchestrator.lifecycle.events import Event, EventKind, Observer
 
 
 class Display:

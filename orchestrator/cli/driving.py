@@ -11,33 +11,33 @@ from typing import Any
 import anyio
 import attrs
 
-from orchestrator import embedding
+from orchestrator import api
+from orchestrator.api import Run
 from orchestrator.cli.console import is_terminal, stderr, stdout
 from orchestrator.cli.display import Display, LiveTable, Plain, Silent
+from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.live import LoadLines, LoadView
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.parameters import Resolver, parse_instance, parse_run
-from orchestrator.effects import effects_of
-from orchestrator.embedding import Run
-from orchestrator.encryption import Vault
+from orchestrator.definition.registry import find_workflow, workflow_names
+from orchestrator.definition.workflow import Workflow
+from orchestrator.driving.runner import Mode, Options
 from orchestrator.errors import ConfigurationError, LeaseExpiredError, SettingError, StoreError, StoreLostError
-from orchestrator.estimate import estimate
-from orchestrator.events import Observer
-from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import Status
-from orchestrator.interrupt import watch_signals
-from orchestrator.reading import result_of, run_of, stored_instances, stored_settings
-from orchestrator.registry import find_workflow, workflow_names
+from orchestrator.inspection.reading import result_of, run_of, stored_instances, stored_settings
+from orchestrator.lifecycle.effects import effects_of
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.estimate import estimate
 from orchestrator.report import json as json_report
 from orchestrator.report import text
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.summary import Summary, summarise
-from orchestrator.run import RunRecord, RunStatus
-from orchestrator.runner import Mode, Options
-from orchestrator.scenario import Scenario
 from orchestrator.settings import settings_of
-from orchestrator.stores import open_store
-from orchestrator.stores.base import Store
-from orchestrator.workflow import Workflow
+from orchestrator.storage import open_store
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 
 def default_workflow() -> str:
@@ -76,7 +76,7 @@ async def run(
     display = _display(found, scenario, json, found.name)
     async with open_store(engine.url) as store:
         options = _options(resolver, engine, vault, (*display.observers, *observers))
-        opened = embedding.start(
+        opened = api.start(
             found,
             settings,
             store=store,
@@ -133,11 +133,11 @@ async def load(
             settings = await _settings_of_used(found, store, vault, resolver, asked.use, flags)
             display.say(f"on the instances of run {asked.use}, with its settings")
         rates = found.rates(settings) if wanted.rates is None else wanted.rates
-        embedding.check(found, asked, rates, wanted.threshold, wanted.record)
+        api.check(found, asked, rates, wanted.threshold, wanted.record)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
         options = _options(resolver, engine, vault, (*display.observers, *observers))
-        opened = embedding.start(
+        opened = api.start(
             found,
             settings,
             store=store,
@@ -182,7 +182,7 @@ async def resume(
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
     named = parse_run(run) if run is not None else None
-    return await _again(embedding.resume, observers, named, json, config, flags, mode=Mode.RESUME)
+    return await _again(api.resume, observers, named, json, config, flags, mode=Mode.RESUME)
 
 
 async def retry(
@@ -199,7 +199,7 @@ async def retry(
       orchestrator retry --client-secret-file new-secret    (the worker's secret was changed meanwhile)
     """
     named, number = parse_instance(what) if what is not None else (None, None)
-    how = partial(embedding.retry, number=number)
+    how = partial(api.retry, number=number)
     return await _again(how, observers, named, json, config, flags, mode=Mode.RETRY, number=number)
 
 
@@ -216,7 +216,7 @@ async def cleanup(
       orchestrator cleanup 261123-k7m3qp
     """
     named = parse_run(run) if run is not None else None
-    return await _again(embedding.cleanup, observers, named, json, config, flags, mode=Mode.CLEAN_UP)
+    return await _again(api.cleanup, observers, named, json, config, flags, mode=Mode.CLEAN_UP)
 
 
 _VERBS = {Mode.RESUME: "resume", Mode.RETRY: "retry", Mode.CLEAN_UP: "cleanup"}

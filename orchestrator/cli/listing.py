@@ -12,13 +12,13 @@ from rich.table import Table
 from orchestrator.cli.console import stdout
 from orchestrator.cli.parameters import Resolver
 from orchestrator.clock import SystemClock
-from orchestrator.events import Observer
-from orchestrator.exit_codes import ExitCode
-from orchestrator.lease import Owner, is_gone
-from orchestrator.reading import result_of
-from orchestrator.run import RunRecord, RunStatus
-from orchestrator.stores import open_store, store_exists
-from orchestrator.stores.base import Shard, Store
+from orchestrator.inspection.reading import result_of
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.report.exit_codes import ExitCode
+from orchestrator.storage import open_store, store_exists
+from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.lease import Owner, is_gone
 
 RUNS_LISTED = 100
 ALL_RUNS = 1_000_000_000

@@ -14,16 +14,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.api import Run
 from orchestrator.cli.console import Output, stdout
 from orchestrator.cli.display import Display
-from orchestrator.collector import Collector
-from orchestrator.embedding import Run
-from orchestrator.machine import ROLLING_BACK
+from orchestrator.definition.machine import ROLLING_BACK
+from orchestrator.definition.workflow import Workflow
+from orchestrator.lifecycle.scenario import Arrivals, Scenario
+from orchestrator.load.collector import Collector
+from orchestrator.load.statistics import INSTANCE, START_LAG, Latency
+from orchestrator.load.thresholds import Verdict
 from orchestrator.report.text import error_line, milliseconds
-from orchestrator.scenario import Arrivals, Scenario
-from orchestrator.statistics import INSTANCE, START_LAG, Latency
-from orchestrator.thresholds import Verdict
-from orchestrator.workflow import Workflow
 
 LINE_EVERY_S = 5
 SAMPLE_EVERY_S = 1.0

@@ -10,30 +10,29 @@ from typing import Any
 
 import attrs
 
-from orchestrator.checkpoint import Codec, make_converter
 from orchestrator.cli.console import stdout
 from orchestrator.cli.display import describe
 from orchestrator.cli.listing import driver, standing, when
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_instance
 from orchestrator.clock import SystemClock
-from orchestrator.effects import effects_of
-from orchestrator.encryption import Vault
+from orchestrator.definition.registry import find_workflow
+from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import ConfigurationError, UnknownRunError
-from orchestrator.events import Event, Observer
-from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import RESUMABLE, Instance, Status
-from orchestrator.reading import check_key, load_instance, result_of, stored_settings
-from orchestrator.recording import Recorded
-from orchestrator.registry import find_workflow
+from orchestrator.inspection.reading import check_key, load_instance, result_of, stored_settings
+from orchestrator.lifecycle.effects import effects_of
+from orchestrator.lifecycle.events import Event, Observer
+from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
+from orchestrator.lifecycle.run import Recorded, RunRecord
 from orchestrator.report import json as json_report
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines
-from orchestrator.run import RunRecord
 from orchestrator.secret import Secret
-from orchestrator.stores import open_store
-from orchestrator.stores.base import HISTORY_TAIL, Shard, Store
-from orchestrator.workflow import Workflow
+from orchestrator.storage import open_store
+from orchestrator.storage.base import HISTORY_TAIL, Shard, Store
+from orchestrator.storage.checkpoint import Codec, make_converter
+from orchestrator.storage.encryption import Vault
 
 BODY_SHOWN = 500
 """Characters of a body."""

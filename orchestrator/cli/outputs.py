@@ -9,15 +9,15 @@ from typing import Any
 
 import attrs
 
-from orchestrator.encryption import Vault
+from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
+from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import csv, junit
 from orchestrator.report.html import page
 from orchestrator.report.picture import take_picture
 from orchestrator.report.summary import Summary
-from orchestrator.run import RunRecord
-from orchestrator.stores.base import Store
-from orchestrator.workflow import Workflow
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 
 @attrs.frozen

@@ -14,13 +14,12 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import Group, Parameter
 
-from orchestrator.decision import OnFailure, OnSuccess
-from orchestrator.encryption import KEY_VARIABLE, Vault, find_key
+from orchestrator.definition.registry import workflow_names
+from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import ConfigurationError, SettingError, shortened
-from orchestrator.recording import Recorded
-from orchestrator.registry import workflow_names
-from orchestrator.run import parse_id
-from orchestrator.scenario import (
+from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+from orchestrator.lifecycle.run import Recorded, parse_id
+from orchestrator.lifecycle.scenario import (
     ENDLESS,
     FASTEST,
     LEAST_RATE,
@@ -44,8 +43,8 @@ from orchestrator.settings import (
     setting,
     settings_of,
 )
-from orchestrator.stores import is_lasting
-from orchestrator.workflow import Workflow
+from orchestrator.storage import is_lasting
+from orchestrator.storage.encryption import KEY_VARIABLE, Vault, find_key
 
 CONFIG_FILE = Path("orchestrator.toml")
 """Read when it is there and no other is named."""

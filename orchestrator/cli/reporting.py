@@ -13,22 +13,22 @@ from rich.text import Text
 from orchestrator.cli.console import stdout
 from orchestrator.cli.outputs import Outputs, check_writable, write_files
 from orchestrator.cli.parameters import Resolver, parse_run
-from orchestrator.encryption import Vault
+from orchestrator.definition.registry import find_workflow
 from orchestrator.errors import ConfigurationError
-from orchestrator.events import Observer
-from orchestrator.exit_codes import ExitCode
-from orchestrator.reading import check_key, result_of
-from orchestrator.registry import find_workflow
+from orchestrator.inspection.reading import check_key, result_of
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.comparison import Change, Comparison, compare
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.html import comparison_page
 from orchestrator.report.picture import Picture, take_picture
 from orchestrator.report.regression import Judgement
 from orchestrator.report.regression import parse_all as parse_conditions
 from orchestrator.report.summary import summarise
-from orchestrator.run import RunRecord
-from orchestrator.stores import open_store
-from orchestrator.stores.base import Store
+from orchestrator.storage import open_store
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 
 async def report(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from orchestrator.instance import Status
+from orchestrator.lifecycle.instance import Status
+from orchestrator.load.statistics import START_LAG, WAIT, Latency, figure
 from orchestrator.report.picture import Picture
 from orchestrator.report.text import milliseconds
-from orchestrator.statistics import START_LAG, WAIT, Latency, figure
 
 NOISE = 0.03
 """Differences below this share are not called better or worse."""

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.load.statistics import PERCENTILES, Latency
 from orchestrator.report.picture import Picture
-from orchestrator.statistics import PERCENTILES, Latency
 
 _LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import orjson
 
-from orchestrator.instance import Status
+from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.scenario import show_duration
+from orchestrator.load.statistics import START_LAG, WAIT, Latency, Statistics, Window
 from orchestrator.report.comparison import Change, Comparison
 from orchestrator.report.machine_svg import machine_svg
 from orchestrator.report.picture import Picture, main_series
 from orchestrator.report.tables import StateRow, move_counts
 from orchestrator.report.text import counted, measuring_notes, milliseconds
-from orchestrator.scenario import show_duration
-from orchestrator.statistics import START_LAG, WAIT, Latency, Statistics, Window
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""

@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 import orjson
 
-from orchestrator.collector import HELD_BACK, REPLACED
+from orchestrator.load.collector import HELD_BACK, REPLACED
+from orchestrator.load.statistics import PERCENTILES, ROUND, Latency
 from orchestrator.report.summary import Summary
 from orchestrator.report.tables import StateRow
 from orchestrator.report.text import next_commands
-from orchestrator.statistics import PERCENTILES, ROUND, Latency
 
 
 def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[str, Any]:

@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
-from orchestrator.events import EventKind
-from orchestrator.instance import Failure, Status
+from orchestrator.lifecycle.events import EventKind
+from orchestrator.lifecycle.instance import Failure, Status
 from orchestrator.report.picture import Picture
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

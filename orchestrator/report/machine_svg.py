@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from orchestrator.state import Back
-from orchestrator.workflow import Workflow
+from orchestrator.definition.state import Back
+from orchestrator.definition.workflow import Workflow
 
 _ROW = 46
 _BOX_HEIGHT = 26

@@ -9,16 +9,16 @@ from typing import Any
 import attrs
 
 from orchestrator.clock import SystemClock
-from orchestrator.encryption import Vault
-from orchestrator.events import Event
-from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import RESUMABLE, Failure, Status
-from orchestrator.reading import stored_instances
+from orchestrator.definition.workflow import Workflow
+from orchestrator.inspection.reading import stored_instances
+from orchestrator.lifecycle.events import Event
+from orchestrator.lifecycle.instance import RESUMABLE, Failure, Status
+from orchestrator.lifecycle.run import RunRecord
+from orchestrator.load.statistics import INSTANCE
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.summary import Summary
-from orchestrator.run import RunRecord
-from orchestrator.statistics import INSTANCE
-from orchestrator.stores.base import Store
-from orchestrator.workflow import Workflow
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 ENDED_BADLY = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
 FAILED_SHOWN = 1000

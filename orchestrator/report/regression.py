@@ -21,11 +21,11 @@ from typing import Any
 
 import attrs
 
+from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
+from orchestrator.load.statistics import PERCENTILES
+from orchestrator.load.thresholds import series_of
 from orchestrator.report.picture import Picture, main_series
-from orchestrator.statistics import PERCENTILES
-from orchestrator.thresholds import series_of
-from orchestrator.workflow import Workflow
 
 _MEMORY = "memory"
 _STATISTICS = ("min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max", "rate")

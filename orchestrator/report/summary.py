@@ -8,20 +8,20 @@ from typing import Any
 
 import attrs
 
-from orchestrator.collector import ABORTED, MISSED
-from orchestrator.effects import effects_of
-from orchestrator.encryption import Vault
-from orchestrator.exit_codes import ExitCode
-from orchestrator.instance import TERMINAL, Failure, Leftover, Status
-from orchestrator.reading import Reader, RunResult
+from orchestrator.definition.state import Effect
+from orchestrator.definition.workflow import Workflow
+from orchestrator.inspection.reading import Reader, RunResult
+from orchestrator.lifecycle.effects import effects_of
+from orchestrator.lifecycle.instance import TERMINAL, Failure, Leftover, Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.collector import ABORTED, MISSED
+from orchestrator.load.statistics import ROUND, Latency, Statistics, Window
+from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows, state_rows
-from orchestrator.run import RunRecord, RunStatus
-from orchestrator.scenario import Scenario
-from orchestrator.state import Effect
-from orchestrator.statistics import ROUND, Latency, Statistics, Window
-from orchestrator.stores.base import Store
-from orchestrator.thresholds import Measured, Verdict, parse_all
-from orchestrator.workflow import Workflow
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 FAILED = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED, Status.ROLLING_BACK})
 """Statuses of instances whose failure is told; what one that goes on has met is in its history."""

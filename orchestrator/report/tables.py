@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
-from orchestrator.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency, Statistics
-from orchestrator.workflow import Workflow
+from orchestrator.definition.workflow import Workflow
+from orchestrator.load.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency, Statistics
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from states.sandbox import Sandbox, serve
-from tests.orchestrator.test_cli import cli
+from tests.cli.test_cli import cli
 from tests.support.spellings import SPELLINGS
 from tests.support.tenant import signing_key, variables_for
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from multidict import CIMultiDict
 
 from orchestrator import Redactor, Secret, Status, Vault, open_store
-from orchestrator.checkpoint import Codec
+from orchestrator.storage.checkpoint import Codec
 from states.pingone.answers import Reply
 from states.pingone.exchange import HttpExchange
 from states.pingone.masking import MASK

@@ -1,0 +1,328 @@
+"""The embedding API: a run inside somebody else's asyncio program, as an ``async with`` block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, Literal
+
+import anyio
+import attrs
+import orjson
+
+from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import Workflow
+from orchestrator.driving.runner import Mode, Options, Runner
+from orchestrator.errors import SettingError
+from orchestrator.inspection.reading import RunResult, run_of, stored_settings
+from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+from orchestrator.lifecycle.events import EventStream
+from orchestrator.lifecycle.instance import Instance
+from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus, new_run_id
+from orchestrator.lifecycle.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Scenario
+from orchestrator.load.collector import Collector
+from orchestrator.load.estimate import check_groups, check_time
+from orchestrator.load.thresholds import Verdict, check_span, parse_all
+from orchestrator.settings import default_key_file
+from orchestrator.storage.base import Store
+from orchestrator.storage.checkpoint import dumps, make_converter
+from orchestrator.storage.encryption import Vault, find_key
+
+ROUNDS_RECORDED = 100
+"""With every request recorded, a round takes some 50 kB of the store; a soak would fill the disk."""
+
+
+class Run(Generic[C]):
+    """A run that is being driven by this process."""
+
+    def __init__(self, runner: Runner[C, Any]) -> None:
+        self._runner = runner
+
+    @property
+    def id(self) -> str:
+        """What ``resume`` and the command line take."""
+        return self._runner.record.id
+
+    @property
+    def command(self) -> str:
+        """The arguments of ``orchestrator`` that go on with the run after an error, e.g. ``resume 261123-k7m3qp``."""
+        return self._runner.command
+
+    async def wait(self) -> RunResult:
+        """Wait until every instance has ended, or the run was stopped.
+
+        Raises:
+            StoreError: The store failed, or another process took the run over; the run is resumable.
+            LeaseExpiredError: Our lease ran out.
+        """
+        await self._runner.ended.wait()
+        if self._runner.error is not None:
+            self._runner.told = True
+            raise self._runner.error
+        assert self._runner.result is not None
+        return self._runner.result
+
+    def events(self) -> EventStream:
+        """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
+        return self._runner.stream()
+
+    def stop(self) -> None:
+        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
+        self._runner.stop()
+
+    def cancel(self) -> None:
+        """Suspend everything at once."""
+        self._runner.cancel()
+
+    @property
+    def collector(self) -> Collector:
+        """What is being measured; ``collector.statistics`` holds the numbers so far."""
+        return self._runner.collector
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent."""
+        return self._runner.elapsed
+
+    @property
+    def wanted(self) -> int:
+        """How many instances a closed scenario wants under way now."""
+        return self._runner.wanted
+
+    @property
+    def held_back(self) -> int:
+        """Places of a soak that wait to be filled again, because several instances in a row failed there."""
+        return self._runner.held_back
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand, as of the last few seconds."""
+        return self._runner.verdicts()
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """Of an open scenario: how many are due, have started and are waiting; ``None`` for a closed one."""
+        return self._runner.arrivals
+
+    @property
+    def aborted(self) -> str | None:
+        """The broken threshold that ended the scenario, if one did."""
+        return self._runner.aborted
+
+    @property
+    def scenario(self) -> Scenario:
+        """How instances are admitted."""
+        return self._runner.record.scenario
+
+    async def instance(self, number: int) -> Instance[C]:
+        """An instance as the store has it."""
+        return await self._runner.instance(number)
+
+
+@asynccontextmanager
+async def start(
+    workflow: Workflow[C, S],
+    settings: Any = None,
+    *,
+    store: Store,
+    scenario: Scenario | None = None,
+    instances: int = 1,
+    concurrency: int = 1,
+    on_failure: OnFailure | Literal["rollback", "keep"] = OnFailure.ROLLBACK,
+    on_success: OnSuccess | Literal["keep", "teardown"] = OnSuccess.KEEP,
+    rates: Mapping[str, float] | None = None,
+    thresholds: Sequence[str] = (),
+    abort: bool = False,
+    recorded: Recorded | Literal["failed", "all"] = Recorded.FAILED,
+    reports: Mapping[str, str] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
+
+    Args:
+        settings: An instance of ``workflow.settings``.
+        scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
+        on_failure: What happens to an instance that cannot go on.
+        on_success: What happens to what a completed instance made.
+        rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
+        thresholds: What the run has to keep to (see :mod:`orchestrator.load.thresholds`).
+        abort: Whether a threshold that is broken beyond doubt ends the scenario (see :mod:`orchestrator.load.abort`).
+        recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
+        reports: Form (``report``, ``csv``, ``junit``) → path. Stored with the run for the command line, which writes them when
+            ``orchestrator resume`` or ``retry`` ends; nothing is written here.
+
+    Raises:
+        ServicesError: The workflow's services could not be opened; nothing was stored.
+        SettingError, EncryptionKeyError, StoreError: as they say.
+    """
+    options = options or Options()
+    scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
+    limits = dict(workflow.rates(settings) if rates is None else rates)
+    check(workflow, scenario, limits, thresholds, Recorded(recorded))
+    vault = _vault(options, store, create=True)
+    now = options.clock.now()
+    run_id = new_run_id(now)
+    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
+    record = RunRecord(
+        id=run_id,
+        workflow=workflow.name,
+        version=workflow.version,
+        definition=workflow.definition,
+        status=RunStatus.RUNNING,
+        scenario=scenario,
+        settings={"workflow": sealed},
+        on_failure=OnFailure(on_failure),
+        on_success=OnSuccess(on_success),
+        rates=limits,
+        thresholds=tuple(thresholds),
+        abort=abort,
+        recorded=Recorded(recorded),
+        reports=dict(reports or {}),
+        key_id=vault.key_id,
+        created_at=now,
+        updated_at=now,
+    )
+    runner = Runner(workflow, record, settings, store, vault, options, Mode.START)
+    async with _running(runner) as run:
+        yield run
+
+
+@asynccontextmanager
+async def resume(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`. One that was being cleaned up
+    is cleaned up further, and so with one whose failed instances were being retried.
+
+    Args:
+        changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
+
+    Raises:
+        LeaseHeldError: Another process is driving it.
+        WorkflowChangedError: Its unfinished instances do not fit the definition any more.
+        EncryptionKeyError: It was sealed with another key.
+        UnknownRunError, StoreError, ServicesError: as they say.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.RESUME) as run:
+        yield run
+
+
+@asynccontextmanager
+async def retry(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    number: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Have the failed instances of a finished run go on from the state that failed; raises as :func:`resume` does.
+
+    They are put back first, all of them: a retry that is interrupted is a run to be resumed. What they take is not measured as
+    part of the scenario, and its time-limit does not cut them off.
+
+    Args:
+        number: Of the only instance to retry; ``None``: every one that failed and was kept.
+
+    Raises:
+        ConfigurationError: The run is not finished, or that instance has not failed.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.RETRY, number) as run:
+        yield run
+
+
+@asynccontextmanager
+async def cleanup(
+    workflow: Workflow[C, S],
+    run_id: str,
+    *,
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+) -> AsyncIterator[Run[C]]:
+    """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
+
+    Instances that were not admitted stay so, and the run is finished afterwards.
+    """
+    async with _again(workflow, run_id, store, changes, options, Mode.CLEAN_UP) as run:
+        yield run
+
+
+@asynccontextmanager
+async def _again(
+    workflow: Workflow[C, S],
+    run_id: str,
+    store: Store,
+    changes: Mapping[str, Any] | None,
+    options: Options | None,
+    mode: Mode,
+    retried: int | None = None,
+) -> AsyncIterator[Run[C]]:
+    options = options or Options()
+    vault = _vault(options, store, create=False)
+    record = await run_of(workflow, store, run_id)
+    settings = stored_settings(workflow, record, vault)
+    if changes:
+        settings = attrs.evolve(settings, **changes)
+    runner = Runner(workflow, record, settings, store, vault, options, mode, retried)
+    async with _running(runner) as run:
+        yield run
+
+
+def check(
+    workflow: Workflow[Any, Any],
+    scenario: Scenario,
+    rates: Mapping[str, float],
+    thresholds: Sequence[str],
+    recorded: Recorded = Recorded.FAILED,
+) -> None:
+    """Refuse what cannot be: :func:`start` does it first of all. Raises ``SettingError``."""
+    if recorded is Recorded.ALL and not 1 <= scenario.rounds <= ROUNDS_RECORDED:
+        raise SettingError(
+            "record", f"all requests are stored of at most {ROUNDS_RECORDED} rounds an instance; give fewer rounds"
+        )
+    if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
+        name = "rounds" if scenario.rounds != 1 else "use"
+        raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
+    for group, rate in rates.items():
+        if not LEAST_RATE <= rate <= FASTEST:
+            raise SettingError(
+                "rates", f"{group}={rate:g} is not between {RATES_SHOWN} a second; leave the group out for no limit"
+            )
+    check_span(parse_all(thresholds, workflow), scenario)
+    check_groups(workflow, rates)
+    check_time(workflow, scenario, rates)
+
+
+def _vault(options: Options, store: Store, *, create: bool) -> Vault:
+    if options.vault is not None:
+        return options.vault
+    if store.key is not None:
+        return Vault(store.key, store.where)
+    return find_key(os.environ, default_key_file(), create=create)
+
+
+@asynccontextmanager
+async def _running(runner: Runner[C, Any]) -> AsyncIterator[Run[C]]:
+    body_error: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
+        await runner.ready.wait()
+        if runner.error is None:
+            try:
+                yield Run(runner)
+                await runner.ended.wait()
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # passed on bare, not in the task group's group
+                body_error = error
+                runner.cancel()
+    if body_error is not None:
+        raise body_error
+    if runner.error is not None and not runner.told:
+        raise runner.error

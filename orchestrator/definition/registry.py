@@ -1,0 +1,53 @@
+"""Finds workflows, and the commands that they bring, by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigurationError, UnknownWorkflowError
+
+if TYPE_CHECKING:
+    from orchestrator.definition.workflow import Workflow
+
+WORKFLOWS = "orchestrator.workflows"
+"""Entry-point group: name of the workflow → a :class:`~orchestrator.definition.workflow.Workflow`."""
+COMMANDS = "orchestrator.commands"
+"""Entry-point group: name of a command → a function for the command line."""
+
+
+def workflow_names() -> list[str]:
+    """The installed workflows."""
+    return sorted(point.name for point in entry_points(group=WORKFLOWS))
+
+
+def find_workflow(name: str) -> Workflow[Any, Any]:
+    """An installed workflow.
+
+    Raises:
+        UnknownWorkflowError: There is none of this name.
+        ConfigurationError: It cannot be imported.
+    """
+    from orchestrator.definition.workflow import Workflow  # noqa: PLC0415  # the list of commands needs none
+
+    for point in entry_points(group=WORKFLOWS):
+        if point.name == name:
+            found = _load(point)
+            if not isinstance(found, Workflow):
+                raise ConfigurationError(f"the entry point {point.name} = {point.value} is not a workflow")
+            return found
+    raise UnknownWorkflowError(name, workflow_names())
+
+
+def commands() -> dict[str, Callable[[], Callable[..., Any]]]:
+    """Commands that installed packages add to the command line: name → what imports it. Raises ``ConfigurationError`` when called."""
+    return {point.name: partial(_load, point) for point in entry_points(group=COMMANDS)}
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"the entry point {point.name} = {point.value} cannot be loaded: {error}") from error

@@ -1,0 +1,1 @@
+"""What moves instances forward: admission, attempts, the driver and the runner."""

@@ -1,0 +1,68 @@
+"""One call of one handler: ends in an answer or a failure, never in an exception of the handler's."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from orchestrator.definition.state import C, S, Step
+from orchestrator.driving.recording import recorded_secrets
+from orchestrator.errors import AmbiguousError, LeaseExpiredError, OrchestratorError, StepError, TransientError
+from orchestrator.lifecycle.decision import Failed
+from orchestrator.redaction import Redactor, visible
+from orchestrator.secret import secrets_in
+
+R = TypeVar("R")
+
+
+async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S]) -> R | Failed:
+    """Call ``handler``.
+
+    Raises:
+        LeaseExpiredError: The handler was stopped before a request; says nothing about the step.
+    """
+    try:
+        return await handler(step)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody cancelled us: the handler waited for something that was.
+        return Failed(AmbiguousError("what it waited for was cancelled", code="cancelled"))
+    except Exception as error:  # noqa: BLE001  # a border: whatever a handler raises is its answer
+        return _failed(_alone(error), step)
+
+
+def _alone(error: Exception) -> Exception:
+    """The error that counts in the group that a handler's own task group made."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    inner = [_alone(one) for one in error.exceptions]
+    for cls in (LeaseExpiredError, AmbiguousError, TransientError, StepError):
+        if all(isinstance(one, StepError | LeaseExpiredError) for one in inner):
+            for one in inner:
+                if isinstance(one, cls):
+                    return one
+    return error
+
+
+def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
+    if isinstance(error, LeaseExpiredError):
+        raise error
+    secrets = Redactor((*secrets_in(step.context), *recorded_secrets()))
+    if isinstance(error, StepError):
+        error.message = _shown(error.message, secrets)
+        error.args = (error.message,)
+        error.code = None if error.code is None else _shown(error.code, secrets)
+        return Failed(error)
+    trace = "\n".join(map(visible, secrets.redact("".join(traceback.format_exception(error))).split("\n")))
+    text = _shown(error, secrets)
+    if text != str(error) and not isinstance(error, OrchestratorError):
+        error = RuntimeError(f"{type(error).__name__}: {text}")
+    return Failed(error, trace)
+
+
+def _shown(said: object, secrets: Redactor) -> str:
+    return visible(secrets.redact(str(said)))

@@ -1,0 +1,187 @@
+"""Reading what a store holds of a run: its instances, its settings, where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Generic
+
+import attrs
+import cattrs
+
+from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import Workflow
+from orchestrator.errors import CheckpointError, ConfigurationError, EncryptionKeyError
+from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.storage.base import Checkpoint, Store
+from orchestrator.storage.checkpoint import Codec, make_converter, opened, stored_definition
+from orchestrator.storage.encryption import Vault
+
+PAGE = 500
+"""Checkpoints that are read from the store at once."""
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """Where a run stands when its driver stops."""
+
+    run_id: str
+    status: RunStatus
+    counts: Mapping[Status, int]
+    """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it stopped before it was finished."""
+        return self.status is not RunStatus.FINISHED
+
+    def of(self, *statuses: Status) -> int:
+        """How many instances have one of these statuses."""
+        return sum(self.counts.get(status, 0) for status in statuses)
+
+    @property
+    def total(self) -> int:
+        """Instances of the run."""
+        return sum(self.counts.values())
+
+
+def check_key(record: RunRecord, vault: Vault) -> None:
+    """Refuse a key that did not seal this run, naming both. Raises ``EncryptionKeyError``."""
+    if record.key_id != vault.key_id:
+        raise EncryptionKeyError(
+            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
+            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
+        )
+
+
+def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -> Any:
+    """The settings that a run was started with.
+
+    Raises:
+        EncryptionKeyError: They were sealed with another key.
+    """
+    check_key(record, vault)
+    data = opened(record.settings["workflow"], vault, record.id.encode())
+    if not isinstance(workflow.settings, type):
+        return None
+    try:
+        return make_converter().structure(data, workflow.settings)
+    except cattrs.BaseValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error))
+        raise ConfigurationError(f"the settings of run {record.id} do not fit this version: {problems}") from error
+
+
+async def run_of(workflow: Workflow[Any, Any], store: Store, run_id: str) -> RunRecord:
+    """A run of this workflow. Raises ``UnknownRunError``, or ``ConfigurationError`` for one of another workflow."""
+    record = await store.run(run_id)
+    if record.workflow != workflow.name:
+        raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
+    return record
+
+
+async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
+    """An instance as the store has it; ``None`` if it was not admitted."""
+    rows = await store.load(run_id, after=number - 1, limit=1)
+    if not rows or rows[0].number != number:
+        return None
+    return await Reader(workflow, store, vault).decode(rows[0])
+
+
+async def stored_instances(
+    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, statuses: Iterable[Status] | None = None
+) -> AsyncIterator[Instance[C]]:
+    """The instances of a run in order, read in pages; raises as :func:`resume` does."""
+    reader: Reader[C] = Reader(workflow, store, vault)
+    async for instance in reader.instances(run_id, statuses):
+        yield instance
+
+
+async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str) -> list[int]:
+    """The instances of a run whose effects were kept, for another run to go round with.
+
+    Raises:
+        ConfigurationError: There are none, or the run is one of another workflow.
+    """
+    record = await run_of(workflow, store, run_id)
+    if record.scenario.use is not None:
+        raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.use}: name that one")
+    check_key(record, vault)
+    kept = stored_instances(workflow, store, vault, run_id, [Status.COMPLETED])
+    found = [instance.number async for instance in kept if instance.trail]
+    if not found:
+        raise ConfigurationError(f"run {run_id} has no completed instance that was kept; start it with --on-success keep")
+    return found
+
+
+async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool = False) -> RunResult:
+    """Where a run stands, from its stored instances and what its record says.
+
+    Args:
+        everything_admitted: The scenario has nothing left to start, though the record does not say that it is finished.
+    """
+    counts: dict[Status, int] = {}
+    for (status, _), number in (await store.counts(record.id)).items():
+        counts[status] = counts.get(status, 0) + number
+    unfinished = any(counts.get(status) for status in RESUMABLE)
+    total = record.scenario.total
+    if total is not None and (pending := total - sum(counts.values())) > 0:
+        counts[Status.PENDING] = pending
+    admitted = everything_admitted or record.status is RunStatus.FINISHED or (total is not None and Status.PENDING not in counts)
+    if record.status in {RunStatus.CLEANING_UP, RunStatus.RETRYING}:
+        stands: RunStatus = record.status
+    else:
+        stands = RunStatus.INTERRUPTED if unfinished or not admitted else RunStatus.FINISHED
+    return RunResult(run_id=record.id, status=stands, counts=counts)
+
+
+class Reader(Generic[C]):
+    """Decodes checkpoints, with the definitions that they name read once."""
+
+    def __init__(self, workflow: Workflow[C, Any], store: Store, vault: Vault) -> None:
+        self.codec = Codec(workflow, vault)
+        self._store = store
+        self._definitions: dict[str, Mapping[str, str]] = {}
+
+    async def decode(self, row: Checkpoint) -> Instance[C]:
+        definition = stored_definition(row)
+        if definition not in self._definitions:
+            self._definitions[definition] = await self._store.fingerprints(definition)
+        return self.codec.decode(row, self._definitions)
+
+    async def instances(
+        self, run_id: str, statuses: Iterable[Status] | None, unreadable: Callable[[CheckpointError], None] | None = None
+    ) -> AsyncIterator[Instance[C]]:
+        """The instances of a run in order.
+
+        Args:
+            unreadable: Told of a checkpoint that cannot be understood, though the key is that of the run; it is passed over then.
+                ``None``: it is raised.
+        """
+        wanted, last = frozenset(Status if statuses is None else statuses), -1
+        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
+            for row in rows:
+                try:
+                    instance = await self.decode(row)
+                except (CheckpointError, EncryptionKeyError) as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(_unreadable(error, row))
+                else:
+                    yield instance
+            last = rows[-1].number
+
+    async def uncounted(self, run_id: str) -> AsyncIterator[Instance[C]]:
+        """The instances whose effects the store cannot count, in order."""
+        last = -1
+        while rows := await self._store.uncounted(run_id, after=last, limit=PAGE):
+            for row in rows:
+                yield await self.decode(row)
+            last = rows[-1].number
+
+
+def _unreadable(error: CheckpointError | EncryptionKeyError, row: Checkpoint) -> CheckpointError:
+    if isinstance(error, CheckpointError):
+        return error
+    return CheckpointError(
+        f"instance {row.run_id}-{row.number}: what is sealed in its checkpoint was changed, or sealed elsewhere"
+    )

@@ -1,0 +1,42 @@
+"""Effects: what exists, or may exist, because of an instance."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from orchestrator.clock import SystemClock
+from orchestrator.definition.state import Effect, Step
+from orchestrator.definition.workflow import Workflow
+from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
+
+_CLOCK, _RNG = SystemClock(), random.Random(0)  # a state names its effect from the context alone
+
+
+def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:
+    """The effects of an instance, oldest first, each with the state that made it."""
+    states = [left.state for left in reversed(instance.leftovers)] + list(instance.trail)
+    if instance.status in RESUMABLE and instance.position in workflow.state_named and instance.position not in states:
+        states.append(instance.position)
+    step = _step(instance)
+    found = []
+    for name in states:
+        state = workflow.state_named.get(name)
+        effect = state.effect(step) if state is not None else None
+        # The current state counts only if an attempt was made and its answer was not received.
+        unseen = name == instance.position and not instance.doubt and instance.status is Status.SUSPENDED
+        if effect is not None and not unseen:
+            found.append((name, effect))
+    return found
+
+
+def _step(instance: Instance[Any]) -> Step[Any, Any]:
+    return Step(
+        run_id=instance.run_id,
+        number=instance.number,
+        attempt=instance.failures + 1,
+        context=instance.context,
+        services=None,
+        clock=_CLOCK,
+        rng=_RNG,
+    )

@@ -1,0 +1,164 @@
+"""When a broken threshold may end a scenario (``--abort``): only when the run could hardly keep it any more. Pure.
+
+A threshold that is broken at some moment may well hold at the end: one failure among the first twenty instances is 5 %, the first
+answers of a server are slow, a rate is zero before the first round is done. Rules of this file:
+
+* **Certain** is what time cannot mend: a number that only grows has passed its limit; so many instances have failed that it is
+  too many even if all others complete. That ends a scenario at once.
+* Otherwise there has to be **evidence**: were the limit just kept, what was seen would come about once in a billion looks
+  (Chernoff bounds on binomial and Poisson tails). That takes some ten decided instances, or more.
+* And it has to be **going on**: not within the first seconds, and in each of the latest windows it is broken, too.
+* ``rate >`` needs a load that is constant, users who are all in their rounds, and time for several of these.
+* ``missed`` is known at the end. It ends a scenario of a constant rate whose arrivals start more slowly than they come, so that too
+  many will be missed if that goes on. Drifts end none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+
+from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.scenario import Scenario, ThinkKind
+from orchestrator.load.statistics import INSTANCE, ROUND, Window
+from orchestrator.load.thresholds import Measured, Threshold
+
+SETTLED_S = 10.0
+"""Measured time before anything but what is certain ends a scenario."""
+LATEST_S = 6.0
+"""Measured time at the end in which it has to be broken, too."""
+LEAST = 10
+"""Decided instances, calls or measurements before a share of them says anything."""
+DOUBT = math.log(1e9)
+"""Evidence that is wanted: a look every two seconds for a month is a million looks."""
+_CYCLES = 3
+"""Rounds, or instances, that have to fit into the time in which a rate is judged."""
+_FULL = 0.9
+"""Share of the wanted users that makes a load the wanted one."""
+_LATE_END = 1.05
+"""A scenario may end a moment late: then its rates are lower."""
+
+
+def ends_scenario(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
+    """Whether this threshold is broken beyond doubt."""
+    if threshold.subject == "missed":
+        return _will_miss(threshold, measured, scenario)
+    verdict = threshold.judge(measured)
+    if verdict.holds or verdict.value is None or threshold.drift:
+        return False
+    upper = threshold.op in ("<", "<=")
+    if threshold.only_grows:
+        return upper
+    if threshold.stat == "min":
+        return not upper
+    if threshold.stat == "rate":
+        return _many(threshold, measured, scenario) if upper else _few(threshold, measured, scenario)
+    if threshold.percentile is None and _certain(threshold, measured, scenario):
+        return True
+    if threshold.subject == "late" or not _goes_on(threshold, measured.statistics.windows):
+        return False
+    return _has_evidence(*threshold.against(measured))
+
+
+def _certain(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
+    """Whether it is broken even if all that is still to come goes well: for shares of instances, when their number is known."""
+    if threshold.subject not in ("failed", "completed", "leftovers", "late") or scenario.total is None:
+        return False
+    bad, _, allowed = threshold.against(measured)
+    share = bad / scenario.total
+    return share > allowed or (share == allowed and threshold.op in ("<", ">"))
+
+
+def _has_evidence(bad: int, whole: int, allowed: float) -> bool:
+    """Whether ``bad`` of ``whole`` are too many to come from a process with the share ``allowed``: the exponent of the Chernoff
+    bound on the upper tail of the binomial distribution, whole * KL(bad / whole, allowed)."""
+    if whole < LEAST or bad <= allowed * whole or allowed >= 1:
+        return False
+    if allowed <= 0:
+        return True
+    share = bad / whole
+    good = (1 - share) * math.log((1 - share) / (1 - allowed)) if share < 1 else 0.0
+    return whole * (share * math.log(share / allowed) + good) >= DOUBT
+
+
+def _will_miss(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
+    """Whether too many arrivals will be missed, by how often they started so far, and lately. A stall is no sign: the backlog
+    may be made up for. In a ramp the beginning says nothing of what comes."""
+    expected, total = measured.expected_missed, scenario.total
+    if scenario.rate is None or scenario.ends_at is None or total is None or threshold.op not in ("<", "<="):
+        return False
+    latest = _latest(measured.statistics.windows)
+    if not latest or not all(0 < window.rate("started") < scenario.rate for window in latest):
+        return False
+    rate = sum(window.counters["started"] for window in latest) / sum(window.width for window in latest)
+    started = sum(count for status, count in measured.counts.items() if status is not Status.PENDING)
+    left = total - started - rate * (scenario.ends_at - measured.statistics.elapsed)
+    return not threshold.judge(attrs.evolve(measured, missed=min(expected, int(left)), due=total)).holds
+
+
+def _many(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
+    """A rate that is to stay below its limit: what was counted is too much for the whole time."""
+    if scenario.length is None:
+        return False
+    return measured.statistics.ended(threshold.subject) > _LATE_END * threshold.limit * (scenario.length - scenario.warm_up)
+
+
+def _few(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
+    """A rate that is to exceed its limit: too few since the load became what it is to be (the Chernoff bound on the lower tail
+    of the Poisson distribution)."""
+    if scenario.stages or scenario.rate_stages or (scenario.is_open and scenario.rounds != 1):
+        return False  # the load grows: what is too little now may be enough on average
+    unit = measured.statistics.latency(ROUND if scenario.rounds != 1 else INSTANCE)
+    windows = _since_full(threshold, measured.statistics.windows, scenario)
+    if unit is None or not windows:
+        return False
+    # The first window is no part of the time: nobody knows when in it the first one ended.
+    seconds, pause = sum(window.width for window in windows[1:]), _longest_pause(scenario)
+    if seconds < max(SETTLED_S, _CYCLES * (unit.max + pause)) or not _goes_on(threshold, windows):
+        return False
+    found = sum(latency.count for window in windows if (latency := window.latencies.get(threshold.subject)))
+    # At the end of its time, an instance that goes round ends before its number of rounds is full: all of them at once.
+    found += scenario.cap if scenario.rounds != 1 else 0
+    expected = threshold.limit * seconds
+    if found >= expected:
+        return False
+    return expected - found + (found * math.log(found / expected) if found else 0.0) >= DOUBT
+
+
+def _since_full(threshold: Threshold, windows: Sequence[Window], scenario: Scenario) -> Sequence[Window]:
+    """The measured windows from when the load was the wanted one, and the first of what is counted had ended."""
+    kept = [window for window in windows if window.is_measured]
+    full = started = False
+    for place, window in enumerate(kept):
+        full = full or scenario.is_open or scenario.rounds == 1 or window.offered >= _FULL * window.wanted > 0
+        started = started or threshold.subject in window.latencies
+        if full and started:
+            return kept[place:]
+    return ()
+
+
+def _longest_pause(scenario: Scenario) -> float:
+    if scenario.think is None:
+        return 0.0
+    return (
+        3 * scenario.think.low if scenario.think.kind is ThinkKind.EXPONENTIAL else max(scenario.think.low, scenario.think.high)
+    )
+
+
+def _goes_on(threshold: Threshold, windows: Sequence[Window]) -> bool:
+    """Whether it has been broken lately as well: in each of the latest windows that has something of it."""
+    found = [holds for window in _latest(windows) if (holds := threshold.holds_in(window)) is not None]
+    return bool(found) and not any(found)
+
+
+def _latest(windows: Sequence[Window]) -> Sequence[Window]:
+    """The measured windows of the last ``LATEST_S``; none within the first ``SETTLED_S``."""
+    kept = [window for window in windows if window.is_measured]
+    if sum(window.width for window in kept) < SETTLED_S:
+        return ()
+    latest: list[Window] = []
+    while len(latest) < len(kept) and sum(window.width for window in latest) < LATEST_S:
+        latest.append(kept[-1 - len(latest)])
+    return latest

@@ -1,0 +1,417 @@
+"""The collector: turns the events of a run into statistics, in windows that the store keeps.
+
+Rules of this file:
+
+* The hot path appends to lists. A tick, every two seconds, turns them into histograms and into rows for the store.
+* What is kept is bounded, whatever the length of a run: once a process has ``WINDOWS`` windows, new ones are twice as
+  wide, and the old ones are merged, one pair for each new window.
+* Timings are counted here, outcomes of instances never: those are counted from the checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from orchestrator.clock import Clock
+from orchestrator.definition.machine import ROLLING_BACK
+from orchestrator.definition.state import DONE
+from orchestrator.definition.workflow import Span, Workflow
+from orchestrator.lifecycle.events import Event, EventKind
+from orchestrator.lifecycle.instance import CUT_OFF
+from orchestrator.lifecycle.scenario import LATE_S
+from orchestrator.load.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
+from orchestrator.storage.base import StoredWindow
+
+TICK_S = 2.0
+"""How often measurements are stored, and how wide the first windows are: what a kill can lose."""
+WINDOWS = 240
+"""Windows of one process before they are made wider."""
+ABORTED = "aborted"
+"""Counter of scenarios that a broken threshold has ended."""
+REPLACED = "replaced"
+"""Counter of instances that took the place of one that had failed."""
+HELD_BACK = "held_back"
+"""Counter of those that had to wait for that, because several had failed there in a row."""
+MISSED = "missed"
+"""Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
+
+_MOVED = "moved."
+
+
+@attrs.define
+class _Tally:
+    """Of one state, since the last tick."""
+
+    name: str
+    firsts: tuple[str, ...]
+    """Spans that begin here."""
+    lasts: tuple[str, ...]
+    """Spans that end here."""
+    group: str | None
+    """Series of the waits for its rate group."""
+    totals: list[float] = attrs.field(factory=list)
+    handlers: Mapping[str, list[float]] = attrs.field(factory=lambda: {"run": [], "recover": [], "rollback": []})
+    counters: dict[str, int] = attrs.field(factory=dict)
+    all: Counter[str] = attrs.field(factory=Counter)
+    """The counters up to the last tick."""
+
+    def count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def so_far(self, name: str) -> int:
+        """A counter, over all processes."""
+        return self.all[name] + self.counters.get(name, 0)
+
+    def pour(self, window: Window) -> None:
+        """Into a window; start anew."""
+        named = {"run": "attempt"}
+        series = [(self.name, self.totals), *((f"{self.name}.{named.get(h, h)}", v) for h, v in self.handlers.items())]
+        for name, values in series:
+            if values:
+                window.record(name, values)
+                values.clear()
+        for name, count in self.counters.items():
+            window.counters[f"{self.name}.{name}"] += count
+        self.all.update(self.counters)
+        self.counters.clear()
+
+
+@attrs.define
+class _Stored:
+    """A closed window of this process, as it is in the store."""
+
+    seq: int
+    body: bytes
+    window: Window
+
+
+class Collector:
+    """An observer that keeps the statistics of a run; :meth:`tick` says what has to be stored.
+
+    Args:
+        elapsed: Tells how many seconds of the scenario have been spent.
+        active: Tells how many instances are under way.
+        wanted: Tells how many a closed scenario wants.
+        rounds: Whether it goes round, so that an instance makes load only in its rounds.
+        warm_up: Seconds of the scenario that are not counted.
+        length: Seconds of the scenario after which its overtime begins; ``None``: there is none.
+        aborted: Tells whether the scenario was ended before that.
+        arrivals: Whether instances are due by the clock, so that a start may be late.
+        earlier: What all processes have stored so far.
+    """
+
+    stored_only = True
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        clock: Clock,
+        *,
+        elapsed: Callable[[], float],
+        active: Callable[[], int],
+        wanted: Callable[[], int] = lambda: 0,
+        rounds: bool = False,
+        warm_up: float = 0.0,
+        length: float | None = None,
+        aborted: Callable[[], bool] = lambda: False,
+        arrivals: bool = False,
+        earlier: Iterable[StoredWindow] = (),
+    ) -> None:
+        self.statistics = Statistics.of(earlier)
+        """As of the last tick."""
+        self.place: dict[int, tuple[str, float]] = {}
+        """Instance → the state it is in, and since when (steady time)."""
+        self.recent: Window = Window(at=0.0, elapsed=0.0)
+        """What the last tick has added."""
+        self._clock = clock
+        self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
+        self._wanted, self._rounds = wanted, rounds
+        self._length, self._aborted = math.inf if length is None else length, aborted
+        self._in_round, self._round_end = workflow.in_round, workflow.round_end
+        spans = list(workflow.spans)
+        if workflow.round_start is not None and workflow.round_end is not None:
+            spans.append(Span(ROUND, workflow.round_start, workflow.round_end))
+        self.tallies = {
+            state.name: _Tally(
+                name=state.name,
+                firsts=tuple(span.name for span in spans if span.first == state.name),
+                lasts=tuple(span.name for span in spans if span.last == state.name),
+                group=WAIT + state.rate_group if state.rate_group else None,
+            )
+            for state in workflow.states
+        }
+        before: Counter[str] = Counter()
+        for window in self.statistics.windows:
+            before.update(window.counters)  # of the warm-up, too
+        own = ("started", "late", "errors", ABORTED, MISSED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
+        self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
+        """``started``, ``late``, ``errors``, ``aborted``, ``missed``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done``
+        and ``round.failed``, over all processes."""
+        for name, tally in self.tallies.items():
+            tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
+        self._all_errors = Window(at=0.0, elapsed=0.0)
+        """Of all processes, the warm-up included; of a window, it has the errors only."""
+        for window in self.statistics.windows:
+            for key, known in window.errors.items():
+                self._all_errors.count_error(key, known.example, known.count)
+        self._ends = frozenset(workflow.ends)
+        self._complete = {DONE, workflow.again}
+        """Outcomes that end a span."""
+        self._begun: dict[int, dict[str, float]] = {}
+        """Instance → spans that it is in → when they began (steady time)."""
+        self._series: dict[str, list[float]] = {}
+        self._told = self.counters.copy()
+        """Those counters as of the last tick."""
+        self._errors: list[tuple[ErrorKey, str]] = []
+        self._next_seq = 0
+        self._width = TICK_S
+        self._closed: list[_Stored] = []
+        self._merging: int | None = None
+        """The next pair of old windows to merge."""
+        self._open: Window | None = None
+        self._samples = (0, 0, 0)
+        self._load = (0, 0)
+
+    def __call__(self, event: Event) -> None:
+        match event.kind:
+            case EventKind.MOVED:
+                self._moved(event)
+            case EventKind.STARTED:
+                self._started(event)
+            case EventKind.RESUMED:
+                self._enter(event.number, event.state)
+                self._begun[event.number][INSTANCE] = self._clock.steady() - (event.waited_s or 0.0)
+            case EventKind.RETRY | EventKind.FAILED | EventKind.LEFT_OVER:
+                self._called(event)
+                self._failed(event)
+            case EventKind.ROLLING_BACK:
+                self._called(event)
+                if event.error is not None:
+                    self._failed(event)
+                self._enter(event.number, ROLLING_BACK)
+            case EventKind.ABSENT | EventKind.UNDONE:
+                self._called(event)
+            case EventKind.ENDED:
+                self.counters[f"ended.{event.outcome}"] += 1
+                self._leave(event.number)
+            case EventKind.SUSPENDED:
+                self._leave(event.number)
+            case _:
+                pass
+
+    @property
+    def errors(self) -> Mapping[ErrorKey, ErrorTally]:
+        """The errors so far, those of the warm-up included."""
+        return self._all_errors.errors
+
+    def steady(self) -> float:
+        """The time that ``place`` is told in."""
+        return self._clock.steady()
+
+    @property
+    def next_tick(self) -> float:
+        """Seconds until the next tick is due; one falls on the end of the warm-up, and one on the end of the scenario's time."""
+        elapsed = self._elapsed()
+        return min([TICK_S, *(left for end in (self._warm_up, self._length) if (left := end - elapsed) > 0.001)])
+
+    def sample(self) -> None:
+        """Note how many instances are under way; not for a window whose time is over, though its tick is a moment late."""
+        if self._open is not None and not self._open.over and self._elapsed() >= self._length:
+            return
+        active = self._active()
+        self._samples = (self._samples[0] + active, self._samples[1] + 1, max(self._samples[2], active))
+        self._load = (self._load[0] + self._wanted(), self._load[1] + self.offered)
+
+    @property
+    def offered(self) -> int:
+        """How many instances make load now: those in their rounds if the scenario has rounds, else all that are under way."""
+        if not self._rounds:
+            return self._active()
+        return sum(state in self._in_round for state, _ in self.place.values())
+
+    def tick(self) -> tuple[dict[int, bytes], list[int]]:
+        """Take up what was measured since the last tick.
+
+        Returns:
+            Rows to store, by sequence number, and the numbers of the rows to delete.
+        """
+        elapsed = self._elapsed()
+        rows: dict[int, bytes] = {}
+        gone: list[int] = []
+        if self._open is not None and not self._open.over and self._aborted():
+            self._close(self._open, self._open.dumps(), rows, gone)  # as of the last tick, when the scenario was ended
+        if self._open is None:
+            self._open = self._new_window(elapsed)
+        window, total = self._open, self.statistics.total
+        recent = self._pour(window, elapsed)
+        window.add(recent)
+        window.width = elapsed - window.elapsed
+        window.read_off()
+        if not window.warm:
+            total.add(recent)
+            total.width += 0.0 if window.over else recent.width
+        recent.read_off()
+        self.recent = recent
+        body = window.dumps()
+        rows[self._next_seq] = body
+        at_end = elapsed >= (self._warm_up if window.warm else self._length) - 0.002 and not window.over
+        if window.width >= self._width * 0.99 or at_end:
+            self._close(window, body, rows, gone)
+        return rows, gone
+
+    def _close(self, window: Window, body: bytes, rows: dict[int, bytes], gone: list[int]) -> None:
+        """Nothing more is added to this window."""
+        self._closed.append(_Stored(self._next_seq, body, window))
+        window.histograms = {}
+        self._open, self._next_seq = None, self._next_seq + 1
+        self._keep_bounded(rows, gone)
+
+    def _new_window(self, elapsed: float) -> Window:
+        """It begins where the one before has ended."""
+        before = self.statistics.windows[-1] if self._closed else None
+        begin = before.elapsed + before.width if before else self.statistics.elapsed
+        at = self._clock.now() - (elapsed - begin)
+        warm = begin < self._warm_up - 0.002
+        over = not warm and (begin >= self._length - 0.002 or self._aborted())
+        window = Window(at=at, elapsed=begin, warm=warm, over=over)
+        self.statistics.windows.append(window)
+        return window
+
+    def _pour(self, window: Window, elapsed: float) -> Window:
+        """What was measured since the last tick, which starts anew."""
+        begin = window.elapsed + window.width
+        recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm, over=window.over)
+        for tally in self.tallies.values():
+            tally.pour(recent)
+        for name, values in self._series.items():
+            recent.record(name, values)
+        recent.counters.update(self.counters - self._told)
+        for key, example in self._errors:
+            recent.count_error(key, example)
+        self.sample()
+        recent.active, recent.load, recent.memory = self._samples, self._load, resident_bytes()
+        self._series, self._told, self._errors = {}, self.counters.copy(), []
+        self._samples, self._load = (0, 0, 0), (0, 0)
+        return recent
+
+    def _keep_bounded(self, rows: dict[int, bytes], gone: list[int]) -> None:
+        if self._merging is None and len(self._closed) >= WINDOWS:
+            self._width *= 2
+            self._merging = 0
+        if self._merging is None:
+            return
+        first, second = self._closed[self._merging : self._merging + 2]
+        if (first.window.warm, first.window.over) == (second.window.warm, second.window.over):
+            self._merge(first, second)
+            rows[first.seq] = first.body
+            gone.append(second.seq)
+        self._merging += 1
+        # Whatever is as wide as new windows are now has been made since.
+        if self._merging + 1 >= len(self._closed) or self._closed[self._merging].window.width >= self._width * 0.99:
+            self._merging = None
+
+    def _merge(self, first: _Stored, second: _Stored) -> None:
+        """Two neighbours become one, here and in the statistics."""
+        window, other = Window.loads(first.body), Window.loads(second.body)
+        window.add(other)
+        window.width += other.width
+        window.read_off()
+        first.body = window.dumps()
+        window.histograms = {}
+        windows = self.statistics.windows
+        windows[windows.index(first.window)] = window
+        windows.remove(second.window)
+        self._closed.remove(second)
+        first.window = window
+
+    def _started(self, event: Event) -> None:
+        self.counters["started"] += 1
+        late = event.waited_s or 0.0
+        if self._arrivals:
+            self._measure(START_LAG, late)
+            self.counters["late"] += late > LATE_S
+        self._enter(event.number, event.state)
+        # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
+        due = self._clock.steady() - late
+        self._begun[event.number] = dict.fromkeys((INSTANCE, *self.tallies[event.state].firsts), due)
+
+    def _moved(self, event: Event) -> None:
+        tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
+        total = event.total_s or 0.0
+        tally.totals.append(total)
+        tally.handlers[event.handler or "run"].append(event.duration_s or 0.0)
+        tally.count(_MOVED + str(event.outcome))
+        if event.handler == "recover":
+            tally.count("recovered")
+        if event.waited_s and tally.group:
+            self._measure(tally.group, event.waited_s)
+        begun = self._begun.get(number)
+        if begun is not None:
+            for span in tally.firsts:
+                begun.setdefault(span, now - total)
+            # A way back out of the last state of a span does not end it.
+            for span in tally.lasts if event.outcome in self._complete else ():
+                if (since := begun.pop(span, None)) is not None:
+                    self._measure(span, now - since)
+            if event.target in self._ends and INSTANCE in begun:
+                self._measure(INSTANCE, now - begun[INSTANCE])
+        if event.state == self._round_end and event.outcome in self._complete:
+            self.counters[f"{ROUND}.done"] += 1
+        self.place[number] = (event.target or "", now)
+
+    def _called(self, event: Event) -> None:
+        """One call of a handler."""
+        tally = self.tallies.get(event.state)
+        if tally is None or event.handler is None:
+            return
+        tally.handlers[event.handler].append(event.duration_s or 0.0)
+        if event.waited_s and tally.group:
+            self._measure(tally.group, event.waited_s)
+
+    def _failed(self, event: Event) -> None:
+        tally = self.tallies.get(event.state)
+        if tally is not None:
+            # What was cut off, or could not be stored, is no call that failed.
+            what = "retried" if event.kind is EventKind.RETRY else "failed" if event.handler else "cut_off"
+            tally.count(what if event.handler != "rollback" else f"rollback.{what}")
+        self.counters["errors"] += event.handler is not None
+        gives_up = event.kind in (EventKind.FAILED, EventKind.ROLLING_BACK) and event.failure != CUT_OFF
+        if gives_up and event.state in self._in_round:
+            self.counters[f"{ROUND}.failed"] += 1
+        place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
+        key, example = (
+            ErrorKey(place, event.failure or "unknown", event.code or ""),
+            f"{event.run_id}-{event.number}: {event.error}",
+        )
+        self._errors.append((key, example))
+        self._all_errors.count_error(key, example)
+
+    def _enter(self, number: int, state: str) -> None:
+        self._begun.setdefault(number, {})
+        self.place[number] = (state, self._clock.steady())
+
+    def _leave(self, number: int) -> None:
+        self.place.pop(number, None)
+        self._begun.pop(number, None)
+
+    def _measure(self, series: str, seconds: float) -> None:
+        if series in self._series:
+            self._series[series].append(seconds)
+        else:
+            self._series[series] = [seconds]
+
+
+def resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

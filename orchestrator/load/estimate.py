@@ -1,0 +1,111 @@
+"""Before a run starts: how long its rates make it take, and whether the other side has room for what it makes. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from orchestrator.definition.workflow import Room, Workflow
+from orchestrator.errors import ConfigurationError, SettingError
+from orchestrator.lifecycle.decision import OnSuccess
+from orchestrator.lifecycle.scenario import Scenario, show_duration
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """What the rates of a run mean for it. Seconds."""
+
+    group: str
+    """The rate group that holds it up most."""
+    rate: float
+    calls: int
+    """Attempts of that group that one instance makes, tearing down included."""
+    instances: int
+    seconds: float
+    """At least, for all of these instances."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instances} instance{'s' if self.instances != 1 else ''} with {self.calls} {self.group} attempts each, at "
+            f"{self.rate:g}/s: at least {show_duration(round(self.seconds))}"
+        )
+
+
+def estimate(
+    workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float], on_success: OnSuccess
+) -> Estimate | None:
+    """How long creating (and tearing down) takes at least; ``None``: no rate holds it up."""
+    instances = scenario.total if scenario.total is not None else scenario.cap
+    found = []
+    for group, calls in _calls(workflow, scenario, on_success).items():
+        if group in rates:
+            seconds = instances * calls / rates[group]
+            found.append(Estimate(group=group, rate=rates[group], calls=calls, instances=instances, seconds=seconds))
+    return max(found, key=lambda one: one.seconds, default=None)
+
+
+def check_groups(workflow: Workflow[Any, Any], rates: Mapping[str, float]) -> None:
+    """Refuse a rate for a group that no state is in: a slip of the pen would leave the limit off. Raises ``SettingError``."""
+    known = sorted({state.rate_group for state in workflow.states if state.rate_group})
+    for group in rates:
+        if group not in known:
+            raise SettingError(
+                "rates", f"{group!r} is not a rate group of {workflow.name!r}; known: {', '.join(known) or 'none'}"
+            )
+
+
+def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float]) -> None:
+    """Refuse a scenario whose time is over before its rates have let it set up what it asks for.
+
+    Raises:
+        SettingError: With the group, and the time that it takes.
+    """
+    if scenario.length is None:
+        return
+    wanted = scenario.least
+    for group, calls in _calls(workflow, scenario, OnSuccess.KEEP).items():
+        if group in rates and wanted * calls / rates[group] > scenario.length:
+            needs = show_duration(round(wanted * calls / rates[group]))
+            raise SettingError(
+                "duration" if scenario.duration is not None else "stages",
+                f"{show_duration(scenario.length)} is too short: {wanted} instance{'s' if wanted != 1 else ''} with {calls} "
+                f"{group} attempts each take at least {needs} at {rates[group]:g}/s; take fewer, more time, or instances that "
+                "are there already (use)",
+            )
+
+
+def check_room(rooms: Mapping[str, Room], scenario: Scenario, on_success: OnSuccess) -> None:
+    """Refuse a scenario that makes more than the other side can hold.
+
+    Raises:
+        ConfigurationError: With what is there, what there may be, and what the scenario needs.
+    """
+    if scenario.use is not None:
+        return
+    if on_success is OnSuccess.TEARDOWN:
+        needed, when = min(scenario.cap, scenario.total or scenario.cap), "at once"
+    else:
+        # Of as many as the time allows, the first ones; the other side will say when it is full.
+        needed, when = scenario.least, "in all" if scenario.total is not None else "at once"
+    for kind, room in rooms.items():
+        if room.existing + needed > room.most:
+            raise ConfigurationError(
+                f"there is no room for this: {room.existing} of at most {room.most} {kind}s exist, and the scenario needs up to "
+                f"{needed} more {when}; take fewer instances, tear down on success, or clean up what is not needed"
+            )
+
+
+def _calls(workflow: Workflow[Any, Any], scenario: Scenario, on_success: OnSuccess) -> Counter[str]:
+    """Rate group → attempts of one instance: before its rounds, and to tear it down."""
+    calls: Counter[str] = Counter()
+    if scenario.use is not None:
+        return calls
+    for state in workflow.states:
+        if state.name == workflow.round_start:
+            break
+        if state.rate_group:
+            calls[state.rate_group] += 1 + (on_success is OnSuccess.TEARDOWN and state.can_roll_back)
+    return calls

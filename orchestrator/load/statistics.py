@@ -1,0 +1,295 @@
+"""Statistics: latencies in histograms, counters and errors, gathered from events in windows that can be merged.
+
+Rules of this file:
+
+* A latency is never averaged, and percentiles are never averaged: histograms are added, percentiles read off the sum.
+* A window is a stretch of time; windows of one process or of several are merged by adding them.
+* The **measured interval** begins with the end of the warm-up and ends with the time of the scenario (one without a time: when the
+  last instance has ended; one that a broken threshold ended: then). Pauses between processes are no part of it. Counts and
+  rates are of what ended in it, and rates divide by its length.
+* What ends after it, in the overtime, was begun in time: it is in percentiles, shares and errors, because leaving out what
+  ended late, or failed late, would flatter the run. It is in no count and in no rate.
+* What ends in the warm-up is in none of them. Windows show all three, told apart.
+
+Names of the series: a state's own name is the whole state, retries and waits included, from when it was due to its
+outcome; ``STATE.attempt``, ``STATE.recover`` and ``STATE.rollback`` are single calls; then the spans of the workflow,
+``round`` (from when its first state was due until its last one is done), ``instance`` (from when it was due to its end, tearing down left out), ``start_lag`` and ``wait.GROUP``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import orjson
+
+from orchestrator.load.histogram import HIGHEST_US, Histogram
+from orchestrator.storage.base import StoredWindow
+
+PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+INSTANCE = "instance"
+ROUND = "round"
+START_LAG = "start_lag"
+WAIT = "wait."
+
+_ERROR_KINDS = 200
+"""Kinds of errors that are told apart; further ones are counted together."""
+
+
+def figure(value: float) -> str:
+    """A number with as many digits as help a reader: ``15.0`` for 14.9877, ``1,499`` for 1498.77; a whole one as it is."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
+
+
+@attrs.frozen
+class Latency:
+    """A series, read off its histogram. Seconds."""
+
+    count: int
+    min: float
+    max: float
+    percentiles: tuple[float, ...]
+    """One for each of ``PERCENTILES``."""
+
+    @classmethod
+    def of(cls, histogram: Histogram | None) -> Latency | None:
+        """``None`` if nothing was measured."""
+        if histogram is None or not histogram.total:
+            return None
+        low, high = histogram.min, histogram.max
+        found = histogram.values_at(PERCENTILES)
+        return cls(histogram.total, low / 1e6, high / 1e6, tuple(min(value, high) / 1e6 for value in found))
+
+    def at(self, percentile: float) -> float:
+        """One of ``PERCENTILES``."""
+        return self.percentiles[PERCENTILES.index(percentile)]
+
+
+@attrs.frozen(order=True)
+class ErrorKey:
+    """Errors that are counted together."""
+
+    state: str
+    kind: str
+    code: str
+
+
+@attrs.define
+class ErrorTally:
+    """How many, and one of them as an example."""
+
+    count: int
+    example: str
+
+
+@attrs.define(kw_only=True)
+class Window:
+    """What was measured in a stretch of time. ``elapsed`` and ``width`` are seconds of the scenario."""
+
+    at: float
+    """Unix time of its beginning."""
+    elapsed: float
+    width: float = 0.0
+    warm: bool = False
+    """Whether it lies in the warm-up."""
+    over: bool = False
+    """Whether it lies in the overtime."""
+    histograms: dict[str, Histogram] = attrs.field(factory=dict)
+    latencies: dict[str, Latency] = attrs.field(factory=dict)
+    """Read off the histograms, when they were let go."""
+    counters: Counter[str] = attrs.field(factory=Counter)
+    errors: dict[ErrorKey, ErrorTally] = attrs.field(factory=dict)
+    active: tuple[int, int, int] = (0, 0, 0)
+    """Instances under way: sum and number of the samples, highest."""
+    load: tuple[int, int] = (0, 0)
+    """Of the same samples: sum of the instances that a closed scenario wanted under way, and of those that made load then (in
+    their rounds, if the scenario has rounds)."""
+    memory: int = 0
+    """Resident bytes of the process, highest."""
+
+    def record(self, series: str, seconds: Iterable[float]) -> None:
+        """Add measurements."""
+        histogram = self.histograms.get(series)
+        if histogram is None:
+            histogram = self.histograms[series] = Histogram()
+        histogram.record([min(max(int(value * 1_000_000), 1), HIGHEST_US) for value in seconds])
+
+    def add(self, other: Window) -> None:
+        """Merge what was measured in ``other``; the width is the caller's to say."""
+        for series, histogram in other.histograms.items():
+            if series not in self.histograms:
+                self.histograms[series] = Histogram()
+            self.histograms[series].add(histogram)
+        self.add_numbers(other)
+
+    def add_numbers(self, other: Window) -> None:
+        """Merge all but the histograms."""
+        self.counters.update(other.counters)
+        for key, tally in other.errors.items():
+            self.count_error(key, tally.example, tally.count)
+        total, samples, highest = self.active
+        self.active = (total + other.active[0], samples + other.active[1], max(highest, other.active[2]))
+        self.load = (self.load[0] + other.load[0], self.load[1] + other.load[1])
+        self.memory = max(self.memory, other.memory)
+
+    def count_error(self, key: ErrorKey, example: str, count: int = 1) -> None:
+        """Count errors of one kind; the first example is kept."""
+        if key not in self.errors and len(self.errors) >= _ERROR_KINDS:
+            key = ErrorKey("", "other", "")
+        if key in self.errors:
+            self.errors[key].count += count
+        else:
+            self.errors[key] = ErrorTally(count, example)
+
+    def read_off(self) -> None:
+        """Fill ``latencies``."""
+        self.latencies = {name: found for name, h in self.histograms.items() if (found := Latency.of(h))}
+
+    def count(self, series: str) -> int:
+        """How much was measured of a series."""
+        if series in self.histograms:
+            return self.histograms[series].total
+        return latency.count if (latency := self.latencies.get(series)) else 0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it lies in the measured interval."""
+        return not self.warm and not self.over
+
+    @property
+    def concurrency(self) -> float:
+        """Instances under way, on average."""
+        return self.active[0] / self.active[1] if self.active[1] else 0.0
+
+    @property
+    def wanted(self) -> float:
+        """Instances that a closed scenario wanted under way, on average."""
+        return self.load[0] / self.active[1] if self.active[1] else 0.0
+
+    @property
+    def offered(self) -> float:
+        """Instances that made load, on average."""
+        return self.load[1] / self.active[1] if self.active[1] else 0.0
+
+    def rate(self, *counters: str) -> float:
+        """Of these counters, per second."""
+        return sum(self.counters[name] for name in counters) / self.width if self.width else 0.0
+
+    def dumps(self) -> bytes:
+        """The stored form: JSON."""
+        data = {
+            "at": self.at,
+            "elapsed": self.elapsed,
+            "width": self.width,
+            "warm": self.warm,
+            "over": self.over,
+            "histograms": {name: histogram.dumps() for name, histogram in self.histograms.items()},
+            "latencies": {name: attrs.astuple(latency) for name, latency in self.latencies.items()},
+            "counters": self.counters,
+            "errors": [[*attrs.astuple(key), tally.count, tally.example] for key, tally in self.errors.items()],
+            "active": self.active,
+            "load": self.load,
+            "memory": self.memory,
+        }
+        return orjson.dumps(data)
+
+    @classmethod
+    def loads(cls, body: bytes, *, into: Window | None = None, histograms: bool = True) -> Window:
+        """A stored window.
+
+        Args:
+            into: Its measurements are added here, too.
+            histograms: Whether the window itself is to have its histograms.
+        """
+        data: dict[str, Any] = orjson.loads(body)
+        encoded: Mapping[str, Sequence[int]] = data.pop("histograms")
+        errors = data.pop("errors")
+        window = cls(
+            histograms={name: Histogram.loads(numbers) for name, numbers in encoded.items()} if histograms else {},
+            latencies={name: Latency(n, low, high, tuple(p)) for name, (n, low, high, p) in data.pop("latencies").items()},
+            counters=Counter(data.pop("counters")),
+            errors={ErrorKey(state, kind, code): ErrorTally(count, text) for state, kind, code, count, text in errors},
+            active=tuple(data.pop("active")),
+            load=tuple(data.pop("load")),
+            **data,
+        )
+        if into is not None:
+            for name, numbers in encoded.items():
+                into.histograms.setdefault(name, Histogram()).add(Histogram.loads(numbers))
+            into.add_numbers(window)
+        return window
+
+
+@attrs.define(kw_only=True)
+class Statistics:
+    """The measurements of a run: its windows in order of time, without their histograms, and the sum of those that count."""
+
+    windows: list[Window] = attrs.field(factory=list)
+    total: Window = attrs.field(factory=lambda: Window(at=0.0, elapsed=0.0))
+    """Of all but the warm-up; its width is that of the measured interval."""
+
+    @classmethod
+    def of(cls, rows: Iterable[StoredWindow]) -> Statistics:
+        """From what a store holds, of any number of processes."""
+        found = cls()
+        for row in rows:
+            warm = orjson.loads(row.body)["warm"]
+            window = Window.loads(row.body, into=None if warm else found.total, histograms=False)
+            found.windows.append(window)
+            if window.is_measured:
+                found.total.width += window.width
+        return found
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent."""
+        return max((window.elapsed + window.width for window in self.windows), default=0.0)
+
+    @property
+    def began_at(self) -> float | None:
+        """Unix time of the first measurement."""
+        return self.windows[0].at if self.windows else None
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """When no process drove the run: (seconds of the scenario, seconds of pause)."""
+        found = []
+        for before, after in zip(self.windows, self.windows[1:], strict=False):
+            idle = after.at - (before.at + before.width)
+            if idle > 1.0:
+                found.append((after.elapsed, idle))
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """The length of the measured interval."""
+        return self.total.width
+
+    def ended(self, series: str) -> int:
+        """How much of a series ended in the measured interval."""
+        found = (window.latencies.get(series) for window in self.windows if window.is_measured)
+        return sum(latency.count for latency in found if latency is not None)
+
+    def rate(self, series: str) -> float | None:
+        """How much of a series ended, per second of the measured interval; ``None``: there is no such interval."""
+        return self.ended(series) / self.seconds if self.seconds else None
+
+    def measured(self) -> Window:
+        """The numbers of the measured interval, without histograms."""
+        found = Window(at=0.0, elapsed=0.0, width=self.seconds)
+        for window in self.windows:
+            if window.is_measured:
+                found.add_numbers(window)
+        return found
+
+    def latency(self, series: str) -> Latency | None:
+        """A series over all but the warm-up."""
+        return Latency.of(self.total.histograms.get(series))
+
+    def count(self, prefix: str) -> int:
+        """The sum of the counters whose name begins so."""
+        return sum(count for name, count in self.total.counters.items() if name.startswith(prefix))

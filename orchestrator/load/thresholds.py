@@ -1,0 +1,354 @@
+"""Thresholds: what a run has to keep to, in one small language, judged on its statistics. Pure.
+
+::
+
+    exchange_token.p95 < 500ms          a state, its retries included (.attempt, .recover, .rollback: single calls)
+    sign_on.p99 < 2s                    a span; also instance, start_lag, wait.GROUP
+    sign_on.rate > 20/s                 how many a second
+    round.failed < 1%                   rounds that an instance could not finish; also round.p95, round.rate …
+    create_user.failed < 1%             of a state: failed or retried attempts, in % of its calls
+    failed < 1%                         instances that did not complete; also completed, leftovers, late, missed
+    errors < 10                         failed attempts of all states
+    introspect_token.p95 drift < 10%/h  the slope over the run, in % of where it began
+    memory drift < 5%/h                 of this program
+
+Statistics are ``min``, ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9``, ``max``, ``count`` and ``rate``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from orchestrator.definition.workflow import Workflow
+from orchestrator.errors import SettingError, shortened
+from orchestrator.lifecycle.instance import CUT_OFF, TERMINAL, Status
+from orchestrator.lifecycle.scenario import Scenario, show_duration
+from orchestrator.load.histogram import Histogram
+from orchestrator.load.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window, figure
+
+_GRAMMAR = re.compile(
+    r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"
+    r"(?P<drift>\s+drift)?\s*(?P<op><=|>=|<|>)\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[a-z%/µ]*)"
+)
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
+_DRIFTS = {"%/h": 1.0, "%/min": 60.0}
+_SIZES = {"mb": 1e6, "gb": 1e9}
+_COUNTS = ("failed", "completed", "leftovers", "late", "missed", "errors")
+_SHARES = ("failed", "retried")
+_STATISTICS = ("min", "max", "p50", "p90", "p95", "p99", "p99.9", "count", "rate", *_SHARES)
+_MEMORY = "memory"
+_LARGEST = 1e12
+"""A limit beyond this is a typing error."""
+_NOT_COMPLETED = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
+_LEAST_POINTS = 5
+"""Windows that a slope is drawn through, at least."""
+LEAST_DRIFT_S = 120.0
+"""Measured time that a drift needs: from seconds, any noise makes thousands of percent an hour."""
+_COVERED = 0.75
+"""Part of it that must lie between the first and the last window with data; they do not begin and end with the scenario."""
+_NOTHING = "nothing was measured"
+_TOO_SHORT = f"not measured: a drift needs {show_duration(LEAST_DRIFT_S)}"
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    """What thresholds are judged on."""
+
+    statistics: Statistics
+    counts: Mapping[Status, int]
+    """Instances by status."""
+    missed: int = 0
+    """Arrivals that never started; while the run goes on, those that are overdue."""
+    overdue: int = 0
+    """Arrivals that are late and have not started."""
+    due: int = 0
+    """Arrivals that should have started."""
+    expected_missed: int = 0
+    """Arrivals that will have missed their turn in the end, if they go on to start as often as they did so far."""
+
+
+@attrs.frozen
+class Verdict:
+    """Whether a threshold holds, with the value that was found; ``None``: there is none, and ``found`` says why."""
+
+    text: str
+    value: str | None
+    holds: bool
+    found: str
+    """In words, e.g. ``it is 44.8 ms``."""
+
+
+@attrs.frozen(kw_only=True)
+class Threshold:
+    """One threshold, understood; made by :func:`parse`."""
+
+    text: str
+    subject: str
+    stat: str | None
+    drift: bool
+    op: str
+    limit: float
+    unit: str
+
+    @property
+    def percentile(self) -> float | None:
+        """Of which percentile it speaks, if of one."""
+        return float(self.stat[1:]) if self.stat is not None and re.fullmatch(r"p[0-9.]+", self.stat) else None
+
+    @property
+    def only_grows(self) -> bool:
+        """Whether its value can only grow while a run goes on."""
+        return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == _MEMORY)
+
+    def judge(self, measured: Measured) -> Verdict:
+        """Whether it holds. What was never measured does not hold."""
+        value = self._value(measured)
+        if value is None:
+            return Verdict(self.text, None, False, _TOO_SHORT if self.drift else _NOTHING)
+        holds = _OPERATORS[self.op](value, self.limit)
+        shown = self._shown(value, holds)
+        return Verdict(self.text, shown, holds, f"it is {shown}")
+
+    def _value(self, measured: Measured) -> float | None:
+        if self.drift:
+            return _slope(_measured(measured.statistics.windows, self.subject), self._of_window)
+        if self.subject == _MEMORY:
+            return float(measured.statistics.total.memory) or None
+        if self.stat is None or self.stat in _SHARES:
+            number, whole = self._part(measured)
+            return _percent(number, whole) if self.unit == "%" else float(number)
+        if self.stat == "count":
+            return float(measured.statistics.ended(self.subject))
+        if self.stat == "rate":
+            return measured.statistics.rate(self.subject)
+        return _stat(measured.statistics.latency(self.subject), self.stat)
+
+    def against(self, measured: Measured) -> tuple[int, int, float]:
+        """Of a share or a percentile: how many of how many speak against it, and which share of them it allows."""
+        upper = self.op in ("<", "<=")
+        if self.percentile is None:
+            number, whole = self._part(measured)
+            return (number, whole, self.limit / 100) if upper else (whole - number, whole, 1 - self.limit / 100)
+        histogram = measured.statistics.total.histograms.get(self.subject, Histogram())
+        limit_us = int(self.limit * 1e6)
+        above, share = histogram.above(limit_us), self.percentile / 100
+        return (above, histogram.total, 1 - share) if upper else (histogram.below(limit_us), histogram.total, share)
+
+    def holds_in(self, window: Window) -> bool | None:
+        """Whether it holds within one window alone; ``None``: there is nothing of it there."""
+        if self.unit == "%" and not self.drift:
+            value = _percent(*self._part_of(window, {s: window.counters[f"ended.{s.value}"] for s in Status}))
+        else:
+            value = found[0] if (found := self._of_window(window)) is not None else None
+        return None if value is None else _OPERATORS[self.op](value, self.limit)
+
+    def _part(self, measured: Measured) -> tuple[int, int]:
+        """Of something that is counted: how many, of how many."""
+        if self.subject == "missed":
+            return measured.missed, measured.due
+        number, whole = self._part_of(measured.statistics.total, measured.counts)
+        overdue = measured.overdue if self.subject == "late" else 0
+        return number + overdue, whole + overdue
+
+    def _part_of(self, window: Window, counts: Mapping[Status, int]) -> tuple[int, int]:
+        if self.stat is not None:
+            counted = window.counters[f"{self.subject}.{self.stat}"]
+            if self.subject == ROUND:
+                return counted, window.counters[f"{ROUND}.done"] + counted
+            return counted, sum(window.count(f"{self.subject}.{call}") for call in ("attempt", "recover"))
+        if self.subject == "errors":
+            return sum(tally.count for key, tally in window.errors.items() if key.kind != CUT_OFF), _calls(window)
+        if self.subject == "late":
+            # They are counted after the warm-up, and so is what they are a part of.
+            return window.counters["late"], window.counters["started"]
+        # Of those that have ended: nobody knows yet of the others.
+        number = {
+            "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
+            "completed": counts.get(Status.COMPLETED, 0),
+            "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
+        }[self.subject]
+        return number, sum(counts.get(status, 0) for status in TERMINAL)
+
+    def _of_window(self, window: Window) -> tuple[float, int] | None:
+        """Value and weight of one window."""
+        if self.subject == _MEMORY:
+            return (float(window.memory), 1) if window.memory else None
+        latency = window.latencies.get(self.subject)
+        if self.stat == "rate":
+            return ((latency.count if latency else 0) / window.width, 1) if window.width else None
+        value = _stat(latency, self.stat)
+        return None if latency is None or value is None else (value, latency.count)
+
+    def _shown(self, value: float, holds: bool) -> str:
+        """The value in the threshold's unit; with more digits where rounding would put it on the other side of the limit."""
+        scale = next((units[self.unit] for units in (_TIMES, _RATES, _DRIFTS, _SIZES) if self.unit in units), 1.0)
+        value, limit = value / scale, self.limit / scale
+        shown = figure(value)
+        digits = 3
+        while _OPERATORS[self.op](float(shown.replace(",", "")), limit) is not holds and digits < 17:
+            shown, digits = f"{value:,.{digits}g}", digits + 1
+        return f"{shown}{' ' if self.unit in _TIMES or self.unit in _SIZES else ''}{self.unit}"
+
+
+def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
+    """A threshold of this workflow.
+
+    Raises:
+        ValueError: It is not of the language, or names what this workflow does not have; one line says which.
+    """
+    match = _GRAMMAR.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{shortened(text)} is not a threshold (like 'exchange_token.p95 < 500ms', 'failed < 1%' or 'sign_on.rate > 20/s')"
+        )
+    subject, stat, unit = match["subject"], match["stat"], match["unit"]
+    drift = match["drift"] is not None
+    _check_subject(text, subject, stat, workflow, drift=drift)
+    units = _units(subject, stat, drift=drift)
+    if unit not in units:
+        raise ValueError(f"{text!r}: the unit must be {' or '.join(u or 'none' for u in units)}, not {unit or 'missing'}")
+    _check_limit(text, match["op"], float(match["number"]), unit, drift=drift)
+    limit = float(match["number"]) * units[unit]
+    return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
+
+
+def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Threshold]:
+    """Thresholds of this workflow. Raises ``SettingError``."""
+    try:
+        return [parse(text, workflow) for text in texts]
+    except ValueError as error:
+        raise SettingError("threshold", str(error)) from error
+
+
+def check_span(thresholds: Iterable[Threshold], scenario: Scenario) -> None:
+    """Refuse a drift in a scenario that is too short to measure one. Raises ``SettingError``."""
+    measured = None if scenario.length is None else scenario.length - scenario.warm_up
+    for threshold in thresholds:
+        if threshold.drift and measured is not None and measured < LEAST_DRIFT_S:
+            raise SettingError(
+                "threshold",
+                f"{threshold.text!r}: a drift needs {show_duration(LEAST_DRIFT_S)}, and {show_duration(measured)} are measured",
+            )
+
+
+def series_of(workflow: Workflow[Any, Any]) -> list[str]:
+    """The names under which something is timed."""
+    states = [state.name for state in workflow.states]
+    calls = [f"{name}.{call}" for name in states for call in ("attempt", "recover", "rollback")]
+    groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
+    rounds = [ROUND] if workflow.round_start is not None else []
+    return [*states, *(span.name for span in workflow.spans), *rounds, INSTANCE, START_LAG, *groups, *calls]
+
+
+def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:
+    if stat is None and subject in _COUNTS and not drift:
+        return
+    if subject == _MEMORY and stat is None:
+        return
+    states, series = [state.name for state in workflow.states], series_of(workflow)
+    if subject in (*_COUNTS, _MEMORY):
+        example = f"{_MEMORY} drift < 5%/h" if subject == _MEMORY else f"{subject} < 1%"
+        raise ValueError(f"{text!r}: {subject!r} has no {'drift' if drift and stat is None else stat}; write it like '{example}'")
+    if subject in _STATISTICS and stat is None:
+        raise ValueError(
+            f"{text!r}: say of which state or span, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
+        )
+    if subject == ROUND and stat == "failed" and ROUND in series:
+        return
+    if stat in _SHARES and subject in series and subject not in states:
+        raise ValueError(f"{text!r}: {stat!r} is counted for a state, and {subject!r} is not one")
+    if subject not in series:
+        near = difflib.get_close_matches(subject, [*series, *_COUNTS, _MEMORY], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the spans and 'failed', 'completed', …"
+        raise ValueError(f"{text!r}: nothing is measured as {subject!r}; {hint}")
+    if stat is None:
+        raise ValueError(f"{text!r}: say which statistic of {subject!r}: p50, p95, p99, max, rate, count …")
+    if drift and stat in (*_SHARES, "count"):
+        raise ValueError(f"{text!r}: a drift is that of a percentile, min, max, rate, or of memory")
+
+
+def _check_limit(text: str, op: str, number: float, unit: str, *, drift: bool) -> None:
+    """Refuse a limit that cannot be broken, or cannot be kept: it is a typing error, and would pass, or fail, for ever."""
+    if not abs(number) <= _LARGEST:
+        raise ValueError(f"{shortened(text)}: the limit is beyond anything that can be measured")
+    if drift:
+        return  # may be of any size, and negative
+    least, most = 0.0, 100.0 if unit == "%" else math.inf
+    possible = f"is between 0 and 100{unit}" if unit == "%" else "is never negative"
+    always = {"<": number > most, "<=": number >= most, ">": number < least, ">=": number <= least}[op]
+    never = {"<": number <= least, "<=": number < least, ">": number >= most, ">=": number > most}[op]
+    if always or never:
+        raise ValueError(f"{text!r} {'always' if always else 'never'} holds: the value {possible}")
+
+
+def _units(subject: str, stat: str | None, *, drift: bool) -> Mapping[str, float]:
+    if drift:
+        return _DRIFTS
+    if subject == _MEMORY:
+        return _SIZES
+    if stat == "rate":
+        return _RATES
+    if stat == "count":
+        return {"": 1.0}
+    if stat is None or stat in _SHARES:
+        return {"": 1.0, "%": 1.0}
+    return _TIMES
+
+
+def _stat(latency: Latency | None, stat: str | None) -> float | None:
+    if latency is None or stat is None:
+        return None
+    if stat in ("min", "max"):
+        return latency.min if stat == "min" else latency.max
+    return latency.percentiles[PERCENTILES.index(float(stat[1:]))]
+
+
+def _percent(number: int, whole: int) -> float | None:
+    return 100 * number / whole if whole else None
+
+
+def _calls(window: Window) -> int:
+    """Calls of handlers."""
+    ends = (".attempt", ".recover", ".rollback")
+    return sum(window.count(name) for name in (window.histograms or window.latencies) if name.endswith(ends))
+
+
+def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:
+    """Without those before the first and after the last in which something of it was measured: setting up and tearing down."""
+    if subject == _MEMORY:
+        return windows
+    found = [place for place, window in enumerate(windows) if subject in window.latencies]
+    return windows[found[0] : found[-1] + 1] if found else ()
+
+
+def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:
+    """% an hour, of where the fitted line begins: least squares, each window weighted by its measurements. ``None``: they cover
+    too short a time."""
+    points = [
+        (window.elapsed + window.width / 2, *found) for window in windows if window.is_measured and (found := value_of(window))
+    ]
+    if len(points) < _LEAST_POINTS or points[-1][0] - points[0][0] < _COVERED * LEAST_DRIFT_S:
+        return None
+    weight = sum(w for _, _, w in points)
+    mean_x = sum(x * w for x, _, w in points) / weight
+    mean_y = sum(y * w for _, y, w in points) / weight
+    spread = sum(w * (x - mean_x) ** 2 for x, _, w in points)
+    if not spread:
+        return None
+    slope = sum(w * (x - mean_x) * (y - mean_y) for x, y, w in points) / spread
+    start = mean_y + slope * (points[0][0] - mean_x)
+    return 100 * slope * 3600 / start if start > 0 else None

@@ -1,0 +1,264 @@
+"""The stored form of an instance: versioned JSON with its secrets sealed; read back, migrated, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic
+
+import attrs
+import cattrs
+import cattrs.preconf.orjson
+import orjson
+
+from orchestrator.definition.machine import STATIONS
+from orchestrator.definition.state import C
+from orchestrator.definition.workflow import Workflow
+from orchestrator.errors import CheckpointError, DefinitionError, WorkflowChangedError
+from orchestrator.lifecycle.effects import effects_of
+from orchestrator.lifecycle.instance import Instance, Status
+from orchestrator.secret import Secret, fields_of
+from orchestrator.storage.base import Checkpoint
+from orchestrator.storage.encryption import Vault
+
+FORMAT = 1
+"""Version of the envelope; a newer one is refused."""
+
+_SEALED = "$sealed"
+_PLAIN = "$plain"
+"""Around a dictionary of the user's that looks like a sealed secret, or like this."""
+_MARKS = ({_SEALED}, {_PLAIN})
+
+
+def make_converter() -> cattrs.preconf.orjson.OrjsonConverter:
+    """A cattrs converter for data with secrets in it: they stay objects, for :func:`dumps` to seal."""
+    converter = cattrs.preconf.orjson.make_converter()
+    converter.register_unstructure_hook(Secret, lambda secret: secret)
+    converter.register_structure_hook(Secret, lambda value, _: value if isinstance(value, Secret) else Secret(value))
+    return converter
+
+
+_plain = cattrs.preconf.orjson.make_converter()
+
+
+def dumps(data: object, vault: Vault, place: bytes) -> bytes:
+    """JSON in which every secret is sealed for ``place``.
+
+    Attrs classes are taken apart here as orjson meets them, in the form that cattrs reads; what neither knows, cattrs
+    unstructures. (Having cattrs take all of it apart first took as long as the rest of a checkpoint.)
+
+    Raises:
+        TypeError: Something in it cannot be stored.
+    """
+
+    sealed = 0
+
+    def plain(value: object) -> object:
+        nonlocal sealed
+        kind = type(value)
+        if kind is Secret:
+            sealed += 1
+            return {_SEALED: vault.seal_secret(value, place)}  # type: ignore[arg-type]  # it is one
+        names = fields_of(kind)  # type: ignore[arg-type]  # a class is hashable
+        if names is not None:
+            held: dict[str, object] = getattr(value, "__dict__", {})
+            # Most keep their fields, and nothing else, in a dictionary.
+            return held if tuple(held) == names else {name: getattr(value, name) for name in names}
+        unstructured: object = _plain.unstructure(value)
+        if type(unstructured) is kind:
+            raise TypeError(f"{kind.__name__} cannot be stored")
+        return unstructured
+
+    def escaped(value: object) -> object:
+        return plain(value) if type(value) is Secret else _escaped(plain(value))
+
+    body = _written(data, plain)
+    if body.count(b'"$sealed":') == sealed and b'"$plain":' not in body:
+        return body
+    return _written(_escaped(data), escaped)
+
+
+def _written(data: object, default: Callable[[object], object]) -> bytes:
+    try:
+        return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:
+        # Keys that are no strings are rare, and looking out for them takes as long as the rest.
+        return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, dict):
+        inner = {key: _escaped(item) for key, item in value.items()}
+        return {_PLAIN: inner} if inner.keys() in _MARKS else inner
+    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def opened(data: Any, vault: Vault, place: bytes) -> Any:
+    """Parsed JSON with every sealed value opened into a :class:`Secret`."""
+    if isinstance(data, dict):
+        if data.keys() == {_SEALED}:
+            return vault.open_secret(data[_SEALED], place)
+        if data.keys() == {_PLAIN}:
+            data = data[_PLAIN]
+        return {key: opened(value, vault, place) for key, value in data.items()}
+    if isinstance(data, list):
+        return [opened(value, vault, place) for value in data]
+    return data
+
+
+class Codec(Generic[C]):
+    """Instances of one workflow to and from checkpoints.
+
+    Raises:
+        DefinitionError: Its context has a field that could be stored, but not read back.
+    """
+
+    def __init__(self, workflow: Workflow[C, Any], vault: Vault) -> None:
+        self._workflow = workflow
+        self._vault = vault
+        self._converter = make_converter()
+        self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
+        self._unproven = {*workflow.machine.states, *workflow.machine.ends}
+        """Positions of which no checkpoint was read back yet. (To the stations of the engine, nobody brings a new context.)"""
+        self._unstructure = self._converter.get_unstructure_hook(self._type)
+        try:
+            self._converter.get_structure_hook(self._type)
+        except Exception as error:
+            problem = f"its context {workflow.context.__name__} cannot be read back from a checkpoint: {error}"
+            raise DefinitionError(workflow.name, problem) from error
+
+    def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
+        """The checkpoint of an instance.
+
+        Args:
+            history: Events recorded so far, this checkpoint's included.
+            evidence: The last exchanges before it failed.
+
+        Raises:
+            CheckpointError: Its context holds something that cannot be stored, or read back. (The latter is looked at in the first
+                checkpoint at each state: what is wrong there is wrong everywhere, and costs no more than an instance.)
+        """
+        more, place = {"format": FORMAT, "history": history}, instance.id.encode()
+        try:
+            try:
+                body = dumps({**instance.__dict__, **more}, self._vault, place)
+            except TypeError:
+                # A dictionary has keys that orjson does not know; cattrs may.
+                body = dumps({**self._unstructure(instance), **more}, self._vault, place)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
+        if instance.position in self._unproven:
+            self._structure(opened(orjson.loads(body), self._vault, place), instance.id)
+            self._unproven.discard(instance.position)
+        return Checkpoint(
+            run_id=instance.run_id,
+            number=instance.number,
+            status=instance.status,
+            position=instance.position,
+            updated_at=instance.updated_at,
+            not_before=instance.not_before,
+            effects=self._kinds(instance),
+            body=body,
+            evidence=self._vault.seal(_evidence_json(evidence), _evidence_of(instance.id)) if evidence else None,
+        )
+
+    def _kinds(self, instance: Instance[C]) -> tuple[str, ...] | None:
+        """The kinds of its effects once it stands still: of one that is moving they would change with every checkpoint."""
+        if instance.status in {Status.RUNNING, Status.ROLLING_BACK}:
+            return None
+        try:
+            return tuple(effect.kind for _, effect in effects_of(self._workflow, instance))
+        except Exception:  # noqa: BLE001  # a workflow's bug; the checkpoint is worth more than the count
+            return None
+
+    def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
+        """The exchanges of an instance that were kept, oldest first. Raises ``EncryptionKeyError``."""
+        return [entry for body in bodies for entry in orjson.loads(self._vault.open(body, _evidence_of(instance_id)))]
+
+    def decode(self, row: Checkpoint, stored: Mapping[str, Mapping[str, str]]) -> Instance[C]:
+        """The instance behind a checkpoint, migrated if its definition asks for it.
+
+        Args:
+            stored: Definition → fingerprints of its states, for the definitions that checkpoints name.
+
+        Raises:
+            EncryptionKeyError: Its secrets were sealed with another key.
+            WorkflowChangedError: The definition has changed where this instance is touched by it.
+            CheckpointError: It cannot be read at all.
+        """
+        place = f"{row.run_id}-{row.number}"
+        data = self._parse(row, place)
+        data = opened(data, self._vault, place.encode())
+        if data["definition"] != self._workflow.definition:
+            data = self._fit(data, stored.get(data["definition"], {}), place)
+        instance = self._structure(data, place)
+        return attrs.evolve(instance, definition=self._workflow.definition, version=self._workflow.version)
+
+    def _structure(self, data: Any, place: str) -> Instance[C]:
+        try:
+            instance: Instance[C] = self._converter.structure(data, self._type)
+        except Exception as error:
+            problems = "; ".join(cattrs.transform_error(error)) if isinstance(error, cattrs.BaseValidationError) else str(error)
+            raise CheckpointError(f"instance {place}: its checkpoint does not fit this version: {problems}") from error
+        return instance
+
+    def _parse(self, row: Checkpoint, place: str) -> dict[str, Any]:
+        try:
+            data = orjson.loads(row.body)
+        except orjson.JSONDecodeError as error:
+            raise CheckpointError(f"instance {place}: its checkpoint is not readable ({error})") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else None
+            raise CheckpointError(
+                f"instance {place}: its checkpoint has format {found!r}, and this program reads {FORMAT}; use the program that wrote it"
+            )
+        return data
+
+    def _fit(self, data: dict[str, Any], old: Mapping[str, str], place: str) -> dict[str, Any]:
+        """``data`` as the present definition understands it: as it is where the changes do not touch it."""
+        new = self._workflow.fingerprints
+        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        used = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"]), "context"}
+        touched = sorted(used & changed)
+        # All the way or not at all: what the changes do not touch may stay as it is.
+        way = range(data["version"], self._workflow.version)
+        migrated = bool(way) and all(version in self._workflow.migrations for version in way)
+        for version in way if migrated else ():
+            data = self._workflow.migrations[version](data)
+        machine = self._workflow.machine
+        known = {*machine.states, *machine.ends, *STATIONS}
+        named = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"])} | {data.get("ends_at")} - {
+            None
+        }
+        if (touched and not migrated) or not named <= known:
+            # No migration leads here, or the definition was changed without giving it a new version.
+            raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
+        return data
+
+
+def _evidence_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
+    """What cannot be written is left out: evidence is never worth an instance."""
+    try:
+        return orjson.dumps(entries)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps([{"comment": "exchanges that cannot be shown"}])
+
+
+def _evidence_of(instance_id: str) -> bytes:
+    return f"{instance_id} evidence".encode()
+
+
+def stored_definition(row: Checkpoint) -> str:
+    """The definition that a checkpoint names, empty if it cannot be read: decoding it will say why."""
+    try:
+        data = orjson.loads(row.body)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(data.get("definition", "")) if isinstance(data, dict) else ""
+
+
+def _changes(names: list[str], old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    what = []
+    for name in names:
+        verb = "is gone" if name not in new else "is new" if name not in old else "is different"
+        what.append(f"{'the context' if name == 'context' else f'state {name}'} {verb}")
+    return what

@@ -1,0 +1,201 @@
+"""A store that lives as long as its process: for tests, and for embedding where nothing has to survive."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import anyio.lowlevel
+import attrs
+
+from orchestrator.clock import SystemClock
+from orchestrator.errors import StaleEpochError, UnknownRunError
+from orchestrator.lifecycle.events import Event
+from orchestrator.lifecycle.instance import RESUMABLE, Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.storage.base import (
+    HISTORY_HEAD,
+    HISTORY_TAIL,
+    Checkpoint,
+    Save,
+    Shard,
+    Store,
+    StoredWindow,
+    WallClock,
+    claimed,
+    released,
+    run_status,
+)
+from orchestrator.storage.lease import Owner
+
+
+class MemoryStore(Store):
+    """Everything in dictionaries. No method awaits before it is done, so each is a transaction."""
+
+    where = "memory"
+
+    def __init__(self, clock: WallClock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self.key = os.urandom(32)
+        self._runs: dict[str, RunRecord] = {}
+        self._definitions: dict[str, dict[str, str]] = {}
+        self._shards: dict[tuple[str, int], Shard] = {}
+        self._instances: dict[str, dict[int, Checkpoint]] = {}
+        self._events: dict[tuple[str, int], list[Event]] = {}
+        self._evidence: dict[tuple[str, int], list[bytes]] = {}
+        self._statistics: dict[str, dict[tuple[int, int, int], bytes]] = {}
+        self._pauses: dict[str, dict[str, float]] = {}
+
+    async def close(self) -> None:
+        pass
+
+    async def create_run(
+        self,
+        run: RunRecord,
+        fingerprints: Mapping[str, str],
+        *,
+        shards: int = 1,
+        claim: Collection[int] = (),
+        owner: Owner | None = None,
+        lease_s: float = 0.0,
+    ) -> list[Shard]:
+        self._runs[run.id] = run
+        self._instances[run.id] = {}
+        self._shards |= {(run.id, index): Shard(run_id=run.id, index=index, of=shards) for index in range(shards)}
+        await self.add_fingerprints(run.definition, fingerprints)
+        return [await self.claim(run.id, index, owner, lease_s) for index in claim] if owner else []
+
+    async def run(self, run_id: str) -> RunRecord:
+        if run_id not in self._runs:
+            raise UnknownRunError(f"run {run_id}", self.where)
+        return self._runs[run_id]
+
+    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
+        found = (run for run in self._runs.values() if statuses is None or run.status in statuses)
+        return sorted(found, key=lambda run: run.created_at, reverse=True)[:limit]
+
+    async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
+        self._current(shard)
+        self._runs[shard.run_id] = attrs.evolve(self._runs[shard.run_id], status=status, updated_at=self._clock.now())
+
+    async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        self._runs[run_id] = attrs.evolve(await self.run(run_id), reports=dict(reports))
+
+    async def fingerprints(self, definition: str) -> Mapping[str, str]:
+        return self._definitions.get(definition, {})
+
+    async def add_fingerprints(self, definition: str, fingerprints: Mapping[str, str]) -> None:
+        self._definitions.setdefault(definition, dict(fingerprints))
+
+    async def shards(self, run_id: str) -> list[Shard]:
+        return [shard for (run, _), shard in sorted(self._shards.items()) if run == run_id]
+
+    async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
+        if (run_id, index) not in self._shards:
+            raise UnknownRunError(f"shard {index} of run {run_id}", self.where)
+        return self._put(claimed(self._shards[run_id, index], owner, lease_s, self._clock.now()))
+
+    async def renew(self, shard: Shard, lease_s: float) -> Shard:
+        return self._put(attrs.evolve(self._current(shard), lease_until=self._clock.now() + lease_s))
+
+    async def release(self, shards: Sequence[Shard], done: Collection[int] = (), meanwhile: RunStatus | None = None) -> RunStatus:
+        run_id, now = shards[0].run_id, self._clock.now()
+        ours = [shard for shard in shards if self._shards[run_id, shard.index].epoch == shard.epoch]
+        for shard in ours:
+            self._put(released(self._shards[run_id, shard.index], now, done=shard.index in done))
+        if ours and meanwhile is not None:
+            status = run_status(await self.shards(run_id), meanwhile, now)
+            self._runs[run_id] = attrs.evolve(self._runs[run_id], status=status, updated_at=now)
+        return self._runs[run_id].status
+
+    async def save(self, save: Save) -> None:
+        self._put_in(save)
+        # A loop that only saves must still let other tasks run.
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+
+    async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
+        await self.set_run_status(shard, status)
+        for save in saves:
+            self._put_in(save)
+
+    async def load(
+        self,
+        run_id: str,
+        statuses: Collection[Status] | None = None,
+        *,
+        after: int = -1,
+        limit: int = 500,
+        shard: Shard | None = None,
+    ) -> list[Checkpoint]:
+        rows = [row for number, row in sorted(self._instances.get(run_id, {}).items()) if number > after]
+        return [
+            row for row in rows if (statuses is None or row.status in statuses) and (shard is None or shard.owns(row.number))
+        ][:limit]
+
+    async def unadmitted(self, shard: Shard, total: int) -> list[range]:
+        found, begin = [], shard.index
+        for number in sorted(n for n in self._instances.get(shard.run_id, {}) if shard.owns(n) and n < total):
+            if number > begin:
+                found.append(range(begin, number, shard.of))
+            begin = number + shard.of
+        return [*found, range(begin, total, shard.of)] if begin < total else found
+
+    async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
+        return Counter((row.status, row.position) for row in self._instances.get(run_id, {}).values())
+
+    async def effects(self, run_id: str) -> Mapping[str, int]:
+        return Counter(kind for row in self._instances.get(run_id, {}).values() for kind in row.effects or ())
+
+    async def uncounted(self, run_id: str, *, after: int = -1, limit: int = 500) -> list[Checkpoint]:
+        return [row for row in await self.load(run_id, after=after, limit=sys.maxsize) if row.effects is None][:limit]
+
+    async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
+        found: dict[str, tuple[int, float]] = {}
+        for row in self._instances.get(run_id, {}).values():
+            if row.status in RESUMABLE and row.updated_at < found.get(row.position, (0, math.inf))[1]:
+                found[row.position] = (row.number, row.updated_at)
+        return found
+
+    async def save_pause(self, shard: Shard, group: str, until: float) -> None:
+        self._pauses.setdefault(self._current(shard).run_id, {})[group] = until
+
+    async def pauses(self, run_id: str) -> Mapping[str, float]:
+        return dict(self._pauses.get(run_id, {}))
+
+    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        self._current(shard)
+        kept = self._statistics.setdefault(shard.run_id, {})
+        kept.update({(shard.index, shard.epoch, seq): body for seq, body in rows.items()})
+        for seq in gone:
+            kept.pop((shard.index, shard.epoch, seq), None)
+
+    async def statistics(self, run_id: str) -> list[StoredWindow]:
+        return [StoredWindow(*key, body) for key, body in sorted(self._statistics.get(run_id, {}).items())]
+
+    async def evidence(self, run_id: str, number: int) -> list[bytes]:
+        return list(self._evidence.get((run_id, number), []))
+
+    async def events(self, run_id: str, number: int) -> list[Event]:
+        return list(self._events.get((run_id, number), []))
+
+    def _current(self, shard: Shard) -> Shard:
+        current = self._shards[shard.run_id, shard.index]
+        if current.epoch != shard.epoch:
+            raise StaleEpochError(shard.run_id, shard.epoch)
+        return current
+
+    def _put_in(self, save: Save) -> None:
+        run_id, number = self._current(save.shard).run_id, save.checkpoint.number
+        self._instances[run_id][number] = save.checkpoint
+        if save.checkpoint.evidence is not None:
+            self._evidence.setdefault((run_id, number), []).append(save.checkpoint.evidence)
+        history = self._events.setdefault((run_id, number), [])
+        history.extend(save.events)
+        del history[HISTORY_HEAD : max(HISTORY_HEAD, len(history) - HISTORY_TAIL)]
+
+    def _put(self, shard: Shard) -> Shard:
+        self._shards[shard.run_id, shard.index] = shard
+        return shard

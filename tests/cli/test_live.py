@@ -1,0 +1,137 @@
+"""The view of a run of many instances, in terminals of any height, and what it says of arrivals that do not get their turn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator import Event, EventKind, Options, PermanentError, Run, Scenario, Vault, start
+from orchestrator.cli.console import Output
+from orchestrator.cli.live import LoadView
+from orchestrator.clock import SystemClock
+from orchestrator.report.summary import summarise
+from orchestrator.report.text import lines, measuring_notes
+from orchestrator.storage.memory import MemoryStore
+from tests.support.toy import Ledger, Making, fast, toy
+
+STATES = [f"step_{number:02}" for number in range(1, 16)]
+
+
+def fifteen(ledger: Ledger) -> Any:
+    """A workflow as long as the first one."""
+    pairs = zip(STATES, [*STATES[1:], "completed"], strict=True)
+    return toy(ledger, *(type(name, (Making,), {"name": name, "transitions": {"done": then}})() for name, then in pairs))
+
+
+def shown(workflow: Any, run: Run[Any], height: int, width: int = 80) -> list[str]:
+    """The lines of the view in a terminal of this size."""
+    console = Output(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    view = LoadView(workflow, "a run", console)
+    view.attach(run)
+    console.print(view.render())
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def overloaded(ledger: Ledger, vault: Vault, *thresholds: str) -> AsyncIterator[tuple[Any, Run[Any]]]:
+    """Two hundred arrivals are due and one has started, which does not end until the block does."""
+    release = anyio.Event()
+    ledger.script["run step_01"] = [lambda step: release.wait()]
+    workflow = fifteen(ledger)
+    scenario = Scenario(rate=2000.0, duration=0.1, concurrency=1, overtime=600.0)
+    options = Options(vault=vault, clock=SystemClock(), rng=Random(1))
+    async with start(workflow, store=MemoryStore(), options=options, scenario=scenario, thresholds=thresholds) as run:
+        while run.arrivals is None or run.arrivals.overdue < 199:
+            await anyio.sleep(0.01)
+        yield workflow, run
+        release.set()
+
+
+async def test_arrivals_that_wait_are_shown_and_judged_while_they_wait(vault: Vault) -> None:
+    ledger = Ledger()
+    async with overloaded(ledger, vault, "missed < 1%", "late < 1%") as (workflow, run):
+        assert run.arrivals is not None
+        assert (run.arrivals.due, run.arrivals.started, run.arrivals.waiting) == (200, 1, 199)
+        assert run.arrivals.behind_s > 0.1
+        assert not any(verdict.holds for verdict in run.verdicts)
+        view = shown(workflow, run, 24)
+    text = "\n".join(view)
+    assert "200 due, 1 started, 199 waiting, " in text
+    assert "✗ missed < 1%: 99.5%" in text
+    assert "✗ late < 1%: " in text
+    lag = next(line.split() for line in view if line.strip().startswith("start_lag"))
+    assert lag[:3] == ["start_lag", "199", "1"]
+
+
+async def test_a_low_terminal_shows_broken_thresholds_and_errors_first_and_counts_idle_states(vault: Vault) -> None:
+    ledger = Ledger()
+    failed = {"state": "step_07", "handler": "run", "attempt": 1, "failure": "transient", "code": "503", "error": "too busy"}
+    async with overloaded(ledger, vault, "missed < 1%") as (workflow, run):
+        for _ in range(47):
+            run.collector(Event(run_id=run.id, number=0, kind=EventKind.RETRY, at=0.0, **failed))
+        low = shown(workflow, run, 24)
+        tall = shown(workflow, run, 40)
+    assert len(low) <= 23
+    assert all(len(line) <= 80 for line in low)
+    broken = next(at for at, line in enumerate(low) if line.startswith("✗"))
+    errors = next(at for at, line in enumerate(low) if line.startswith("47 × step_07 503"))
+    table = next(at for at, line in enumerate(low) if "oldest" in line)
+    assert broken < errors < table
+    assert any("step_01" in line for line in low), "an instance stands there"
+    assert any(" more, " in line and line.rstrip().endswith(" idle") for line in low)
+    assert all(any(name in line for line in tall) for name in STATES), "a high one shows them all"
+
+
+async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.load.abort.SETTLED_S", 0.3)
+    ledger, store = Ledger(), MemoryStore()
+    ledger.script["run step_01"] = [lambda step: anyio.sleep(0.05)] * 10_000
+    workflow = fifteen(ledger)
+    scenario = Scenario(rate=1000.0, duration=60.0, concurrency=1, overtime=0.0)
+    more = {"options": fast(vault), "scenario": scenario, "thresholds": ["missed < 1%"], "abort": True}
+    async with start(workflow, store=store, **more) as run:
+        while run.aborted is None:
+            await anyio.sleep(0.01)
+        assert "missed < 1%" in run.aborted
+        result = await run.wait()
+        summary = await summarise(workflow, store, vault, await store.run(run.id), result)
+    assert summary.missed > 0
+    assert [verdict.holds for verdict in summary.verdicts] == [False]
+    assert summary.exit_code() == 4
+
+
+async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -> None:
+    store, workflow = MemoryStore(), fifteen(Ledger())
+    async with start(workflow, store=store, options=fast(vault), instances=3) as run:
+        result = await run.wait()
+    record, [shard] = await store.run(run.id), await store.shards(run.id)
+    whole = await summarise(workflow, store, vault, record, result)
+    assert whole.unmeasured == 0
+    assert not list(measuring_notes(whole))
+    await store.save_statistics(shard, {}, range(10))
+    lost = await summarise(workflow, store, vault, record, result)
+    assert lost.unmeasured == 3
+    assert list(measuring_notes(lost)) == [
+        "3 instances ended unmeasured: a kill loses the statistics since the last save, a clean-up or retry has none"
+    ]
+
+
+async def test_instances_that_failed_alike_are_one_line(vault: Vault) -> None:
+    store, ledger = MemoryStore(), Ledger()
+    ledger.script["run step_02"] = [PermanentError(f"refused {number}", code="403") for number in range(5)]
+    workflow = fifteen(ledger)
+    async with start(workflow, store=store, options=fast(vault), instances=6) as run:
+        summary = await summarise(workflow, store, vault, await store.run(run.id), await run.wait())
+    text = list(lines(summary))
+    assert [line for line in text if "refused" in line and " in step_02" in line] == [
+        f"  {run.id}-0 and 4 more in step_02, attempt 1 (permanent): refused 0"
+    ]
+    assert f"  5 × step_02 403 (permanent), e.g. {run.id}-0: refused 0" in text

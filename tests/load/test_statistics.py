@@ -1,0 +1,307 @@
+"""Histograms, windows and the collector that keeps them."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from orchestrator import Again, Back, Event, EventKind, Repeat, Span, State, done
+from orchestrator.load import collector as collecting
+from orchestrator.load.collector import Collector
+from orchestrator.load.statistics import ErrorKey, Latency, Statistics, Window
+from orchestrator.storage.base import StoredWindow
+from tests.support.toy import Ledger, Making, Three, toy
+
+NOW = 1_000_000.0
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    time = 0.0
+
+    def now(self) -> float:
+        return NOW + self.time
+
+    def steady(self) -> float:
+        return self.time
+
+
+class Begin(Making):
+    transitions = {"done": "sign"}
+
+
+class Sign(Making):
+    outcomes = frozenset({"done", "expired"})
+    transitions = {"done": "check", "expired": Back("sign", at_most=3)}
+
+
+class Check(Making):
+    outcomes = frozenset({"done", "again"})
+    transitions = {"done": "completed", "again": Again("sign")}
+    rate_group = "checks"
+
+
+WORKFLOW = toy(Ledger(), Begin(), Sign(), Check(), spans=(Span("signing", "sign", "check"),))
+
+
+class Setting:
+    """A collector with its clock."""
+
+    def __init__(self, *, epoch: int = 1, **more) -> None:
+        self.epoch = epoch
+        self.clock = Clock()
+        self.active = 0
+        self.rows: dict[int, bytes] = {}
+        self.collector = Collector(WORKFLOW, self.clock, elapsed=lambda: self.clock.time, active=lambda: self.active, **more)
+
+    def tell(self, kind, number=0, state="sign", **more) -> None:
+        self.collector(Event(run_id="r", number=number, kind=kind, at=self.clock.now(), state=state, **more))
+
+    def move(self, state, outcome="done", target="", *, total=0.1, handler="run", number=0, **more) -> None:
+        self.clock.time += total
+        self.tell(
+            EventKind.MOVED,
+            number,
+            state,
+            outcome=outcome,
+            target=target,
+            handler=handler,
+            duration_s=total,
+            total_s=total,
+            **more,
+        )
+
+    def tick(self) -> None:
+        rows, gone = self.collector.tick()
+        self.rows |= rows
+        for place in gone:
+            del self.rows[place]
+
+    def stored(self, shard: int = 0) -> list[StoredWindow]:
+        return [StoredWindow(shard, self.epoch, seq, body) for seq, body in sorted(self.rows.items())]
+
+    def read(self) -> Statistics:
+        return Statistics.of(self.stored())
+
+
+def test_windows_of_several_processes_are_one_when_merged() -> None:
+    rng = Random(1)
+    values = [[rng.expovariate(20) for _ in range(500)] for _ in range(4)]
+    whole, parts = Window(at=0.0, elapsed=0.0), []
+    for number, some in enumerate(values):
+        whole.record("one", some)
+        part = Window(at=float(number), elapsed=float(number), width=1.0)
+        part.record("one", some)
+        part.count_error(ErrorKey("one", "transient", "503"), f"example {number}")
+        part.counters["started"] = 10
+        part.read_off()
+        parts.append(part)
+    merged = Statistics.of(StoredWindow(0, 1, seq, part.dumps()) for seq, part in enumerate(parts))
+    assert merged.latency("one") == Latency.of(whole.histograms["one"])
+    assert merged.total.counters["started"] == 40
+    assert merged.total.errors[ErrorKey("one", "transient", "503")].count == 4
+    assert merged.total.errors[ErrorKey("one", "transient", "503")].example == "example 0"
+    assert merged.total.width == 4
+
+
+def test_a_state_counts_from_when_it_was_due_and_a_call_by_itself() -> None:
+    at = Setting()
+    at.tell(EventKind.STARTED, state="begin", waited_s=0.0)
+    at.tell(EventKind.RETRY, state="begin", handler="run", duration_s=0.2, failure="transient", code="503", error="no")
+    at.move("begin", target="sign", total=1.5)
+    at.tick()
+    statistics = at.read()
+    assert statistics.latency("begin").max == pytest.approx(1.5, rel=0.01)
+    assert statistics.latency("begin.attempt").count == 2
+    assert statistics.latency("begin.attempt").min == pytest.approx(0.2, rel=0.01)
+    assert statistics.total.counters["begin.retried"] == 1
+    assert statistics.total.errors[ErrorKey("begin", "transient", "503")].example == "r-0: no"
+
+
+def test_a_span_goes_over_ways_back_and_begins_anew_with_each_round() -> None:
+    at = Setting()
+    at.tell(EventKind.STARTED, state="begin", waited_s=0.0)
+    at.move("begin", target="sign")
+    at.move("sign", outcome="expired", target="sign", total=1.0)
+    at.move("sign", target="check", total=1.0)
+    at.move("check", outcome="again", target="sign", total=1.0)
+    at.clock.time += 50  # the pause is no part of it
+    at.move("sign", target="check", total=0.5)
+    at.move("check", target="completed", total=0.5)
+    at.tell(EventKind.ENDED, state="completed", outcome="completed")
+    at.tick()
+    statistics = at.read()
+    span = statistics.latency("signing")
+    assert span.count == 2
+    assert (span.min, span.max) == (pytest.approx(1.0, rel=0.01), pytest.approx(3.0, rel=0.01))
+    assert statistics.latency("instance").max == pytest.approx(54.1, rel=0.01)
+    assert statistics.total.counters["ended.completed"] == 1
+    assert at.collector.place == {}
+
+
+def test_a_late_start_counts_from_when_it_was_due() -> None:
+    at = Setting(arrivals=True)
+    at.tell(EventKind.STARTED, state="begin", waited_s=3.0)
+    for state, target in (("begin", "sign"), ("sign", "check"), ("check", "completed")):
+        at.move(state, target=target)
+    at.tick()
+    statistics = at.read()
+    assert statistics.latency("start_lag").max == pytest.approx(3, rel=0.01)
+    assert statistics.latency("instance").max == pytest.approx(3.3, rel=0.01)
+    assert statistics.latency("begin").max == pytest.approx(0.1, rel=0.01), "the lag is no latency of the first state"
+    assert statistics.total.counters["late"] == 1
+
+
+def test_waiting_for_a_rate_is_measured_apart() -> None:
+    at = Setting()
+    at.move("check", target="completed", waited_s=0.7)
+    at.tick()
+    assert at.read().latency("wait.checks").max == pytest.approx(0.7, rel=0.01)
+
+
+def test_the_warm_up_ends_with_a_window_of_its_own() -> None:
+    at = Setting(warm_up=3.0)
+    for _ in range(4):
+        at.clock.time += at.collector.next_tick
+        at.collector.tallies["begin"].totals.append(at.clock.time)
+        at.tick()
+    statistics = at.read()
+    assert [(w.elapsed, w.width, w.warm) for w in statistics.windows] == [
+        (0.0, 2.0, True),
+        (2.0, 1.0, True),
+        (3.0, 2.0, False),
+        (5.0, 2.0, False),
+    ]
+    assert statistics.latency("begin").count == 2
+    assert statistics.total.width == 4
+
+
+def ticks(at: Setting, until: float) -> None:
+    while at.clock.time < until - 0.001:
+        at.clock.time += at.collector.next_tick
+        at.collector.tallies["begin"].totals.append(at.clock.time)
+        at.tick()
+
+
+def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percentiles_of_the_overtime_too() -> None:
+    at = Setting(warm_up=3.0, length=10.0)
+    ticks(at, 16.0)
+    for statistics in (at.read(), at.collector.statistics):
+        flags = [(w.elapsed, w.width, w.warm, w.over) for w in statistics.windows]
+        assert flags == [
+            (0.0, 2.0, True, False),
+            (2.0, 1.0, True, False),
+            (3.0, 2.0, False, False),
+            (5.0, 2.0, False, False),
+            (7.0, 2.0, False, False),
+            (9.0, 1.0, False, False),
+            (10.0, 2.0, False, True),
+            (12.0, 2.0, False, True),
+            (14.0, 2.0, False, True),
+        ]
+        assert statistics.seconds == 7
+        assert statistics.ended("begin") == 4
+        assert statistics.rate("begin") == pytest.approx(4 / 7)
+        latency = statistics.latency("begin")
+        assert latency is not None
+        assert (latency.count, latency.max) == (7, pytest.approx(16, rel=0.01))
+        assert statistics.measured().active[1] < statistics.total.active[1]
+
+
+def test_windows_of_the_measured_interval_and_of_the_overtime_are_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "WINDOWS", 10)
+    at = Setting(warm_up=25.0, length=75.0)
+    ticks(at, 300.0)
+    statistics = at.read()
+    assert statistics.seconds == pytest.approx(50)
+    assert statistics.ended("begin") == 25
+    assert statistics.rate("begin") == pytest.approx(0.5)
+    assert len(statistics.windows) <= 40
+
+
+def test_the_measured_interval_of_a_scenario_that_is_ended_early_ends_there() -> None:
+    aborted = False
+    at = Setting(length=100.0, aborted=lambda: aborted)
+    ticks(at, 5.0)
+    aborted = True
+    ticks(at, 12.0)
+    statistics = at.read()
+    assert [(w.elapsed, w.over) for w in statistics.windows][-4:] == [(4.0, False), (6.0, True), (8.0, True), (10.0, True)]
+    assert statistics.seconds == 6
+    assert statistics.ended("begin") == 3
+
+
+def test_a_process_that_goes_on_in_the_overtime_measures_nothing_more() -> None:
+    first = Setting(length=4.0)
+    ticks(first, 4.0)
+    second = Setting(length=4.0, earlier=first.stored(), epoch=2)
+    second.clock.time = 4.0
+    ticks(second, 8.0)
+    merged = Statistics.of([*first.stored(), *second.stored()])
+    assert (merged.seconds, merged.ended("begin"), merged.total.counters) == (4, 2, merged.total.counters)
+    assert second.collector.statistics.seconds == 4
+
+
+def test_what_is_kept_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "WINDOWS", 10)
+    at, most = Setting(), 0
+    for number in range(500):
+        at.clock.time += 2.0
+        at.collector.tallies["begin"].totals.append(0.001 * (number + 1))
+        at.tick()
+        most = max(most, len(at.rows))
+    assert most <= 21
+    statistics = at.read()
+    assert statistics.latency("begin").count == 500
+    assert statistics.total.width == pytest.approx(1000)
+    assert statistics.elapsed == pytest.approx(1000)
+    elapsed = 0.0
+    for window in statistics.windows:
+        assert window.elapsed == pytest.approx(elapsed)
+        elapsed += window.width
+    widths = [window.width for window in statistics.windows]
+    assert max(widths) <= 8 * min(widths[:-1])
+    # What the collector shows is what it has stored.
+    assert [w.latencies for w in at.collector.statistics.windows] == [w.latencies for w in statistics.windows]
+
+
+def test_a_second_process_goes_on_where_the_first_was_and_the_gap_is_told() -> None:
+    first = Setting()
+    first.clock.time = 4.0
+    first.move("begin", total=1.0)
+    first.tick()
+    second = Setting(earlier=first.stored(), epoch=2)
+    assert second.collector.statistics.elapsed == pytest.approx(5.0)
+    second.clock.time = 5.0 + 2.0
+    second.clock.now = lambda: NOW + 100 + second.clock.time  # a hundred seconds lay between
+    second.move("begin", total=0.0)
+    second.tick()
+    merged = Statistics.of([*first.stored(), *second.stored()])
+    assert merged.latency("begin").count == 2
+    [(at, idle)] = merged.gaps
+    assert (at, idle) == (pytest.approx(5.0), pytest.approx(100, abs=0.1))
+    assert merged.total.width == pytest.approx(7.0)
+
+
+def test_errors_of_too_many_kinds_are_counted_together() -> None:
+    window = Window(at=0.0, elapsed=0.0)
+    for number in range(1000):
+        window.count_error(ErrorKey("one", "transient", str(number)), "x")
+    assert len(window.errors) <= 201
+    assert sum(tally.count for tally in window.errors.values()) == 1000
+
+
+def test_names_of_the_statistics_are_not_for_states() -> None:
+    class Instance(State):
+        transitions = {"done": "completed"}
+        repeat = Repeat.FREELY
+
+        async def run(self, step):
+            return done(step.context)
+
+    with pytest.raises(Exception, match="'instance' is a name of the engine's own"):
+        toy(Ledger(), Instance())
+    with pytest.raises(Exception, match="the span 'whole' names the state 'four', and there is none"):
+        toy(Ledger(), Three(), spans=(Span("whole", "three", "four"),))

@@ -1,0 +1,148 @@
+"""The HTML pages: the drawing of the machine, and what a page shows of a run or of two."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from orchestrator import Again, Back, Proof, State, Vault, Workflow, open_store, start
+from orchestrator.report.machine_svg import machine_svg
+from orchestrator.report.summary import summarise
+from orchestrator.report.text import lines
+from states.token_fulfillment import WORKFLOW
+from tests.cli.test_cli import cli
+from tests.support.toy import Ledger, Making, fast, toy
+
+__all__ = ["cli"]
+
+
+class Forking(Making):
+    """Two outcomes lead on, one past the next state, one to another end, and two back."""
+
+    name = "one"
+    outcomes = frozenset({"done", "skipped", "known", "refused", "again", "stale"})
+    transitions = {
+        "done": "two",
+        "skipped": "two",
+        "known": "three",
+        "refused": "unwanted",
+        "again": Back("one", at_most=3),
+        "stale": Back("one", at_most=3),
+    }
+
+
+class Two(Making):
+    outcomes = frozenset({"done", "known", "back", "further_back"})
+    transitions = {
+        "done": "three",
+        "known": "completed",
+        "back": Back("one", at_most=2),
+        "further_back": Back("one", at_most=1_000_000),
+    }
+
+
+class Three(Making):
+    transitions = {"done": "completed"}
+
+
+def forked() -> Workflow[Any, Any]:
+    return toy(Ledger(), Forking(), Two(), Three(), ends=("completed", "unwanted"))
+
+
+def boxes(svg: str) -> dict[str, tuple[float, float, float, float]]:
+    """Label → left, top, right, bottom, by a width that no browser's letter exceeds on average."""
+    found = {}
+    for element in ET.fromstring(svg).iter("text"):
+        text = "".join(element.itertext())
+        x, y, width = float(element.get("x", 0)), float(element.get("y", 0)), 6.8 * len(text)
+        left = x - width if element.get("text-anchor") == "end" else x
+        found[f"{text} at {y}"] = (left, y - 10, left + width, y + 3)
+    return found
+
+
+@pytest.mark.parametrize("workflow", [WORKFLOW, forked()], ids=["token-fulfillment", "forked"])
+@pytest.mark.parametrize("count", [0, 7, 1_234_567])
+def test_labels_of_the_machine_do_not_overlap_nor_leave_the_picture(workflow: Workflow[Any, Any], count: int) -> None:
+    states: list[State[Any, Any]] = list(workflow.states)
+    moves = {(state.name, outcome): count for state in states for outcome in state.transitions}
+    failed, here = {state.name: count for state in states}, {state.name: count for state in states}
+    svg = machine_svg(workflow, moves, failed, here)
+    labels = boxes(svg)
+    for (one, a), (other, b) in itertools.combinations(labels.items(), 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"{one} and {other} overlap"
+    drawing = ET.fromstring(svg).find("svg")
+    assert drawing is not None
+    width, height = map(float, drawing.get("viewBox", "").split()[2:])
+    for label, (left, top, right, bottom) in labels.items():
+        assert left >= 0, label
+        assert top >= 0, label
+        assert right <= width, label
+        assert bottom <= height, label
+
+
+def test_every_transition_has_its_count() -> None:
+    moves = {(state.name, outcome): 3 for state in WORKFLOW.states for outcome in state.transitions}
+    text = " ".join(ET.fromstring(machine_svg(WORKFLOW, moves, {"authorize": 2}, {"authorize": 1})).itertext())
+    for state in WORKFLOW.states:
+        for outcome, to in state.transitions.items():
+            if isinstance(to, Back | Again):
+                assert f"{outcome} 3" in text
+    assert "2 gave up" in text
+    assert "1 here" in text
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r"<script type='application/json' id='data'>(.*?)</script>", page, re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_pages_open_on_the_span_that_the_workflow_ends_with(cli: Any, home: Path) -> None:
+    for _ in range(2):
+        assert cli("load", "--instances", "2", "--report", "one.html")[0] == 0
+    assert cli("compare", "--output", "two.html")[0] == 0
+    for name in ("one.html", "two.html"):
+        assert data_of(Path(name).read_text())["main"] == "sign_on"
+
+
+def test_a_run_without_errors_has_no_heading_for_them(cli: Any, home: Path) -> None:
+    assert cli("load", "--instances", "2", "--report", "one.html")[0] == 0
+    page = Path("one.html").read_text()
+    assert ">Errors<" not in page
+    assert "id='errors'" not in page
+    assert "errors met" in page  # a tile says that there were none
+
+
+@pytest.mark.parametrize(("instances", "proves"), [(1, False), (1, True), (3, False), (3, True)])
+async def test_a_proof_is_claimed_only_where_the_workflow_has_one(vault: Vault, instances: int, proves: bool) -> None:
+    more = {"prove": lambda context: Proof(facts={"made": ", ".join(context.made)})} if proves else {}
+    workflow = toy(Ledger(), **more)
+    async with open_store("memory:") as store, start(workflow, store=store, instances=instances, options=fast(vault)) as run:
+        result = await run.wait()
+        summary = await summarise(workflow, store, vault, await store.run(run.id), result)
+    told = "\n".join(lines(summary))
+    assert ("made             one, two, three" in told) is (proves and instances == 1)
+    assert ("all 3 completed instances have shown their proof" in told) is (proves and instances == 3)
+    assert ("proof" in told.lower()) is proves
+    assert "Errors" not in told
+
+
+def test_the_numbers_of_a_comparison_have_three_digits_or_so(cli: Any, home: Path) -> None:
+    for _ in range(2):
+        assert cli("load", "--instances", "3", "--json")[0] == 0
+    assert cli("compare", "--output", "two.html")[0] == 0
+    page = Path("two.html").read_text()
+    cells = re.findall(r"<td[^>]*>(?:<span>)?([^<]*)", page)
+    numbers = [cell for cell in cells if re.fullmatch(r"[\d,]+(\.\d+)?", cell)]
+    assert len(numbers) > 100
+    for number in numbers:
+        whole, _, fraction = number.replace(",", "").partition(".")
+        assert len(fraction) <= (1 if len(whole.lstrip("0")) >= 1 else 4), number

@@ -1,0 +1,68 @@
+"""The summary of a run: counted by the store, and no more of its instances decoded than are shown."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from orchestrator import Instance, OnFailure, PermanentError, Status, Vault, open_store, resume, start
+from orchestrator.inspection.reading import result_of, stored_instances
+from orchestrator.lifecycle.effects import effects_of
+from orchestrator.report.summary import SHOWN, summarise
+from tests.support.toy import Ledger, fast, toy
+
+
+async def test_a_summary_counts_all_instances_and_reads_a_page_of_them(tmp_path: Path, vault: Vault) -> None:
+    ledger, path = Ledger(script={"run two": [None, PermanentError("no")]}), tmp_path / "runs.db"
+    workflow = toy(ledger)
+    async with open_store(f"sqlite:{path}") as store:
+        options = fast(vault)
+        async with start(workflow, store=store, instances=100, concurrency=10, on_failure=OnFailure.KEEP, options=options) as run:
+            result = await run.wait()
+        with sqlite3.connect(path) as db:
+            damaged = db.execute("UPDATE instances SET body = x'00' WHERE status = 'completed' AND number >= 50").rowcount
+        db.close()
+        assert damaged == 50
+        record = await store.run(run.id)
+        summary = await summarise(workflow, store, vault, record, result)
+    assert summary.counts == {Status.COMPLETED: 99, Status.FAILED: 1}
+    assert summary.existing == {"thing": 99 * 3 + 2}
+    assert len(summary.standing) == SHOWN
+    assert [failure.message for _, failure in summary.failures] == ["no"]
+
+
+async def test_a_summary_of_a_run_that_was_killed_counts_what_was_under_way(tmp_path: Path, vault: Vault) -> None:
+    ledger, path = Ledger(), tmp_path / "runs.db"
+    workflow = toy(ledger)
+    async with open_store(f"sqlite:{path}") as store:
+        async with start(workflow, store=store, instances=30, concurrency=5, options=fast(vault)) as run:
+            await run.wait()
+        # As a process that was killed, or a program that did not count effects yet, leaves its checkpoints.
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE instances SET effects = NULL WHERE number % 2")
+        db.close()
+        record = await store.run(run.id)
+        summary = await summarise(workflow, store, vault, record, await result_of(store, record))
+    assert summary.existing == {"thing": 90}
+
+
+async def test_what_is_stored_as_existing_is_what_a_decoded_instance_says(tmp_path: Path, vault: Vault) -> None:
+    ledger = Ledger(script={"run three": [None, PermanentError("no")], "rollback two": [PermanentError("stuck")] * 9})
+    workflow = toy(ledger)
+    async with open_store(f"sqlite:{tmp_path / 'runs.db'}") as store:
+
+        def stop(_: object) -> None:
+            run.stop()
+
+        ledger.script["run two"] = [None] * 6 + [stop]
+        async with start(workflow, store=store, instances=12, concurrency=2, options=fast(vault)) as run:
+            await run.wait()
+        found: list[Instance[object]] = [one async for one in stored_instances(workflow, store, vault, run.id)]
+        rows = {row.number: row.effects for row in await store.load(run.id)}
+        statuses = {one.status for one in found}
+        assert statuses >= {Status.COMPLETED, Status.SUSPENDED, Status.ROLLBACK_FAILED}
+        for one in found:
+            assert rows[one.number] == tuple(effect.kind for _, effect in effects_of(workflow, one)), one
+        async with resume(workflow, run.id, store=store, options=fast(vault)) as again:
+            await again.wait()
+        assert sum((await store.effects(run.id)).values()) == len(ledger.existing)
