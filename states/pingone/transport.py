@@ -38,7 +38,8 @@ _HEADERS = {"User-Agent": "token-fulfillment-orchestrator"}
 _PARTS = re.compile(r"(https?://[^/?#@\s]+)(/[^#\s]*)(?:#\S*)?", re.IGNORECASE)
 
 Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Reply]]
-"""Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. It
+"""Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. A GET
+whose kept connection breaks before the answer is sent again, on a fresh one: servers close kept connections without notice. It
 has no time limit but for connecting. ``HTTPS_PROXY`` and ``NO_PROXY`` say by way of which proxy. The lease is checked as the last
 thing before bytes are written: connecting may take so long that another process has taken the run over.
 
@@ -79,9 +80,9 @@ async def open_transport(guard: Callable[[], None]) -> AsyncIterator[Transport]:
     """
     # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
     # instances are driven at once is the run's to say.
-    async with _GuardedConnector(guard) as connector:
+    async with _GuardedConnector(guard) as connector, _GuardedConnector(guard, force_close=True) as fresh:
         if untested() is None:
-            yield _Direct(connector).send
+            yield _Direct(connector, fresh).send
         else:
             async with _through_session(connector, guard) as send:
                 yield send
@@ -91,8 +92,8 @@ class _GuardedConnector(aiohttp.TCPConnector):
     """Gives out a connection only if a request may be sent at that moment. No ``await`` that waits may stand between here
     and the writing."""
 
-    def __init__(self, guard: Callable[[], None]) -> None:
-        super().__init__(limit=0)
+    def __init__(self, guard: Callable[[], None], *, force_close: bool = False) -> None:
+        super().__init__(limit=0, force_close=force_close)
         self._guard = guard
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
@@ -105,11 +106,16 @@ class _GuardedConnector(aiohttp.TCPConnector):
         return connection
 
 
-class _Direct:
-    """Requests straight over the connections of a connector."""
+class _KeptConnectionLostError(Exception):
+    """A kept connection broke before the answer."""
 
-    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+
+class _Direct:
+    """Requests straight over the connections of a connector; ``fresh`` keeps none."""
+
+    def __init__(self, connector: aiohttp.BaseConnector, fresh: aiohttp.BaseConnector) -> None:
         self._connector = connector
+        self._fresh = fresh
         self._loop = asyncio.get_running_loop()
         self._origins: dict[str, aiohttp.ClientRequest] = {}
         """Scheme, host and port → a request to there: tells the pool where to, and has the headers that all requests share."""
@@ -125,28 +131,50 @@ class _Direct:
         if body is not None or method != "GET":
             sent["Content-Length"] = str(len(body or b""))
         try:
-            connection = await self._connect(to)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection to {origin}") from error
+            return await self._send(self._connector, to, method, target, sent, body)
+        except _KeptConnectionLostError:
+            return await self._send(self._fresh, to, method, target, sent, body)
+
+    async def _send(
+        self,
+        connector: aiohttp.BaseConnector,
+        to: aiohttp.ClientRequest,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+    ) -> Reply:
         try:
-            reply = await self._exchange(connection, method, target, sent, body)
+            connection, is_kept = await self._connect(connector, to)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection to {to.url.origin()}") from error
+        try:
+            reply = await self._exchange(connection, method, target, headers, body)
         except HttpProcessingError as error:
             connection.close()
             raise NotHttpError from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError) as error:
+            connection.close()
+            if is_kept and method == "GET":
+                raise _KeptConnectionLostError from error
+            raise
         except BaseException:
             connection.close()
             raise
         connection.release()
         return reply
 
-    async def _connect(self, to: aiohttp.ClientRequest) -> Connection:
+    async def _connect(self, connector: aiohttp.BaseConnector, to: aiohttp.ClientRequest) -> tuple[Connection, bool]:
+        """A connection, and whether it was kept from an earlier request."""
         while True:
-            connection = await self._connector.connect(to, traces=[], timeout=_TIMEOUT)
+            connection = await connector.connect(to, traces=[], timeout=_TIMEOUT)
             protocol = _protocol(connection)
-            # On a new connection, the first thing that a server says is its answer, even if it says it before we ask.
-            if not protocol.should_close or protocol not in self._used:
+            if protocol not in self._used:
+                # On a new connection, the first thing that a server says is its answer, even if it says it before we ask.
                 self._used.add(protocol)
-                return connection
+                return connection, False
+            if not protocol.should_close:
+                return connection, True
             # Something was said on a kept one while nobody asked (a 408, say): it does not answer the next request.
             connection.close()
 
@@ -205,17 +233,22 @@ class _GuardedBody(aiohttp.BytesPayload):
 
 @asynccontextmanager
 async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[], None]) -> AsyncIterator[Transport]:
-    client = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT, headers=_HEADERS, connector_owner=False
-    )
-    # aiohttp sends a request again by itself when a kept connection breaks, PUT and DELETE included. A password
-    # that is set twice may fail its own history: whether anything is sent again is for the driver to decide.
-    client._retry_connection = False  # noqa: SLF001  # there is no public switch
+    def session() -> aiohttp.ClientSession:
+        jar = aiohttp.DummyCookieJar()
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=jar, timeout=_TIMEOUT, headers=_HEADERS, connector_owner=False
+        )
+
+    # aiohttp sends a request again by itself when a connection breaks, PUT and DELETE included. A password that is set twice may
+    # fail its own history: whether anything but a GET is sent again is for the driver to decide.
+    reading, writing = session(), session()
+    writing._retry_connection = False  # noqa: SLF001  # there is no public switch
 
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         proxy, to = _proxy_for(_checked(_split(url)[0])), URL(url, encoded=True)
         # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
         data = None if body is None else _GuardedBody(body, guard)
+        client = reading if method == "GET" else writing
         try:
             answer = await client.request(method, to, data=data, headers=headers, allow_redirects=False, **proxy)
         except aiohttp.ClientHttpProxyError:
@@ -231,7 +264,7 @@ async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[],
             answer.close()
             raise
 
-    async with client:
+    async with reading, writing:
         yield send
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -11,6 +12,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio
 import attrs
@@ -60,6 +62,8 @@ class Sandbox:
         self.url = ""
         self._is_new = not entries
         self._workers = WorkerTokens()
+        self._served: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
+        """Connection → requests that were handled on it."""
         self._limit = ConfigurationLimit(settings.configuration_per_minute)
 
     def audit(self) -> dict[str, Any]:
@@ -119,6 +123,8 @@ class Sandbox:
 
     async def _serve(self, request: web.Request, operation: str, handler: Handler) -> web.StreamResponse:
         """One call: parse, fault before, handle, keep, fault after, answer."""
+        if self._is_worn(request.transport):
+            return _hang_up(request)
         call = await _parse(request)
         if operation == "token" and call.form.get("grant_type") == "client_credentials":
             operation = "worker_token"
@@ -136,10 +142,17 @@ class Sandbox:
             if fault is not None:
                 answer = await self._play(operation, call, fault)
         if answer is None:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(status=500)  # goes nowhere: the connection is gone
+            return _hang_up(request)
         return response(answer, call, self.environment)
+
+    def _is_worn(self, transport: asyncio.Transport | None) -> bool:
+        """Whether a kept connection has served its time; counts the request if not."""
+        most = self.environment.settings.requests_per_connection
+        if not most or transport is None:
+            return False
+        served = self._served.get(transport, 0)
+        self._served[transport] = served + 1
+        return served >= most
 
     def _answer(self, operation: str, handler: Handler, call: Call) -> Answer:
         try:
@@ -208,6 +221,12 @@ async def serve(sandbox: Sandbox, *, port: int = 0) -> AsyncIterator[Sandbox]:
 def restore(path: Path, seal: journal.Cipher, unseal: journal.Cipher, settings: SandboxSettings | None = None) -> Sandbox:
     """A sandbox that keeps its state in a file, and goes on from it if it is there."""
     return Sandbox(settings, keep=journal.Journal(path, seal, unseal))
+
+
+def _hang_up(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)  # goes nowhere: the connection is gone
 
 
 def _quiet_logger() -> logging.Logger:

@@ -118,6 +118,8 @@ class SandboxSettings:
 
     configuration_per_minute: int = attrs.field(default=0, validator=_between(0))
     """Configuration calls that are let through in any minute; the vendor lets one address make 210. 0: no limit."""
+    requests_per_connection: int = attrs.field(default=0, validator=_between(0))
+    """After so many a kept connection is closed without notice: the next request on it is not handled. 0: never."""
     page_size: int = attrs.field(default=100, validator=_between(1, 1000))
     max_applications: int = attrs.field(default=1000, validator=_between(0))
     unique_application_names: bool = False

@@ -472,19 +472,17 @@ async def test_the_guard_is_asked_before_every_request(http: aioresponses) -> No
     assert http.requests == {}
 
 
-@pytest.mark.parametrize("operation", ["set_password", "delete_user", "read_user"])
-async def test_nothing_is_sent_again_by_the_http_library(operation: str) -> None:
-    """aiohttp repeats PUT, DELETE and GET by itself when a kept connection breaks."""
+@pytest.mark.parametrize("operation", ["set_password", "delete_user"])
+async def test_no_effect_is_sent_again_by_the_http_library(operation: str) -> None:
+    """aiohttp repeats PUT and DELETE by itself when a kept connection breaks."""
     async with sandbox(f"{operation}:reset_before*1") as emulator, client(settings_for(emulator)) as pingone:
         user = await pingone.management.create("user", "users", {"username": "u", "email": "a@b.cd"})
         path = f"users/{user['id']}"
         with pytest.raises(AmbiguousError):
             if operation == "set_password":
                 await pingone.management.put("set", f"{path}/password", {}, "application/vnd.pingidentity.password.set+json", [])
-            elif operation == "delete_user":
-                await pingone.management.delete("user", path)
             else:
-                await pingone.management.read("user", path)
+                await pingone.management.delete("user", path)
     assert emulator.audit()["calls"][operation] == 1
 
 

@@ -257,3 +257,21 @@ async def test_a_claim_that_never_comes_is_looked_for_three_times_and_named(vaul
     )
     assert emulator.audit()["calls"]["authorize"] == 3
     assert_nothing_left(emulator)
+
+
+async def test_a_get_on_a_connection_that_was_closed_without_notice_costs_no_attempt(vault: Vault) -> None:
+    """What may have an effect is looked for before it is sent again; what only reads is not an attempt more."""
+    async with sandbox(requests_per_connection=5) as emulator, open_store("memory:") as store:
+        result, instance = await run_once(emulator, store, vault)
+        events = await store.events(result.run_id, 0)
+    assert instance.status is Status.COMPLETED, instance.failure
+    reading = {"read_application_secret", "authorize", "start_flow", "resume_flow"}
+    assert reading.isdisjoint(event.state for event in events if event.kind is EventKind.RETRY)
+    assert_each_once(emulator)
+
+
+async def test_reads_outlive_every_connection() -> None:
+    async with sandbox(requests_per_connection=2) as emulator, client_of(emulator) as pingone:
+        for _ in range(8):
+            await pingone.management.read("environment", "")
+    assert emulator.audit()["calls"] == {"worker_token": 1, "read_environment": 8}

@@ -50,13 +50,15 @@ class Peer:
                 length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
                 self.requests.append(head + await reader.readexactly(length))
                 answer, _, later = self.answers.pop(0).partition(b"LATER")
-                writer.write(answer.removesuffix(b"HANG UP"))
+                writer.write(answer.removesuffix(b"HANG UP").removesuffix(b"RESET"))
                 await writer.drain()
                 if later:
                     await asyncio.sleep(0.02)
                     writer.write(later)
                     self.said.set()
-                if answer.endswith(b"HANG UP"):
+                if answer == b"RESET":
+                    writer.transport.abort()
+                if answer.endswith((b"HANG UP", b"RESET")):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # they hung up
@@ -157,20 +159,23 @@ async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
     assert b"cookie" not in there.requests[1].lower()
 
 
+UNANSWERED = {"nothing": b"HANG UP", "half a head": b"HTTP/1.1 200 OK\r\nContent-Le" + b"HANG UP"}
+BROKEN = {
+    "half a body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc" + b"HANG UP",
+    "half a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab" + b"HANG UP",
+    "not HTTP": b"this is not HTTP\r\n\r\n",
+    "not gzip": ok(b"not gzip", b"Content-Encoding: gzip"),
+}
+
+
 @pytest.mark.parametrize(
-    "answer",
+    ("method", "answer"),
     [
-        b"HANG UP",
-        b"HTTP/1.1 200 OK\r\nContent-Le" + b"HANG UP",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc" + b"HANG UP",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab" + b"HANG UP",
-        b"this is not HTTP\r\n\r\n",
-        ok(b"not gzip", b"Content-Encoding: gzip"),
+        *[pytest.param("GET", answer, id=f"GET, {name}") for name, answer in BROKEN.items()],
+        *[pytest.param("PUT", answer, id=f"PUT, {name}") for name, answer in (UNANSWERED | BROKEN).items()],
     ],
-    ids=["nothing", "half a head", "half a body", "half a chunk", "not HTTP", "not gzip"],
 )
-@pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(answer: bytes, method: str) -> None:
+async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(method: str, answer: bytes) -> None:
     async with peer(ok(), answer, ok(b"next")) as there, open_transport(allowed) as send:
         await get(send, f"{there.url}/a")  # on a connection that was kept, aiohttp likes to try again
         with pytest.raises(aiohttp.ClientError):
@@ -178,6 +183,36 @@ async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(answer: by
         assert len(there.requests) == 2
         assert await get(send, f"{there.url}/a") == (200, b"next")
         assert there.connections == 2
+
+
+@pytest.mark.parametrize("end", [b"HANG UP", b"RESET"])
+async def test_a_get_on_a_kept_connection_that_is_closed_without_notice_is_sent_again_on_a_fresh_one(end: bytes) -> None:
+    async with peer(ok(), ok(), end, ok(b"again"), ok(b"next")) as there, open_transport(allowed) as send:
+        await get(send, f"{there.url}/a")
+        await get(send, f"{there.url}/b")
+        assert await get(send, f"{there.url}/c?d=e") == (200, b"again")
+        assert await get(send, f"{there.url}/f") == (200, b"next")
+    assert [request.split()[1] for request in there.requests] == [b"/a", b"/b", b"/c?d=e", b"/c?d=e", b"/f"]
+
+
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session does not tell them apart
+async def test_a_get_on_a_fresh_connection_is_not_sent_again() -> None:
+    async with peer(b"HANG UP", ok(b"next")) as there, open_transport(allowed) as send:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await get(send, f"{there.url}/a")
+        assert len(there.requests) == 1
+
+
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session may take another one that is kept
+async def test_a_get_is_sent_again_once_though_all_kept_connections_are_dead() -> None:
+    async with peer(*[ok()] * 3, *[b"HANG UP"] * 5) as there, open_transport(allowed) as send:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(get, send, f"{there.url}/a")
+        assert there.connections == 3
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await get(send, f"{there.url}/b")
+        assert [request.split()[1] for request in there.requests].count(b"/b") == 2
 
 
 async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> None:
