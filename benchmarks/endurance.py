@@ -20,7 +20,7 @@ import attrs
 
 from benchmarks.engine import WORKFLOW as NO_OP
 from benchmarks.engine import Context, _no_services
-from orchestrator import Again, Options, Outcome, Repeat, Run, Scenario, State, Step, Vault, Workflow, done, open_store, start
+from orchestrator import NextRound, Options, Outcome, Repeat, Run, Scenario, State, Step, Vault, Workflow, done, open_store, start
 from orchestrator.load.collector import resident_bytes
 from orchestrator.load.statistics import Statistics
 
@@ -57,10 +57,10 @@ class SlowWork(SetUp):
 
 class Check(SetUp):
     outcomes = frozenset({"done", "again"})
-    transitions = {"done": "completed", "again": Again("work")}
+    transitions = {"done": "completed", "again": NextRound("work")}
 
     async def run(self, step: Step[Context, Any]) -> Outcome[Context]:
-        return Outcome("again" if step.more else "done", attrs.evolve(step.context, counter=step.context.counter + 1))
+        return Outcome("again" if step.another_round else "done", attrs.evolve(step.context, counter=step.context.counter + 1))
 
 
 def workflow(work: State[Context, Any]) -> Workflow[Context, Any]:
@@ -69,7 +69,7 @@ def workflow(work: State[Context, Any]) -> Workflow[Context, Any]:
         name="endurance",
         context=Context,
         states=(SetUp(), work, Check()),
-        begin=lambda run_id, number, settings: Context(),
+        initial_context=lambda run_id, number, settings: Context(),
         open_services=_no_services,
     )
 

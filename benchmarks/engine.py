@@ -62,7 +62,11 @@ async def _no_services(settings: object, opening: object) -> AsyncIterator[None]
 
 
 WORKFLOW: Workflow[Context, None] = Workflow(
-    name="no-op", context=Context, states=_states(), begin=lambda run_id, number, settings: Context(), open_services=_no_services
+    name="no-op",
+    context=Context,
+    states=_states(),
+    initial_context=lambda run_id, number, settings: Context(),
+    open_services=_no_services,
 )
 
 

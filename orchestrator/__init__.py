@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from orchestrator.api import Run, cleanup, resume, retry, start
     from orchestrator.clock import Clock, SystemClock
     from orchestrator.definition.retry_policy import RetryPolicy
-    from orchestrator.definition.state import DONE, Again, Back, Effect, Look, Outcome, Repeat, State, Step, done
-    from orchestrator.definition.workflow import Opening, Proof, Room, Span, Workflow
-    from orchestrator.driving.recording import Exchange, record
+    from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
+    from orchestrator.definition.workflow import Proof, Quota, Segment, ServiceContext, Workflow
+    from orchestrator.driving.recording import Exchange, record_exchange
     from orchestrator.driving.runner import Options
     from orchestrator.errors import (
         AmbiguousError,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from orchestrator.lifecycle.events import Event, EventKind, EventStream, Observer
     from orchestrator.lifecycle.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
     from orchestrator.lifecycle.run import RunRecord, RunStatus
-    from orchestrator.lifecycle.scenario import ENDLESS, Scenario, Stage, Think, ThinkKind
+    from orchestrator.lifecycle.scenario import ENDLESS, Scenario, Stage, ThinkTime, ThinkTimeKind
     from orchestrator.redaction import Redactor, visible
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
@@ -58,7 +58,6 @@ __all__ = [
     "ENDLESS",
     "RESUMABLE",
     "TERMINAL",
-    "Again",
     "AmbiguousError",
     "Back",
     "Checkpoint",
@@ -78,30 +77,31 @@ __all__ = [
     "LeaseExpiredError",
     "LeaseHeldError",
     "Leftover",
-    "Look",
+    "NextRound",
     "Observer",
     "OnFailure",
     "OnSuccess",
-    "Opening",
     "Options",
     "OrchestratorError",
     "Outcome",
     "PermanentError",
     "Proof",
+    "Quota",
+    "Recovery",
     "Redactor",
     "Repeat",
     "RetryPolicy",
-    "Room",
     "Run",
     "RunRecord",
     "RunResult",
     "RunStatus",
     "Scenario",
     "Secret",
+    "Segment",
+    "ServiceContext",
     "ServicesError",
     "SettingError",
     "Shard",
-    "Span",
     "Stage",
     "StaleEpochError",
     "State",
@@ -112,8 +112,8 @@ __all__ = [
     "StoreError",
     "StoreLostError",
     "SystemClock",
-    "Think",
-    "ThinkKind",
+    "ThinkTime",
+    "ThinkTimeKind",
     "ThrottledError",
     "TransientError",
     "UndeclaredOutcomeError",
@@ -127,7 +127,7 @@ __all__ = [
     "find_key",
     "new_key",
     "open_store",
-    "record",
+    "record_exchange",
     "resume",
     "retry",
     "setting",
@@ -167,18 +167,18 @@ _NAMES_OF = {
     "lifecycle.events": ("Event", "EventKind", "EventStream", "Observer"),
     "lifecycle.instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
     "inspection.reading": ("RunResult",),
-    "driving.recording": ("Exchange", "record"),
+    "driving.recording": ("Exchange", "record_exchange"),
     "redaction": ("Redactor", "visible"),
     "definition.retry_policy": ("RetryPolicy",),
     "lifecycle.run": ("RunRecord", "RunStatus"),
     "driving.runner": ("Options",),
-    "lifecycle.scenario": ("ENDLESS", "Scenario", "Stage", "Think", "ThinkKind"),
+    "lifecycle.scenario": ("ENDLESS", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind"),
     "secret": ("Secret",),
     "settings": ("setting",),
-    "definition.state": ("DONE", "Again", "Back", "Effect", "Look", "Outcome", "Repeat", "State", "Step", "done"),
+    "definition.state": ("DONE", "NextRound", "Back", "Effect", "Recovery", "Outcome", "Repeat", "State", "Step", "done"),
     "storage": ("open_store",),
     "storage.base": ("Checkpoint", "Shard", "Store"),
-    "definition.workflow": ("Opening", "Proof", "Room", "Span", "Workflow"),
+    "definition.workflow": ("ServiceContext", "Proof", "Quota", "Segment", "Workflow"),
 }
 """Module → the names that come from it: those of the imports above."""
 

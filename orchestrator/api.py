@@ -288,8 +288,8 @@ def check(
         raise SettingError(
             "record", f"all requests are stored of at most {ROUNDS_RECORDED} rounds an instance; give fewer rounds"
         )
-    if workflow.round_start is None and (scenario.rounds != 1 or scenario.use is not None):
-        name = "rounds" if scenario.rounds != 1 else "use"
+    if workflow.round_start is None and (scenario.rounds != 1 or scenario.reuse is not None):
+        name = "rounds" if scenario.rounds != 1 else "reuse"
         raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
     for group, rate in rates.items():
         if not LEAST_RATE <= rate <= FASTEST:

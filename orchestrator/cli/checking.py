@@ -17,7 +17,7 @@ from orchestrator.cli.parameters import Resolver
 from orchestrator.clock import SystemClock
 from orchestrator.definition.diagram import FORMATS, mermaid, picture
 from orchestrator.definition.registry import find_workflow
-from orchestrator.definition.workflow import Opening, Workflow
+from orchestrator.definition.workflow import ServiceContext, Workflow
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.inspection.reading import check_key
 from orchestrator.lifecycle.events import Observer
@@ -108,9 +108,9 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
     yield _check_key(resolver, runs)
     if settings is None and isinstance(workflow.settings, type):
         return
-    opening = Opening(
+    context = ServiceContext(
         run_id=None,
-        guard=lambda: None,
+        check_lease=lambda: None,
         directory=None,
         seal=lambda data: data,
         unseal=lambda data: data,
@@ -118,7 +118,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
         clock=SystemClock(),
     )
     try:
-        async with workflow.open_services(settings, opening) as services:
+        async with workflow.open_services(settings, context) as services:
             facts = await workflow.check(services) if workflow.check else {"services": "open"}
             for what, fact in facts.items():
                 yield what, True, fact

@@ -66,7 +66,7 @@ def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
             return f"{place} {took}  {outcome}{arrow}"
         case EventKind.RETRY:
             return f"{place} {took}  attempt {event.attempt} failed: {event.error}"
-        case EventKind.ABSENT:
+        case EventKind.NOT_FOUND:
             return f"{place} {took}  looked: its effect is not there"
         case EventKind.ROLLING_BACK:
             return f"{place} {took}  " + (f"failed: {event.error}" if event.error else "tearing down")

@@ -110,7 +110,7 @@ async def load(
       orchestrator load --instances 500 --concurrency 50
       orchestrator load --stages 30s:10,2m:50,30s:0 --threshold 'failed < 1%'
       orchestrator load --rate 5 --duration 10m --threshold 'sign_on.p95 < 800ms' --report load.html
-      orchestrator load --concurrency 20 --duration 1h --rounds endless --think 1s-3s    (a soak)
+      orchestrator load --concurrency 20 --duration 1h --rounds endless --think-time 1s-3s    (a soak)
       orchestrator load soak.toml --duration 10m
     """
     resolver = Resolver(flags, config, scenario=Path(scenario) if scenario is not None else None)
@@ -122,16 +122,16 @@ async def load(
     outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
     outputs.check()
     asked = wanted.scenario()
-    if asked.use is not None:
-        asked = attrs.evolve(asked, use=parse_run(asked.use))
+    if asked.reuse is not None:
+        asked = attrs.evolve(asked, reuse=parse_run(asked.reuse))
     vault = resolver.vault(create=True)
     display = _display(found, asked, json, found.name, many=True)
     async with open_store(engine.url) as store:
-        if asked.use is None:
+        if asked.reuse is None:
             settings = resolver.workflow(found).value
         else:
-            settings = await _settings_of_used(found, store, vault, resolver, asked.use, flags)
-            display.say(f"on the instances of run {asked.use}, with its settings")
+            settings = await _settings_of_used(found, store, vault, resolver, asked.reuse, flags)
+            display.say(f"on the instances of run {asked.reuse}, with its settings")
         rates = found.rates(settings) if wanted.rates is None else wanted.rates
         api.check(found, asked, rates, wanted.threshold, wanted.record)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
@@ -160,7 +160,7 @@ async def _settings_of_used(
     """The settings of the run whose instances are used again: they live where it made them."""
     for s in settings_of(found.settings):
         if flags.get(s.name) is not None and not s.renewable:
-            raise SettingError("use", f"takes the settings of run {use}: {s.flag} cannot change them")
+            raise SettingError("reuse", f"takes the settings of run {use}: {s.flag} cannot change them")
     stored = stored_settings(found, await run_of(found, store, use), vault)
     changes = resolver.renewed(found)
     return attrs.evolve(stored, **changes) if changes else stored

@@ -357,8 +357,8 @@ class LoadView(Display):
 
 
 def _main_series(progress: Progress) -> str:
-    spans = [span.name for span in progress.workflow.spans]
-    return spans[-1] if spans else INSTANCE
+    segments = [span.name for span in progress.workflow.segments]
+    return segments[-1] if segments else INSTANCE
 
 
 def _recent(progress: Progress, series: str) -> Latency | None:

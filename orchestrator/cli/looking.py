@@ -210,7 +210,7 @@ def _next(workflow: Workflow[Any, Any], record: RunRecord, instance: Instance[An
     attempt = instance.failures + 1
     if instance.status is Status.ROLLING_BACK:
         left = [name for name in reversed(instance.trail) if workflow.state_named[name].can_roll_back]
-        why = f", because {instance.setback.message}" if instance.setback else ""
+        why = f", because {instance.rollback_failure.message}" if instance.rollback_failure else ""
         return f"roll back {left[0]} (attempt {attempt}){wait}{why}, then {len(left) - 1} more" if left else "end the rollback"
     state = workflow.state_named[instance.position]
     doubt = instance.doubt or instance.status is Status.RUNNING

@@ -26,10 +26,10 @@ from orchestrator.lifecycle.scenario import (
     RATES_SHOWN,
     Scenario,
     Stage,
-    Think,
+    ThinkTime,
     parse_duration,
     parse_stages,
-    parse_think,
+    parse_think_time,
 )
 from orchestrator.settings import (
     Resolved,
@@ -170,7 +170,7 @@ class LoadSettings(OutputSettings):
     warm_up: float = setting(
         "Measured in the beginning, and not counted.", default=0.0, group="Time", parse=parse_duration, shown="0s"
     )
-    overtime: float = setting(
+    graceful_stop: float = setting(
         "How long what is under way at the end may go on; the rest is rolled back.",
         default=30.0,
         group="Time",
@@ -184,10 +184,10 @@ class LoadSettings(OutputSettings):
         parse=parse_rounds,
         shown="1",
     )
-    think: Think | None = setting(
-        "Pause between rounds: 2s (constant), 1s-3s (uniform) or ~2s (exponential).", group="Soak", parse=parse_think
+    think_time: ThinkTime | None = setting(
+        "Pause between rounds: 2s (constant), 1s-3s (uniform) or ~2s (exponential).", group="Soak", parse=parse_think_time
     )
-    use: str | None = setting("Run whose kept instances are used again, so that nothing is configured.", group="Soak")
+    reuse: str | None = setting("Run whose kept instances are used again, so that nothing is configured.", group="Soak")
     seed: int = setting("Of the pauses.", default=0, group="Soak")
     on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.TEARDOWN)

@@ -37,10 +37,10 @@ def done(context: C) -> Outcome[C]:
     return Outcome(DONE, context)
 
 
-class Look(Enum):
+class Recovery(Enum):
     """What ``recover`` answers when it did not find the effect."""
 
-    ABSENT = "absent"
+    NOT_FOUND = "not found"
     """The effect is certainly not there: the driver runs the state again."""
     UNKNOWN = "unknown"
     """It cannot be told yet: the driver looks again under the retry policy, then rolls back."""
@@ -51,7 +51,7 @@ class Repeat(StrEnum):
 
     FREELY = "freely"
     """It only reads, or repeating does no harm: ``run`` is simply called again."""
-    AFTER_A_LOOK = "after a look"
+    AFTER_RECOVERY = "after recovery"
     """``recover`` is called first."""
     NEVER = "never"
     """Neither: a doubtful attempt goes to rollback."""
@@ -80,9 +80,9 @@ class Back:
 
 
 @attrs.frozen
-class Again(Back):
+class NextRound(Back):
     """The way back by which an instance begins another round. The scenario bounds it: a state takes it when
-    ``step.more`` says so."""
+    ``step.another_round`` says so."""
 
     at_most: int | None = attrs.field(init=False, default=None)
 
@@ -100,9 +100,9 @@ class Step(Generic[C, S]):
     services: S
     clock: Clock
     rng: Random
-    more: bool = False
+    another_round: bool = False
     """Whether the scenario wants another round of this instance after this one."""
-    doubted: bool = False
+    may_have_run: bool = False
     """An attempt at this state was in doubt at some time: a look that finds nothing may have come too early."""
 
     @property
@@ -135,7 +135,7 @@ class State(ABC, Generic[C, S]):
     """Of one attempt."""
     rate_group: ClassVar[str | None] = None
     """Which of the run's rates its attempts count against."""
-    repeat: ClassVar[Repeat] = Repeat.AFTER_A_LOOK
+    repeat: ClassVar[Repeat] = Repeat.AFTER_RECOVERY
     version: ClassVar[int] = 1
     """Raise it when what the state does changes in a way that an instance standing in it must not cross."""
 
@@ -148,7 +148,7 @@ class State(ABC, Generic[C, S]):
     async def run(self, step: Step[C, S]) -> Outcome[C]:
         """Do it. One attempt; the driver retries."""
 
-    async def recover(self, step: Step[C, S]) -> Outcome[C] | Look:
+    async def recover(self, step: Step[C, S]) -> Outcome[C] | Recovery:
         """Look for the effect of an attempt whose answer was never seen.
 
         Called before anything is repeated: after a crash, a time-out, a broken connection, a 5xx. Any declared

@@ -16,7 +16,7 @@ import orjson
 from orchestrator.clock import Clock
 from orchestrator.definition.machine import ENGINE_TRIGGERS, FINISH, PUT_BACK, STATIONS, Machine, Move
 from orchestrator.definition.retry_policy import RetryPolicy
-from orchestrator.definition.state import Again, Back, C, Repeat, S, State
+from orchestrator.definition.state import Back, C, NextRound, Repeat, S, State
 from orchestrator.errors import DefinitionError
 from orchestrator.secret import fields_of
 
@@ -29,12 +29,12 @@ COMPLETED = "completed"
 
 
 @attrs.frozen(kw_only=True)
-class Opening:
+class ServiceContext:
     """What the engine tells a workflow's ``open_services``."""
 
     run_id: str | None
     """``None`` when nothing is going to be driven, only looked at (``doctor``)."""
-    guard: Callable[[], None]
+    check_lease: Callable[[], None]
     """Call it before every request: it raises when this process may not send any (its lease has run out)."""
     directory: Path | None
     """Where services may keep files of their own; ``None``: nowhere."""
@@ -45,7 +45,7 @@ class Opening:
     clock: Clock
 
 
-Services = Callable[[Any, Opening], AbstractAsyncContextManager[Any]]
+Services = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -58,7 +58,7 @@ class Proof:
 
 
 @attrs.frozen
-class Span:
+class Segment:
     """A named stretch of a workflow that is timed as a whole: from when ``first`` was due until ``last`` is done."""
 
     name: str
@@ -67,7 +67,7 @@ class Span:
 
 
 @attrs.frozen
-class Room:
+class Quota:
     """How many of a kind exist on the other side, and how many there may be at most."""
 
     existing: int
@@ -103,11 +103,11 @@ class Workflow(Generic[C, S]):
     states: tuple[State[C, S], ...]
     """The first one is where instances start."""
     ends: tuple[str, ...] = (COMPLETED,)
-    begin: Callable[[str, int, Any], C]
+    initial_context: Callable[[str, int, Any], C]
     """Run id, number of the instance, settings → its first context. Secrets that the states will need (a
     password, a key) are made here, so that they are stored before they are used."""
     open_services: Services
-    """Settings, :class:`Opening` → what all instances of a process share, as an async context manager.
+    """Settings, :class:`ServiceContext` → what all instances of a process share, as an async context manager.
     Raises :class:`~orchestrator.errors.ServicesError` when it cannot be had."""
     settings: type[Any] | Callable[[], None] = _no_settings
     """A frozen attrs class whose fields the command line turns into flags, variables and keys."""
@@ -119,9 +119,9 @@ class Workflow(Generic[C, S]):
     """Facts about this installation that a user should know: in the first line of a run, and in ``doctor``."""
     rates: Callable[[Any], Mapping[str, float]] = _no_rates
     """Settings → rate group → attempts per second, where the user says nothing."""
-    room: Callable[[S], Awaitable[Mapping[str, Room]]] | None = None
+    quotas: Callable[[S], Awaitable[Mapping[str, Quota]]] | None = None
     """Asks the other side how many more it can hold of what every instance makes one of: kind of effect → room."""
-    spans: tuple[Span, ...] = ()
+    segments: tuple[Segment, ...] = ()
     """What is timed beside the states and the whole instance."""
     migrations: Mapping[int, Migration] = attrs.field(factory=dict)
     """Version *from* which → a function that turns a stored instance (JSON data) into one of the next version."""
@@ -133,7 +133,7 @@ class Workflow(Generic[C, S]):
     fingerprints: Mapping[str, str] = attrs.field(init=False, repr=False, eq=False)
     """State → fingerprint, and under ``context`` that of the context class."""
     round_start: str | None = attrs.field(init=False, repr=False, eq=False)
-    """The state in which a further round begins (the target of :class:`Again`); ``None``: instances do not go round."""
+    """The state in which a further round begins (the target of :class:`NextRound`); ``None``: instances do not go round."""
     round_end: str | None = attrs.field(init=False, repr=False, eq=False)
     """The state that ends a round."""
     again: str | None = attrs.field(init=False, repr=False, eq=False)
@@ -146,14 +146,14 @@ class Workflow(Generic[C, S]):
         _check_names(self)
         set_(self, "state_named", {state.name: state for state in self.states})
         moves = _moves(self)
-        ways = [(s.name, outcome, to) for s in self.states for outcome, to in s.transitions.items() if isinstance(to, Again)]
+        ways = [(s.name, outcome, to) for s in self.states for outcome, to in s.transitions.items() if isinstance(to, NextRound)]
         if len(ways) > 1:
             raise DefinitionError(self.name, f"a round may begin anew in one place only, not from {_named(ways)}")
         round_end, again, way = ways[0] if ways else (None, None, None)
         set_(self, "round_start", way and way.target)
         set_(self, "round_end", round_end)
         set_(self, "again", again)
-        _check_spans(self)
+        _check_segments(self)
         _check_reachable(self, moves)
         set_(self, "machine", Machine([s.name for s in self.states], self.ends, moves))
         prints = {state.name: _fingerprint(state) for state in self.states}
@@ -201,7 +201,7 @@ def _check_names(workflow: Workflow[Any, Any]) -> None:
             if not isinstance(value := getattr(state, name), kind):
                 raise DefinitionError(workflow.name, f"state {state.name!r}: {name} is {value!r}, not a {kind.__name__}")
     taken = set(STATIONS) | RESERVED
-    for name in (*(state.name for state in workflow.states), *workflow.ends, *(span.name for span in workflow.spans)):
+    for name in (*(state.name for state in workflow.states), *workflow.ends, *(span.name for span in workflow.segments)):
         if name in taken:
             why = "is a name of the engine's own" if name in STATIONS or name in RESERVED else "is used twice"
             raise DefinitionError(workflow.name, f"the name {name!r} {why}")
@@ -212,7 +212,7 @@ def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
     order = {state.name: index for index, state in enumerate(workflow.states)}
     moves = []
     for state in workflow.states:
-        if state.repeat is Repeat.AFTER_A_LOOK and not state.can_recover:
+        if state.repeat is Repeat.AFTER_RECOVERY and not state.can_recover:
             raise DefinitionError(
                 workflow.name,
                 f"state {state.name!r} may be repeated only after a look but has no recover handler; write one, or set "
@@ -248,12 +248,12 @@ def _moves(workflow: Workflow[Any, Any]) -> list[Move]:
     return moves
 
 
-def _named(ways: Iterable[tuple[str, str, Again]]) -> str:
+def _named(ways: Iterable[tuple[str, str, NextRound]]) -> str:
     return " and ".join(f"{state}.{outcome}" for state, outcome, _ in ways)
 
 
-def _check_spans(workflow: Workflow[Any, Any]) -> None:
-    for span in workflow.spans:
+def _check_segments(workflow: Workflow[Any, Any]) -> None:
+    for span in workflow.segments:
         for name in (span.first, span.last):
             if name not in workflow.state_named:
                 raise DefinitionError(workflow.name, f"the span {span.name!r} names the state {name!r}, and there is none")

@@ -23,7 +23,7 @@ import anyio
 import attrs
 
 from orchestrator.clock import Clock, wait_until
-from orchestrator.definition.state import Again, C, Effect, Outcome, Repeat, S, State, Step
+from orchestrator.definition.state import C, Effect, NextRound, Outcome, Repeat, S, State, Step
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.attempt import attempt
@@ -129,7 +129,7 @@ class Driver(Generic[C, S]):
         """How long the attempt that comes waited for its rate group."""
         self._history = instance.history
         self._exchanges: deque[Exchange] = deque()
-        self._more = False
+        self._another_round = False
         """Whether the attempt that is out was told that another round is wanted."""
         self._scope = anyio.CancelScope()
         self._deadline = math.inf
@@ -268,12 +268,12 @@ class Driver(Generic[C, S]):
         return not stopping.is_set()
 
     def _cut_off(self) -> tuple[Instance[C], Event]:
-        """The scenario's time is over, and so is the overtime: what is still under way goes back, or is kept."""
+        """The time of the scenario and its graceful stop are over: an instance that still runs is rolled back, or kept."""
         drive, here, now = self._drive, self.instance, self._drive.clock.now()
         self._waited_s = 0.0
         failure = Failure(
             kind=CUT_OFF,
-            message="the time of the scenario, and its overtime, were over",
+            message="the scenario and its graceful stop were over",
             state=here.position,
             attempt=here.failures + 1,
             code="cut_off",
@@ -303,7 +303,7 @@ class Driver(Generic[C, S]):
             state = states[here.trail[-1]]
             return _Attempt(state, "rollback", state.rollback, now, now, waited)
         state = states[here.position]
-        if here.doubt and state.repeat is Repeat.AFTER_A_LOOK:
+        if here.doubt and state.repeat is Repeat.AFTER_RECOVERY:
             return _Attempt(state, "recover", state.recover, now, now, waited)
         if here.doubt and state.repeat is Repeat.NEVER:
             error = AmbiguousError("an earlier attempt, of which no answer was seen, may have had its effect", code="interrupted")
@@ -323,12 +323,12 @@ class Driver(Generic[C, S]):
             here,
             out.result,
             on_failure=drive.on_failure,
-            more=self._more,
+            another_round=self._another_round,
             spent=out.ended - self._entered,
             rng=drive.rng,
         ):
             case Outcome(outcome, context):
-                again = isinstance(workflow.back(here.position, outcome), Again)
+                again = isinstance(workflow.back(here.position, outcome), NextRound)
                 pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
                 then = moves.advance(workflow, here, outcome, context, now, pause=pause)
                 moved = self._event(EventKind.MOVED, out, outcome=outcome, target=then.position)
@@ -339,7 +339,7 @@ class Driver(Generic[C, S]):
                     return moves.roll_back(workflow, then, now), moved, self._event(EventKind.ROLLING_BACK, state=then.position)
                 return then, moved
             case RunNow():
-                return moves.found_absent(here, now), self._event(EventKind.ABSENT, out)
+                return moves.effect_not_found(here, now), self._event(EventKind.NOT_FOUND, out)
             case Retry(failure, doubt, wait):
                 self._ready_at = out.ended + wait
                 then = moves.retry(workflow, here, failure, doubt=doubt, wait=wait, now=now)
@@ -430,7 +430,7 @@ class Driver(Generic[C, S]):
     def _make_step(self, state: State[C, S]) -> Step[C, S]:
         here, drive = self.instance, self._drive
         ends_round = state.name == drive.workflow.round_end and here.status is Status.RUNNING
-        self._more = ends_round and drive.admission.wants_round(here.number, here.rounds + 1)
+        self._another_round = ends_round and drive.admission.wants_round(here.number, here.rounds + 1)
         return Step(
             run_id=here.run_id,
             number=here.number,
@@ -439,8 +439,8 @@ class Driver(Generic[C, S]):
             services=drive.services,
             clock=drive.clock,
             rng=drive.rng,
-            more=self._more,
-            doubted=state.name in here.doubted,
+            another_round=self._another_round,
+            may_have_run=state.name in here.may_have_run,
         )
 
     async def _save(self, then: Instance[C], *events: Event) -> None:

@@ -1,6 +1,6 @@
 """The exchanges of an instance with the other side: the last ones are kept in case it fails, or all of them if the run says so.
 
-A client that sends requests for a handler calls :func:`record` with each exchange. That costs next to nothing: an exchange is
+A client that sends requests for a handler calls :func:`record_exchange` with each exchange. That costs next to nothing: an exchange is
 masked and written only when it is stored.
 """
 
@@ -47,7 +47,7 @@ def recorded_secrets() -> list[Secret]:
     return [secret for exchange in _current.get() or () for secret in exchange.secrets()]
 
 
-def record(exchange: Exchange) -> None:
+def record_exchange(exchange: Exchange) -> None:
     """Keep an exchange, if it is one of an instance."""
     exchanges = _current.get()
     if exchanges is not None:

@@ -24,7 +24,7 @@ import attrs
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.definition.state import C, S
-from orchestrator.definition.workflow import Opening, Workflow
+from orchestrator.definition.workflow import ServiceContext, Workflow
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.driver import Begin, Drive, Driver
 from orchestrator.driving.limits import RateLimits
@@ -49,7 +49,7 @@ from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import UNBOUNDED, Arrivals
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import ABORTED, HELD_BACK, MISSED, REPLACED, Collector
-from orchestrator.load.estimate import check_room
+from orchestrator.load.estimate import check_quotas
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 from orchestrator.storage.base import Shard, Store
@@ -245,7 +245,7 @@ class Runner(Generic[C, S]):
             await self._check_definition()
         async with self._services() as services:
             if self._mode is Mode.START:
-                await self._check_room(services)
+                await self._check_quotas(services)
                 await self._find_used()
                 await self._create()
             else:
@@ -254,12 +254,12 @@ class Runner(Generic[C, S]):
 
     def _services(self) -> Any:
         # A run that uses the instances of another one finds what they made in the same place.
-        place = f"{self.record.scenario.use or self.record.id} services".encode()
+        place = f"{self.record.scenario.reuse or self.record.id} services".encode()
         return self._workflow.open_services(
             self._settings,
-            Opening(
-                run_id=self.record.scenario.use or self.record.id,
-                guard=self._lease.check,
+            ServiceContext(
+                run_id=self.record.scenario.reuse or self.record.id,
+                check_lease=self._lease.check,
                 directory=self._options.directory,
                 seal=lambda data: self._vault.seal(data, place),
                 unseal=lambda data: self._vault.open(data, place),
@@ -269,18 +269,18 @@ class Runner(Generic[C, S]):
         )
 
     async def _find_used(self) -> None:
-        use = self.record.scenario.use
+        use = self.record.scenario.reuse
         if use is not None and not self._used:
             self._used = await usable_instances(self._workflow, self._store, self._vault, use)
 
-    async def _check_room(self, services: S) -> None:
-        if self._workflow.room is None:
+    async def _check_quotas(self, services: S) -> None:
+        if self._workflow.quotas is None:
             return
         try:
-            rooms = await self._workflow.room(services)
+            rooms = await self._workflow.quotas(services)
         except StepError as error:
             raise ServicesError(f"it cannot be told whether there is room for the run: {error}") from error
-        check_room(rooms, self.record.scenario, self.record.on_success)
+        check_quotas(rooms, self.record.scenario, self.record.on_success)
 
     async def _create(self) -> None:
         asked = self._lease.asked()
@@ -599,14 +599,14 @@ class Runner(Generic[C, S]):
         self._started += 1
         now = self._clock.now()
         context = await self._first_context(number)
-        again = self.record.scenario.use is not None
+        again = self.record.scenario.reuse is not None
         instance = admit(self._workflow, self.record.id, number, context, now, due=self._admission.elapsed - late_s, again=again)
         return Driver(drive, instance, late_s=late_s)
 
     async def _first_context(self, number: int) -> C:
-        use = self.record.scenario.use
+        use = self.record.scenario.reuse
         if use is None:
-            context = self._workflow.begin(self.record.id, number, self._settings)
+            context = self._workflow.initial_context(self.record.id, number, self._settings)
             if type(context) is not self._workflow.context:
                 wanted, made = self._workflow.context.__name__, type(context).__name__
                 raise DefinitionError(self._workflow.name, f"begins with a {made}, not with a {wanted}")

@@ -103,8 +103,8 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
         ConfigurationError: There are none, or the run is one of another workflow.
     """
     record = await run_of(workflow, store, run_id)
-    if record.scenario.use is not None:
-        raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.use}: name that one")
+    if record.scenario.reuse is not None:
+        raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.reuse}: name that one")
     check_key(record, vault)
     kept = stored_instances(workflow, store, vault, run_id, [Status.COMPLETED])
     found = [instance.number async for instance in kept if instance.trail]

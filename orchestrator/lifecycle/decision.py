@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator.definition.state import Again, C, Look, Outcome, Repeat, State
+from orchestrator.definition.state import C, NextRound, Outcome, Recovery, Repeat, State
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import AmbiguousError, ExpiredError, PermanentError, StepError, TransientError, UndeclaredOutcomeError
 from orchestrator.lifecycle.instance import Failure, Instance
@@ -88,10 +88,10 @@ class Leave:
 def decide(
     workflow: Workflow[C, Any],
     instance: Instance[C],
-    result: Outcome[C] | Look | Failed,
+    result: Outcome[C] | Recovery | Failed,
     *,
     on_failure: OnFailure,
-    more: bool,
+    another_round: bool,
     spent: float,
     rng: Random,
 ) -> Outcome[C] | Retry | RunNow | RollBack | Keep:
@@ -99,13 +99,13 @@ def decide(
     transition behind it.
 
     Args:
-        more: Whether the scenario wants another round; a state that begins one unasked has a bug.
+        another_round: Whether the scenario wants another round; a state that begins one unasked has a bug.
         spent: Seconds since the state was entered, or the instance resumed in it.
     """
     state = workflow.state_named[instance.position]
-    if instance.doubt and result is Look.ABSENT:
+    if instance.doubt and result is Recovery.NOT_FOUND:
         return RunNow()
-    result = _understood(workflow, instance, state, result, more)
+    result = _understood(workflow, instance, state, result, another_round)
     if isinstance(result, Outcome):
         return result
 
@@ -146,25 +146,30 @@ def decide_rollback(
 
 
 def _understood(
-    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object, more: bool
+    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object, another_round: bool
 ) -> Outcome[C] | Failed:
     """What a handler answered, as an outcome that may be taken or a failure."""
     if isinstance(result, Outcome):
-        return _check_outcome(workflow, instance, state, result, more)
-    if isinstance(result, Look) and not instance.doubt:
+        return _check_outcome(workflow, instance, state, result, another_round)
+    if isinstance(result, Recovery) and not instance.doubt:
         return Failed(TypeError(f"run answered {result}, which is for recover to say"))
-    if result is Look.UNKNOWN:
+    if result is Recovery.UNKNOWN:
         return Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
     if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
         outcome = Outcome(result.error.outcome, instance.context)
-        return _check_outcome(workflow, instance, state, outcome, more, why=f"{result.error.message}; ")
+        return _check_outcome(workflow, instance, state, outcome, another_round, why=f"{result.error.message}; ")
     return (
         result if isinstance(result, Failed) else Failed(TypeError(f"a handler answered {type(result).__name__}, not an Outcome"))
     )
 
 
 def _check_outcome(
-    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], outcome: Outcome[C], more: bool, why: str = ""
+    workflow: Workflow[C, Any],
+    instance: Instance[C],
+    state: State[C, Any],
+    outcome: Outcome[C],
+    another_round: bool,
+    why: str = "",
 ) -> Outcome[C] | Failed:
     if type(outcome.context) is not workflow.context:
         found = type(outcome.context).__name__
@@ -179,8 +184,8 @@ def _check_outcome(
                 f"{why}{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
             )
         )
-    if isinstance(back, Again) and not more:
-        return Failed(RuntimeError(f"{outcome.name!r} begins another round though step.more said that none is wanted"))
+    if isinstance(back, NextRound) and not another_round:
+        return Failed(RuntimeError(f"{outcome.name!r} begins another round though step.another_round said that none is wanted"))
     return outcome
 
 

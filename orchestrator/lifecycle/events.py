@@ -23,7 +23,7 @@ class EventKind(StrEnum):
     """A transition: the state ended with ``outcome`` and the instance went to ``target``."""
     RETRY = "retry"
     """An attempt failed and another one is due."""
-    ABSENT = "absent"
+    NOT_FOUND = "not_found"
     """``recover`` looked and found nothing."""
     ROLLING_BACK = "rolling_back"
     UNDONE = "undone"

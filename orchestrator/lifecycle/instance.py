@@ -9,7 +9,7 @@ from typing import Any, Generic
 import attrs
 
 from orchestrator.definition import machine as m
-from orchestrator.definition.state import Again, Back, C, Effect
+from orchestrator.definition.state import Back, C, Effect, NextRound
 from orchestrator.definition.workflow import Workflow
 
 
@@ -37,7 +37,7 @@ RESUMABLE = frozenset(Status) - TERMINAL
 
 
 CUT_OFF = "cut off"
-"""The kind of failure of what was still under way when the scenario's time, and its overtime, were over."""
+"""The kind of failure of an instance that still ran at the end of the graceful stop."""
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +84,7 @@ class Instance(Generic[C]):
     """Failed attempts at what it is doing now."""
     doubt: bool = False
     """An earlier attempt at this state may have had its effect: look before repeating."""
-    doubted: tuple[str, ...] = ()
+    may_have_run: tuple[str, ...] = ()
     """States that were in doubt at some time: a look that found nothing may have come too early, so their rollback
     looks harder."""
     not_before: float | None = None
@@ -95,13 +95,13 @@ class Instance(Generic[C]):
     """Rounds finished."""
     backward: Mapping[str, int] = attrs.field(factory=dict)
     """``state.outcome`` → how often in a row that backward transition was taken."""
-    verdict: Status | None = None
+    final_status: Status | None = None
     """While rolling back: the status that it will end with if nothing is left over."""
     ends_at: str | None = None
     """While tearing down: the end that it had reached."""
     failure: Failure | None = None
     """Why it could not go on, or what the state that it stands in has met."""
-    setback: Failure | None = None
+    rollback_failure: Failure | None = None
     """What the latest attempt at rolling back has met."""
     leftovers: tuple[Leftover, ...] = ()
     history: int = 0
@@ -156,7 +156,7 @@ def advance(
     here = instance.position
     target = workflow.machine.fire(here, outcome)
     back = workflow.back(here, outcome)
-    ended, again = target in workflow.ends, isinstance(back, Again)
+    ended, again = target in workflow.ends, isinstance(back, NextRound)
     return _evolve(
         instance,
         status=Status.COMPLETED if ended else Status.RUNNING,
@@ -183,20 +183,20 @@ def retry(
     """
     if instance.status is Status.ROLLING_BACK:
         # Why it rolls back stays the failure that is told.
-        return _evolve(instance, failures=instance.failures + 1, not_before=now + wait, setback=failure, updated_at=now)
+        return _evolve(instance, failures=instance.failures + 1, not_before=now + wait, rollback_failure=failure, updated_at=now)
     workflow.machine.fire(instance.position, m.RETRY)
     return _evolve(
         instance,
         failures=instance.failures + 1,
         doubt=doubt,
-        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
+        may_have_run=_with(instance.may_have_run, instance.position) if doubt else instance.may_have_run,
         not_before=now + wait,
         failure=failure,
         updated_at=now,
     )
 
 
-def found_absent(instance: Instance[C], now: float) -> Instance[C]:
+def effect_not_found(instance: Instance[C], now: float) -> Instance[C]:
     """The instance after a look found nothing: its state may be run, at once."""
     return _evolve(instance, doubt=False, not_before=None, updated_at=now)
 
@@ -217,7 +217,7 @@ def resume(instance: Instance[C], now: float) -> Instance[C]:
         instance,
         status=Status.ROLLING_BACK if rolling_back else Status.RUNNING,
         doubt=doubt,
-        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
+        may_have_run=_with(instance.may_have_run, instance.position) if doubt else instance.may_have_run,
         updated_at=now,
     )
 
@@ -233,7 +233,7 @@ def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, no
         status=Status.FAILED,
         position=workflow.machine.fire(instance.position, m.FAIL),
         trail=_with(instance.trail, instance.position),
-        doubted=_with(instance.doubted, instance.position) if doubt else instance.doubted,
+        may_have_run=_with(instance.may_have_run, instance.position) if doubt else instance.may_have_run,
         not_before=None,
         failure=failure,
         updated_at=now,
@@ -250,7 +250,7 @@ def put_back(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> I
         status=Status.SUSPENDED,
         position=workflow.machine.fire(instance.position, m.PUT_BACK + state),
         failures=0,
-        doubt=state in instance.doubted,
+        doubt=state in instance.may_have_run,
         backward={},
         failure=None,
         updated_at=now,
@@ -280,9 +280,9 @@ def roll_back(
         trail=trail,
         failures=0,
         doubt=False,
-        doubted=_with(instance.doubted, instance.position) if standing and in_doubt else instance.doubted,
+        may_have_run=_with(instance.may_have_run, instance.position) if standing and in_doubt else instance.may_have_run,
         not_before=None,
-        verdict=instance.verdict or (Status.COMPLETED if completed else Status.ROLLED_BACK),
+        final_status=instance.final_status or (Status.COMPLETED if completed else Status.ROLLED_BACK),
         ends_at=instance.position if completed else instance.ends_at,
         failure=failure or instance.failure,
         leftovers=(),
@@ -298,7 +298,7 @@ def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, lef
         trail=instance.trail[:-1],
         failures=0,
         not_before=None,
-        setback=None,
+        rollback_failure=None,
         leftovers=(*instance.leftovers, leftover) if leftover else instance.leftovers,
         updated_at=now,
     )
@@ -308,7 +308,7 @@ def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Ins
     """The instance at the end of its rollback."""
     if instance.leftovers:
         status, place = Status.ROLLBACK_FAILED, m.ROLLBACK_FAILED
-    elif instance.verdict is Status.COMPLETED and instance.ends_at is not None:
+    elif instance.final_status is Status.COMPLETED and instance.ends_at is not None:
         status, place = Status.COMPLETED, instance.ends_at
     else:
         status, place = Status.ROLLED_BACK, m.ROLLED_BACK
@@ -316,7 +316,7 @@ def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Ins
         instance,
         status=status,
         position=workflow.machine.fire(instance.position, m.FINISH + place),
-        verdict=instance.verdict if instance.leftovers else None,
+        final_status=instance.final_status if instance.leftovers else None,
         updated_at=now,
     )
 

@@ -100,7 +100,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-class ThinkKind(StrEnum):
+class ThinkTimeKind(StrEnum):
     """How the pause between two rounds is drawn."""
 
     CONSTANT = "constant"
@@ -109,39 +109,39 @@ class ThinkKind(StrEnum):
 
 
 @attrs.frozen
-class Think:
+class ThinkTime:
     """The pause between two rounds of an instance, in seconds: ``low`` is the constant or the mean."""
 
-    kind: ThinkKind
+    kind: ThinkTimeKind
     low: float
     high: float = 0.0
 
     def draw(self, rng: Random) -> float:
         """One pause; an exponential one is cut at ten times its mean."""
-        if self.kind is ThinkKind.CONSTANT:
+        if self.kind is ThinkTimeKind.CONSTANT:
             return self.low
-        if self.kind is ThinkKind.UNIFORM:
+        if self.kind is ThinkTimeKind.UNIFORM:
             return rng.uniform(self.low, self.high)
         return min(rng.expovariate(1 / self.low), 10 * self.low) if self.low else 0.0
 
     def __str__(self) -> str:
-        if self.kind is ThinkKind.UNIFORM:
+        if self.kind is ThinkTimeKind.UNIFORM:
             return f"{show_duration(self.low)}-{show_duration(self.high)}"
-        return f"{'~' if self.kind is ThinkKind.EXPONENTIAL else ''}{show_duration(self.low)}"
+        return f"{'~' if self.kind is ThinkTimeKind.EXPONENTIAL else ''}{show_duration(self.low)}"
 
 
-def parse_think(text: str) -> Think:
+def parse_think_time(text: str) -> ThinkTime:
     """``2s`` is constant, ``1s-3s`` uniform, ``~2s`` exponential with that mean. Raises ``ValueError``."""
     text = text.strip()
     if text.startswith("~"):
-        return Think(ThinkKind.EXPONENTIAL, parse_duration(text[1:]))
+        return ThinkTime(ThinkTimeKind.EXPONENTIAL, parse_duration(text[1:]))
     low, dash, high = text.partition("-")
     if not dash:
-        return Think(ThinkKind.CONSTANT, parse_duration(low))
-    think = Think(ThinkKind.UNIFORM, parse_duration(low), parse_duration(high))
-    if think.high < think.low:
+        return ThinkTime(ThinkTimeKind.CONSTANT, parse_duration(low))
+    think_time = ThinkTime(ThinkTimeKind.UNIFORM, parse_duration(low), parse_duration(high))
+    if think_time.high < think_time.low:
         raise ValueError(f"{text!r}: the longest pause is shorter than the shortest")
-    return think
+    return think_time
 
 
 @attrs.frozen(kw_only=True)
@@ -187,14 +187,14 @@ class Scenario:
     """Admission, and new rounds, end after this."""
     rounds: int = 1
     """How often an instance goes round; ``ENDLESS``: until the time is over."""
-    think: Think | None = None
+    think_time: ThinkTime | None = None
     """Pause before each round but the first."""
     warm_up: float = 0.0
     """Its measurements are shown, and not counted."""
-    overtime: float = 30.0
+    graceful_stop: float = 30.0
     """How long after ``duration`` what is under way may go on; the rest is rolled back (or kept), and arrivals that did
     not get their turn are missed."""
-    use: str | None = None
+    reuse: str | None = None
     """The run whose completed and kept instances are used again, each from the start of its round."""
     seed: int = 0
     """Of the pauses."""
@@ -216,7 +216,7 @@ class Scenario:
     @cached_property
     def ends_at(self) -> float | None:
         """When whatever is still under way is cut off, if time decides that."""
-        return None if self.length is None else self.length + self.overtime
+        return None if self.length is None else self.length + self.graceful_stop
 
     @cached_property
     def cap(self) -> int:
@@ -299,7 +299,7 @@ class Scenario:
 
     def pause(self, number: int, done: int) -> float:
         """The pause of an instance after ``done`` rounds: drawn from the seed alone, so a resumed run draws the same."""
-        return self.think.draw(Random(f"{self.seed}:{number}:{done}")) if self.think else 0.0
+        return self.think_time.draw(Random(f"{self.seed}:{number}:{done}")) if self.think_time else 0.0
 
     def wants_round(self, number: int, done: int, moment: float) -> bool:
         """Whether an instance that finishes its ``done``-th round at ``moment`` is to begin another."""
@@ -353,12 +353,12 @@ class Scenario:
             parts.append(f"for {show_duration(self.duration)}")
         if self.rounds != 1:
             parts.append("rounds until the time is over" if self.rounds == ENDLESS else f"{self.rounds} rounds each")
-        if self.think:
-            parts.append(f"{self.think} between rounds")
+        if self.think_time:
+            parts.append(f"{self.think_time} between rounds")
         if self.warm_up:
             parts.append(f"warm-up {show_duration(self.warm_up)}")
-        if self.use:
-            parts.append(f"on the instances of {self.use}")
+        if self.reuse:
+            parts.append(f"on the instances of {self.reuse}")
         return ", ".join(parts)
 
     def _arrivals_until(self, moment: float) -> int:
@@ -407,7 +407,7 @@ _BOUNDS: Mapping[str, tuple[int, float]] = {
     "concurrency": (1, 1_000_000),
     "rounds": (0, UNBOUNDED),
     "warm_up": (0, LONGEST_S),
-    "overtime": (0, LONGEST_S),
+    "graceful_stop": (0, LONGEST_S),
     "seed": (-(2**62), 2**62),
 }
 
@@ -431,8 +431,11 @@ def _check(scenario: Scenario) -> None:
         raise SettingError("rate", f"{_figure(scenario.rate)} is not between {RATES_SHOWN} a second")
     if scenario.duration is not None and not 0 < scenario.duration <= LONGEST_S:
         raise SettingError("duration", f"{_figure(scenario.duration)} seconds is not more than 0 and at most a year")
-    if scenario.think is not None and not 0 <= scenario.think.low <= max(scenario.think.low, scenario.think.high) <= LONGEST_S:
-        raise SettingError("think", "the pause must be between 0 and a year")
+    if (
+        scenario.think_time is not None
+        and not 0 <= scenario.think_time.low <= max(scenario.think_time.low, scenario.think_time.high) <= LONGEST_S
+    ):
+        raise SettingError("think-time", "the pause must be between 0 and a year")
     _check_stages("stages", scenario.stages)
     _check_stages("rate-stages", scenario.rate_stages)
     _check_shape(scenario)
@@ -465,8 +468,8 @@ def _check_shape(scenario: Scenario) -> None:
         )
     if scenario.rate_stages and not scenario.total:
         raise SettingError("rate-stages", f"no arrival is due in {_shown(scenario.rate_stages)}; give higher rates, or more time")
-    if scenario.think and scenario.rounds == 1:
-        raise SettingError("think", "is the pause between rounds, and there is one round only; give rounds")
+    if scenario.think_time and scenario.rounds == 1:
+        raise SettingError("think-time", "is the pause between rounds, and there is one round only; give rounds")
 
 
 def _check_stages(name: str, stages: Sequence[Stage]) -> None:

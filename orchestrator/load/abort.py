@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import attrs
 
 from orchestrator.lifecycle.instance import Status
-from orchestrator.lifecycle.scenario import Scenario, ThinkKind
+from orchestrator.lifecycle.scenario import Scenario, ThinkTimeKind
 from orchestrator.load.statistics import INSTANCE, ROUND, Window
 from orchestrator.load.thresholds import Measured, Threshold
 
@@ -140,10 +140,12 @@ def _since_full(threshold: Threshold, windows: Sequence[Window], scenario: Scena
 
 
 def _longest_pause(scenario: Scenario) -> float:
-    if scenario.think is None:
+    if scenario.think_time is None:
         return 0.0
     return (
-        3 * scenario.think.low if scenario.think.kind is ThinkKind.EXPONENTIAL else max(scenario.think.low, scenario.think.high)
+        3 * scenario.think_time.low
+        if scenario.think_time.kind is ThinkTimeKind.EXPONENTIAL
+        else max(scenario.think_time.low, scenario.think_time.high)
     )
 
 

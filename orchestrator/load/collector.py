@@ -22,7 +22,7 @@ import attrs
 from orchestrator.clock import Clock
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.state import DONE
-from orchestrator.definition.workflow import Span, Workflow
+from orchestrator.definition.workflow import Segment, Workflow
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import CUT_OFF
 from orchestrator.lifecycle.scenario import LATE_S
@@ -101,7 +101,7 @@ class Collector:
         wanted: Tells how many a closed scenario wants.
         rounds: Whether it goes round, so that an instance makes load only in its rounds.
         warm_up: Seconds of the scenario that are not counted.
-        length: Seconds of the scenario after which its overtime begins; ``None``: there is none.
+        length: Seconds of the scenario after which its graceful stop begins; ``None``: it has no end.
         aborted: Tells whether the scenario was ended before that.
         arrivals: Whether instances are due by the clock, so that a start may be late.
         earlier: What all processes have stored so far.
@@ -135,14 +135,14 @@ class Collector:
         self._wanted, self._rounds = wanted, rounds
         self._length, self._aborted = math.inf if length is None else length, aborted
         self._in_round, self._round_end = workflow.in_round, workflow.round_end
-        spans = list(workflow.spans)
+        segments = list(workflow.segments)
         if workflow.round_start is not None and workflow.round_end is not None:
-            spans.append(Span(ROUND, workflow.round_start, workflow.round_end))
+            segments.append(Segment(ROUND, workflow.round_start, workflow.round_end))
         self.tallies = {
             state.name: _Tally(
                 name=state.name,
-                firsts=tuple(span.name for span in spans if span.first == state.name),
-                lasts=tuple(span.name for span in spans if span.last == state.name),
+                firsts=tuple(span.name for span in segments if span.first == state.name),
+                lasts=tuple(span.name for span in segments if span.last == state.name),
                 group=WAIT + state.rate_group if state.rate_group else None,
             )
             for state in workflow.states
@@ -196,7 +196,7 @@ class Collector:
                 if event.error is not None:
                     self._failed(event)
                 self._enter(event.number, ROLLING_BACK)
-            case EventKind.ABSENT | EventKind.UNDONE:
+            case EventKind.NOT_FOUND | EventKind.UNDONE:
                 self._called(event)
             case EventKind.ENDED:
                 self.counters[f"ended.{event.outcome}"] += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Room, Workflow
+from orchestrator.definition.workflow import Quota, Workflow
 from orchestrator.errors import ConfigurationError, SettingError
 from orchestrator.lifecycle.decision import OnSuccess
 from orchestrator.lifecycle.scenario import Scenario, show_duration
@@ -77,13 +77,13 @@ def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[
             )
 
 
-def check_room(rooms: Mapping[str, Room], scenario: Scenario, on_success: OnSuccess) -> None:
+def check_quotas(rooms: Mapping[str, Quota], scenario: Scenario, on_success: OnSuccess) -> None:
     """Refuse a scenario that makes more than the other side can hold.
 
     Raises:
         ConfigurationError: With what is there, what there may be, and what the scenario needs.
     """
-    if scenario.use is not None:
+    if scenario.reuse is not None:
         return
     if on_success is OnSuccess.TEARDOWN:
         needed, when = min(scenario.cap, scenario.total or scenario.cap), "at once"
@@ -101,7 +101,7 @@ def check_room(rooms: Mapping[str, Room], scenario: Scenario, on_success: OnSucc
 def _calls(workflow: Workflow[Any, Any], scenario: Scenario, on_success: OnSuccess) -> Counter[str]:
     """Rate group → attempts of one instance: before its rounds, and to tear it down."""
     calls: Counter[str] = Counter()
-    if scenario.use is not None:
+    if scenario.reuse is not None:
         return calls
     for state in workflow.states:
         if state.name == workflow.round_start:

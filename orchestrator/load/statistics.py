@@ -7,7 +7,7 @@ Rules of this file:
 * The **measured interval** begins with the end of the warm-up and ends with the time of the scenario (one without a time: when the
   last instance has ended; one that a broken threshold ended: then). Pauses between processes are no part of it. Counts and
   rates are of what ended in it, and rates divide by its length.
-* What ends after it, in the overtime, was begun in time: it is in percentiles, shares and errors, because leaving out what
+* What ends after it, in the graceful stop, was begun in time: it is in percentiles, shares and errors, because leaving out what
   ended late, or failed late, would flatter the run. It is in no count and in no rate.
 * What ends in the warm-up is in none of them. Windows show all three, told apart.
 
@@ -97,7 +97,7 @@ class Window:
     warm: bool = False
     """Whether it lies in the warm-up."""
     over: bool = False
-    """Whether it lies in the overtime."""
+    """Whether it lies in the graceful stop."""
     histograms: dict[str, Histogram] = attrs.field(factory=dict)
     latencies: dict[str, Latency] = attrs.field(factory=dict)
     """Read off the histograms, when they were let go."""

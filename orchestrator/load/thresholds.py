@@ -251,7 +251,7 @@ def series_of(workflow: Workflow[Any, Any]) -> list[str]:
     calls = [f"{name}.{call}" for name in states for call in ("attempt", "recover", "rollback")]
     groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
     rounds = [ROUND] if workflow.round_start is not None else []
-    return [*states, *(span.name for span in workflow.spans), *rounds, INSTANCE, START_LAG, *groups, *calls]
+    return [*states, *(span.name for span in workflow.segments), *rounds, INSTANCE, START_LAG, *groups, *calls]
 
 
 def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:

@@ -45,10 +45,10 @@ def compare(first: Picture, second: Picture) -> Comparison:
         _number("errors met", sum(e.tally.count for e in one.errors), sum(e.tally.count for e in two.errors), False),
         _number("seconds measured", one.statistics.seconds, two.statistics.seconds, None),
     ]
-    spans_one, spans_two = dict(one.spans), dict(two.spans)
+    spans_one, spans_two = dict(one.segments), dict(two.segments)
     numbers += [
         _number(f"{name} a second", one.statistics.rate(name) or 0.0, two.statistics.rate(name) or 0.0, True)
-        for name, _ in one.spans
+        for name, _ in one.segments
         if name in spans_two and name != START_LAG and not name.startswith(WAIT)
     ]
     memory = one.statistics.total.memory / 1e6, two.statistics.total.memory / 1e6

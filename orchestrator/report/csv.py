@@ -27,7 +27,7 @@ def _states(picture: Picture) -> str:
         rows += [[row.state, what, "", "", "", "", *_latency(latency)] for what, latency in series if latency]
         if row.rollback:
             rows.append([row.state, "rollback", "", row.rollback_retried, "", row.rollback_failed, *_latency(row.rollback)])
-    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in picture.summary.spans]
+    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in picture.summary.segments]
     return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
 
 
@@ -54,7 +54,7 @@ def _timeline(picture: Picture) -> str:
         "elapsed",
         "width",
         "warm_up",
-        "overtime",
+        "graceful_stop",
         "active",
         "active_max",
         "wanted",

@@ -48,7 +48,7 @@ def page(picture: Picture) -> str:
         "<h2>States</h2>",
         "<p class='faint'>Milliseconds, of the whole state: from when it was due to its outcome, retries and waits included.</p>",
         _states(summary.states),
-        "<h2>Spans and waits</h2>" + _spans(picture) if summary.spans else "",
+        "<h2>Spans and waits</h2>" + _spans(picture) if summary.segments else "",
         _errors(picture),
         "<h2>Where instances stand</h2>",
         _funnel(picture),
@@ -145,7 +145,7 @@ def _tiles(picture: Picture) -> str:
     ]
     if summary.scenario.is_open:
         tiles += [("started late", f"{summary.statistics.total.counters['late']:,}"), ("missed", f"{summary.missed:,}")]
-    for name, latency in summary.spans:
+    for name, latency in summary.segments:
         if name != START_LAG and not name.startswith(WAIT):
             rate = f"{summary.statistics.rate(name):.1f}/s" if summary.statistics.seconds else ""
             tiles.append((f"{name.replace('_', ' ')} p95", f"{milliseconds(latency.at(95))} ms"))
@@ -197,7 +197,7 @@ def _states(rows: Sequence[StateRow]) -> str:
 
 
 def _spans(picture: Picture) -> str:
-    rows = "".join(f"<tr><td>{escape(n)}</td><td>{one.count}</td>{_cells(one)}</tr>" for n, one in picture.summary.spans)
+    rows = "".join(f"<tr><td>{escape(n)}</td><td>{one.count}</td>{_cells(one)}</tr>" for n, one in picture.summary.segments)
     return f"<div class='scroll'><table><tr><th></th><th>count</th>{_LATENCY_HEAD}</tr>{rows}</table></div>"
 
 
@@ -258,14 +258,14 @@ def _change(change: Change, *, of: str = "") -> str:
 def _data(picture: Picture) -> dict[str, Any]:
     statistics = picture.summary.statistics
     windows = [window for window in statistics.windows if window.width > 0]
-    spans = [name for name, _ in picture.summary.spans]
-    names = [*spans, *(row.state for row in picture.summary.states if row.whole)]
+    segments = [name for name, _ in picture.summary.segments]
+    names = [*segments, *(row.state for row in picture.summary.states if row.whole)]
     main = _main(picture, names)
     workflow = picture.workflow
     marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
     if picture.summary.scenario.warm_up:
         marks.append((picture.summary.scenario.warm_up, "end of warm-up"))
-    marks += [(window.elapsed, "overtime") for window in windows if window.over][:1]
+    marks += [(window.elapsed, "graceful stop") for window in windows if window.over][:1]
     if workflow.round_end is not None and picture.summary.scenario.rounds != 1:
         rounds = [
             _number(w.rate(f"{workflow.round_end}.moved.{workflow.again}", f"{workflow.round_end}.moved.done")) for w in windows

@@ -59,7 +59,7 @@ def statistics(summary: Summary) -> dict[str, Any]:
         "states": [_state(row) for row in summary.states],
         "spans": {
             name: latency_data(latency) | {"ended": summary.statistics.ended(name), "rate": summary.statistics.rate(name)}
-            for name, latency in summary.spans
+            for name, latency in summary.segments
         },
         "errors": [attrs.asdict(row.key) | attrs.asdict(row.tally) for row in summary.errors],
     }

@@ -61,7 +61,7 @@ class Picture:
 
 def main_series(workflow: Workflow[Any, Any]) -> str:
     """The series that says most about a run: the last span of its workflow, else the whole instance."""
-    return workflow.spans[-1].name if workflow.spans else INSTANCE
+    return workflow.segments[-1].name if workflow.segments else INSTANCE
 
 
 async def take_picture(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary) -> Picture:

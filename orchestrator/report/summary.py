@@ -64,7 +64,7 @@ class Summary:
     rounds_judged: bool
     """Whether one says how many rounds may."""
     states: tuple[StateRow, ...]
-    spans: tuple[tuple[str, Latency], ...]
+    segments: tuple[tuple[str, Latency], ...]
     errors: tuple[ErrorRow, ...]
 
     @property
@@ -166,7 +166,7 @@ async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, re
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
         rounds_judged=any((threshold.subject, threshold.stat) == (ROUND, "failed") for threshold in thresholds),
         states=tuple(state_rows(workflow, statistics)),
-        spans=tuple(span_rows(workflow, statistics)),
+        segments=tuple(span_rows(workflow, statistics)),
         errors=tuple(error_rows(statistics)),
         run_id=record.id,
         workflow=record.workflow,

@@ -68,7 +68,7 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
 def span_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
     """The spans of the workflow, its rounds, the whole instance, the start lag of arrivals and the waits for rates, where measured."""
     groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
-    names = [*(span.name for span in workflow.spans), ROUND, INSTANCE, START_LAG, *groups]
+    names = [*(span.name for span in workflow.segments), ROUND, INSTANCE, START_LAG, *groups]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
 
 

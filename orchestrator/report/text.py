@@ -70,7 +70,7 @@ def _measured(summary: Summary) -> Iterator[str]:
     if summary.admitted <= 1 and summary.scenario.rounds == 1:
         return
     statistics = summary.statistics
-    rates = [f"{statistics.rate(name):.1f} {name}/s" for name, _ in summary.spans if _is_rated(summary, name)]
+    rates = [f"{statistics.rate(name):.1f} {name}/s" for name, _ in summary.segments if _is_rated(summary, name)]
     yield ""
     yield f"Measured in {show_duration(round(statistics.seconds, 1))}, in milliseconds" + (
         f": {', '.join(rates)}" if rates else ""
@@ -78,11 +78,11 @@ def _measured(summary: Summary) -> Iterator[str]:
     yield _row("", ("ok", "retr.", "recov.", "failed", "p50", "p95", "p99", "max"))
     for row in summary.states:
         yield _row(row.state, (row.ok or "", row.retried or "", row.recovered or "", row.failed or "", *_latency(row.whole)))
-    for name, latency in summary.spans:
+    for name, latency in summary.segments:
         yield _row(name, (latency.count, "", "", "", *_latency(latency)))
-    late_ends = [f"{more} {name}" for name, latency in summary.spans if (more := latency.count - statistics.ended(name)) > 0]
+    late_ends = [f"{more} {name}" for name, latency in summary.segments if (more := latency.count - statistics.ended(name)) > 0]
     if late_ends and statistics.seconds:
-        yield f"  ended in the overtime, so in the percentiles and in no rate: {', '.join(late_ends)}"
+        yield f"  ended in the graceful stop: in the percentiles, in no rate: {', '.join(late_ends)}"
     yield from _users(summary)
     if late := statistics.total.counters["late"]:
         yield f"  {late} arrivals started more than 0.1 s late"

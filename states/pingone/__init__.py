@@ -27,12 +27,12 @@ class PingOne:
 
 
 @asynccontextmanager
-async def open_client(settings: PingOneSettings, clock: Clock, guard: Callable[[], None]) -> AsyncIterator[PingOne]:
+async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None]) -> AsyncIterator[PingOne]:
     """A client with a session of its own; ``guard`` is called before every request."""
     # With aiohttp behind it: what only looks at a run opens no connection.
     from states.pingone.session import open_session  # noqa: PLC0415
 
-    async with open_session(guard) as session:
+    async with open_session(check_lease) as session:
         token = WorkerToken(session, settings, clock)
         yield PingOne(
             settings=settings,

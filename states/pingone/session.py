@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from orchestrator import AmbiguousError, Secret, StepError, TransientError, record
+from orchestrator import AmbiguousError, Secret, StepError, TransientError, record_exchange
 from states.pingone.answers import NoConnectionError, Reply, refusal
 from states.pingone.bodies import JSON
 from states.pingone.exchange import HttpExchange
@@ -28,9 +28,9 @@ class Session:
     """Sends requests. It keeps no cookies (they belong to the instance), follows no redirects (steps 10 and 13
     read them), and has no time limit of its own (the attempt has one)."""
 
-    def __init__(self, transport: Transport, guard: Callable[[], None]) -> None:
+    def __init__(self, transport: Transport, check_lease: Callable[[], None]) -> None:
         self._transport = transport
-        self._guard = guard
+        self._guard = check_lease
 
     async def send(
         self,
@@ -64,7 +64,7 @@ class Session:
             sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
         request = Request(method, url, sent, body, secrets)
         exchange = HttpExchange(time.time(), request)
-        record(exchange)
+        record_exchange(exchange)
         try:
             reply = exchange.reply = await self._transport(method, url, sent, body)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -120,7 +120,7 @@ def _unusable(what: str, request: Request, error: Exception) -> StepError:
 
 
 @asynccontextmanager
-async def open_session(guard: Callable[[], None]) -> AsyncIterator[Session]:
+async def open_session(check_lease: Callable[[], None]) -> AsyncIterator[Session]:
     """A session for as many instances as like to share it."""
-    async with open_transport(guard) as transport:
-        yield Session(transport, guard)
+    async with open_transport(check_lease) as transport:
+        yield Session(transport, check_lease)

@@ -72,19 +72,19 @@ def untested() -> str | None:
 
 
 @asynccontextmanager
-async def open_transport(guard: Callable[[], None]) -> AsyncIterator[Transport]:
+async def open_transport(check_lease: Callable[[], None]) -> AsyncIterator[Transport]:
     """A transport with its own connections; all instances of a process may share it.
 
     Args:
-        guard: Raises when this process may not send a request.
+        check_lease: Raises when this process may not send a request.
     """
     # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
     # instances are driven at once is the run's to say.
-    async with _GuardedConnector(guard) as connector, _GuardedConnector(guard, force_close=True) as fresh:
+    async with _GuardedConnector(check_lease) as connector, _GuardedConnector(check_lease, force_close=True) as fresh:
         if untested() is None:
             yield _Direct(connector, fresh).send
         else:
-            async with _through_session(connector, guard) as send:
+            async with _through_session(connector, check_lease) as send:
                 yield send
 
 
@@ -92,9 +92,9 @@ class _GuardedConnector(aiohttp.TCPConnector):
     """Gives out a connection only if a request may be sent at that moment. No ``await`` that waits may stand between here
     and the writing."""
 
-    def __init__(self, guard: Callable[[], None], *, force_close: bool = False) -> None:
+    def __init__(self, check_lease: Callable[[], None], *, force_close: bool = False) -> None:
         super().__init__(limit=0, force_close=force_close)
-        self._guard = guard
+        self._guard = check_lease
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
         connection = await super().connect(req, traces, timeout)
@@ -222,9 +222,9 @@ def _protocol(connection: Connection) -> ResponseHandler:
 class _GuardedBody(aiohttp.BytesPayload):
     """aiohttp's session writes a body, and the headers with it, in another task than the one that had the connection."""
 
-    def __init__(self, body: bytes, guard: Callable[[], None]) -> None:
+    def __init__(self, body: bytes, check_lease: Callable[[], None]) -> None:
         super().__init__(body)
-        self._guard = guard
+        self._guard = check_lease
 
     async def write_with_length(self, writer: Any, content_length: int | None) -> None:
         self._guard()
@@ -232,7 +232,7 @@ class _GuardedBody(aiohttp.BytesPayload):
 
 
 @asynccontextmanager
-async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[], None]) -> AsyncIterator[Transport]:
+async def _through_session(connector: aiohttp.BaseConnector, check_lease: Callable[[], None]) -> AsyncIterator[Transport]:
     def session() -> aiohttp.ClientSession:
         jar = aiohttp.DummyCookieJar()
         return aiohttp.ClientSession(
@@ -247,14 +247,14 @@ async def _through_session(connector: aiohttp.BaseConnector, guard: Callable[[],
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         proxy, to = _proxy_for(_checked(_split(url)[0])), URL(url, encoded=True)
         # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
-        data = None if body is None else _GuardedBody(body, guard)
+        data = None if body is None else _GuardedBody(body, check_lease)
         client = reading if method == "GET" else writing
         try:
             answer = await client.request(method, to, data=data, headers=headers, allow_redirects=False, **proxy)
         except aiohttp.ClientHttpProxyError:
             raise
         except aiohttp.ClientError as error:
-            guard()  # a body that may not be written reads as a broken connection
+            check_lease()  # a body that may not be written reads as a broken connection
             if isinstance(error, aiohttp.ClientResponseError):
                 raise NotHttpError from error
             raise

@@ -19,12 +19,12 @@ The table, as the states declare it (``orchestrator graph`` draws it)::
     introspect_token         done → completed            token_expired, claim_missing, again → authorize
 """
 
-from orchestrator import Span, Workflow
+from orchestrator import Segment, Workflow
 from states.pingone import PingOne
 from states.token_fulfillment.applications import CreateApplication, ReadApplicationSecret
-from states.token_fulfillment.context import TokenContext, begin, prove
+from states.token_fulfillment.context import TokenContext, initial_context, prove
 from states.token_fulfillment.resources import CreateResource, CreateScope, GrantAccess, MapAttribute
-from states.token_fulfillment.services import check, notices, open_services, rates, room
+from states.token_fulfillment.services import check, notices, open_services, quotas, rates
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.sign_on import Authorize, ResumeFlow, StartFlow, SubmitCredentials
 from states.token_fulfillment.tokens import ExchangeToken, IntrospectToken
@@ -52,15 +52,15 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
         ExchangeToken(),
         IntrospectToken(),
     ),
-    begin=begin,
+    initial_context=initial_context,
     open_services=open_services,
     settings=TokenFulfillmentSettings,
     prove=prove,
     check=check,
     notices=notices,
     rates=rates,
-    room=room,
-    spans=(Span("provisioning", "create_application", "set_password"), Span("sign_on", "authorize", "exchange_token")),
+    quotas=quotas,
+    segments=(Segment("provisioning", "create_application", "set_password"), Segment("sign_on", "authorize", "exchange_token")),
 )
 
 __all__ = ["WORKFLOW", "TokenContext", "TokenFulfillmentSettings"]

@@ -74,7 +74,7 @@ def evolve(context: TokenContext, **changes: Any) -> TokenContext:
     return changed
 
 
-def begin(run_id: str, number: int, settings: TokenFulfillmentSettings) -> TokenContext:
+def initial_context(run_id: str, number: int, settings: TokenFulfillmentSettings) -> TokenContext:
     """The first context of an instance, with the secrets that it will use."""
     with_key = settings.auth_method is ClientAuthentication.PRIVATE_KEY_JWT
     return TokenContext(

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Container
 from typing import Any, ClassVar
 
-from orchestrator import AmbiguousError, Effect, Look, Outcome, PermanentError, ThrottledError, TransientError, done
+from orchestrator import AmbiguousError, Effect, Outcome, PermanentError, Recovery, ThrottledError, TransientError, done
 from states.pingone.answers import AccessError, AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment.context import TokenContext, evolve
@@ -57,9 +57,9 @@ class CreatingState(TokenState):
                 raise AmbiguousError(f"{error.message}; but it is not listed yet", code=error.code) from error
             return self._learnt(step, found)
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         found = await self.look(step, thoroughly=not self.name_is_unique)
-        return Look.ABSENT if found is None else self._learnt(step, found)
+        return Recovery.NOT_FOUND if found is None else self._learnt(step, found)
 
     def effect(self, step: TokenStep) -> Effect:
         return Effect(kind=self.kind, name=self.object_name(step), id=self.known_id(step) or None)
@@ -105,11 +105,11 @@ class RemovableState(CreatingState):
         known = self.known_id(step)
         if known:
             await self.delete(step, known)
-        if known and (self.name_is_unique or not step.doubted):
+        if known and (self.name_is_unique or not step.may_have_run):
             return
         # An attempt whose answer was lost may have made it, or one more of the same name, and lists may not show it yet.
         gone = {known}
-        while found := await self.look(step, thoroughly=step.doubted, but=gone):
+        while found := await self.look(step, thoroughly=step.may_have_run, but=gone):
             await self.delete(step, str(found["id"]))
             if self.name_is_unique:
                 return

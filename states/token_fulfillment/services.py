@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import attrs
 
-from orchestrator import Opening, PermanentError, Room, Secret, ServicesError, TransientError, visible
+from orchestrator import PermanentError, Quota, Secret, ServiceContext, ServicesError, TransientError, visible
 from states.pingone import PingOne, open_client
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.steps import CONFIGURATION
@@ -25,7 +25,7 @@ PREFLIGHT_WAIT_S = 0.5
 
 
 @asynccontextmanager
-async def open_services(settings: TokenFulfillmentSettings, opening: Opening) -> AsyncIterator[PingOne]:
+async def open_services(settings: TokenFulfillmentSettings, context: ServiceContext) -> AsyncIterator[PingOne]:
     """The client, signed in: whatever is wrong with address or credentials is found before anything starts.
 
     Raises:
@@ -33,9 +33,9 @@ async def open_services(settings: TokenFulfillmentSettings, opening: Opening) ->
     """
     async with AsyncExitStack() as stack:
         if settings.wants_sandbox:
-            settings = await stack.enter_async_context(_embedded_sandbox(settings, opening))
-        client = await stack.enter_async_context(open_client(settings, opening.clock, opening.guard))
-        await _sign_in(client, opening)
+            settings = await stack.enter_async_context(_embedded_sandbox(settings, context))
+        client = await stack.enter_async_context(open_client(settings, context.clock, context.check_lease))
+        await _sign_in(client, context)
         yield client
 
 
@@ -62,23 +62,23 @@ def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:
     return {CONFIGURATION: 0.35 * 600 / 60} if _is_tenant(settings) else {}
 
 
-async def room(client: PingOne) -> dict[str, Room]:
+async def quotas(client: PingOne) -> dict[str, Quota]:
     """How many applications a tenant's environment holds, and may hold. Raises ``StepError``."""
     assert isinstance(client.settings, TokenFulfillmentSettings)
     if not _is_tenant(client.settings):
         return {}
     existing = await client.management.count("applications", "applications")
-    return {"application": Room(existing, MOST_APPLICATIONS)}
+    return {"application": Quota(existing, MOST_APPLICATIONS)}
 
 
 def _is_tenant(settings: TokenFulfillmentSettings) -> bool:
     return not settings.wants_sandbox and not settings.base_url
 
 
-async def _sign_in(client: PingOne, opening: Opening) -> None:
+async def _sign_in(client: PingOne, context: ServiceContext) -> None:
     for attempt in range(1, PREFLIGHT_ATTEMPTS + 1):
         try:
-            with anyio.CancelScope(deadline=opening.clock.deadline(15)) as scope:
+            with anyio.CancelScope(deadline=context.clock.deadline(15)) as scope:
                 await client.worker_token.get()
             if not scope.cancelled_caught:
                 return
@@ -88,18 +88,20 @@ async def _sign_in(client: PingOne, opening: Opening) -> None:
         except TransientError as error:
             problem = error.message
         if attempt < PREFLIGHT_ATTEMPTS:
-            await opening.clock.sleep(PREFLIGHT_WAIT_S)
+            await context.clock.sleep(PREFLIGHT_WAIT_S)
     raise ServicesError(f"{problem}; check the region, base-url and the network, then try again")
 
 
 @asynccontextmanager
-async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening) -> AsyncIterator[TokenFulfillmentSettings]:
+async def _embedded_sandbox(
+    settings: TokenFulfillmentSettings, context: ServiceContext
+) -> AsyncIterator[TokenFulfillmentSettings]:
     """A sandbox of the run's own. It keeps its state in a file, so that a killed run finds it again, until nothing is
     left in it."""
     from states.sandbox import serve  # noqa: PLC0415  # with a web server behind it, which a tenant does not need
 
-    path = opening.directory / "sandboxes" / f"{opening.run_id}.journal" if opening.directory and opening.run_id else None
-    sandbox = _open_sandbox(path, opening)
+    path = context.directory / "sandboxes" / f"{context.run_id}.journal" if context.directory and context.run_id else None
+    sandbox = _open_sandbox(path, context)
     try:
         async with serve(sandbox):
             yield attrs.evolve(
@@ -122,13 +124,13 @@ async def _embedded_sandbox(settings: TokenFulfillmentSettings, opening: Opening
             path.unlink(missing_ok=True)
 
 
-def _open_sandbox(path: Path | None, opening: Opening) -> Sandbox:
+def _open_sandbox(path: Path | None, context: ServiceContext) -> Sandbox:
     from states.sandbox import Sandbox, restore  # noqa: PLC0415
 
     if path is None:
         return Sandbox()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return restore(path, opening.seal, opening.unseal)
+        return restore(path, context.seal, context.unseal)
     except OSError as error:
         raise ServicesError(f"the state of the sandbox cannot be kept in {path}: {error.strerror}") from error

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import secrets
 
-from orchestrator import Back, ExpiredError, Look, Outcome, PermanentError, Repeat, Secret, done
+from orchestrator import Back, ExpiredError, Outcome, PermanentError, Recovery, Repeat, Secret, done
 from states.pingone.answers import MissingError, RefusedError
 from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
 from states.token_fulfillment import names
@@ -97,10 +97,10 @@ class SubmitCredentials(TokenState):
             raise _asks_for(flow.status)
         return done(evolve(here, cookies=flow.cookies, code=flow.code))
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         flow = await _read_flow(step)
         if flow.status in READY:
-            return Look.ABSENT
+            return Recovery.NOT_FOUND
         if flow.status == COMPLETED:
             return Outcome(FLOW_EXPIRED, step.context)
         raise _asks_for(flow.status)
@@ -129,7 +129,7 @@ class ResumeFlow(TokenState):
             return Outcome(FLOW_EXPIRED, here)
         return done(evolve(here, code=code))
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         return Outcome(FLOW_EXPIRED, step.context)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator import Again, Back, ExpiredError, Look, Outcome, PermanentError, Repeat, done
+from orchestrator import Back, ExpiredError, NextRound, Outcome, PermanentError, Recovery, Repeat, done
 from states.pingone.answers import RefusedGrantError, UnauthorizedError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
@@ -58,7 +58,7 @@ class ExchangeToken(TokenState):
                 raise ExpiredError(error.message, outcome="code_expired") from error
         return done(evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         return Outcome("code_spent", step.context)
 
 
@@ -78,7 +78,7 @@ class IntrospectToken(TokenState):
         "done": "completed",
         "token_expired": Back("authorize", at_most=3),
         "claim_missing": Back("authorize", at_most=2),  # [inferred] the mapping has not arrived where tokens are made
-        "again": Again("authorize"),
+        "again": NextRound("authorize"),
     }
     rate_group = TOKEN_CHECK
     repeat = Repeat.FREELY
@@ -98,7 +98,7 @@ class IntrospectToken(TokenState):
             raise ExpiredError(f"the claim {settings_of(step).claim} is not in the access token", outcome="claim_missing")
         with grace(step, InactiveTokenError, since=step.context.sent_claims["iat"]):
             verified = _verified(step, header, claims, answer)
-        return Outcome("again" if step.more else "done", evolve(step.context, verified=verified))
+        return Outcome("again" if step.another_round else "done", evolve(step.context, verified=verified))
 
 
 def _assertion(step: TokenStep) -> Assertion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import Look, Outcome, PermanentError, done
+from orchestrator import Outcome, PermanentError, Recovery, done
 from states.pingone.answers import AccessError, InvalidError, MissingError, RefusedError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
@@ -97,14 +97,14 @@ class SetPassword(TokenState):
                 answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
         except PermanentError:
             # Refused by the history, perhaps: then an earlier attempt has set it, though its status did not show it.
-            answer = await self._read(step) if step.doubted else {}
+            answer = await self._read(step) if step.may_have_run else {}
             if answer.get("status") != "OK":
                 raise
         return self._checked(step, answer)
 
-    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Look:
+    async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         answer = await self._read(step)
-        return Look.ABSENT if answer.get("status") == "NO_PASSWORD" else self._checked(step, answer)
+        return Recovery.NOT_FOUND if answer.get("status") == "NO_PASSWORD" else self._checked(step, answer)
 
     async def _read(self, step: TokenStep) -> Found:
         with grace(step, AccessError, MissingError):

@@ -103,7 +103,7 @@ def test_report_and_compare_of_stored_runs(cli: Any, home: Path) -> None:
 
 def test_a_scenario_from_a_file_is_overridden_by_flags(cli: Any, home: Path) -> None:
     Path("soak.toml").write_text(
-        "[load]\ninstances = 9\nconcurrency = 3\nrounds = 2\nthink = '1ms-2ms'\nthreshold = ['failed < 1%']\n"
+        "[load]\ninstances = 9\nconcurrency = 3\nrounds = 2\nthink-time = '1ms-2ms'\nthreshold = ['failed < 1%']\n"
         "[token-fulfillment]\nclaim = 'from_file'\n"
     )
     code, out, _ = cli("load", "soak.toml", "--instances", "3", "--json")
@@ -141,7 +141,7 @@ def test_the_commands_that_come_next_find_the_run(cli: Any, home: Path, argv: li
 def test_sign_ons_on_the_instances_of_another_run(cli: Any, home: Path) -> None:
     kept = json.loads(cli("load", "--instances", "2", "--concurrency", "2", "--on-success", "keep", "--json")[1])
     assert kept["existing"]["application"] == 2
-    again = json.loads(cli("load", "--use", kept["run"], "--instances", "4", "--rounds", "3", "--json")[1])
+    again = json.loads(cli("load", "--reuse", kept["run"], "--instances", "4", "--rounds", "3", "--json")[1])
     assert again["counts"] == {"completed": 4}
     states = {state["state"]: state["ok"] for state in again["statistics"]["states"]}
     assert (states["create_application"], states["exchange_token"]) == (0, 12)
@@ -167,10 +167,10 @@ USAGE = {
     "a report in no place": (["--report", "/proc/nothing/x.html"], "report: /proc/nothing/x.html cannot be written"),
     "a report that is a folder": (["--report", "."], "report: . is a folder"),
     "no such scenario": (["nothing.toml"], "'nothing.toml' cannot be read"),
-    "no such run to use": (["--use", "261123-000000"], "run 261123-000000 is not in"),
-    "what is no run to use": (["--use", "x"], "'x' is not the id of a run"),
+    "no such run to use": (["--reuse", "261123-000000"], "run 261123-000000 is not in"),
+    "what is no run to use": (["--reuse", "x"], "'x' is not the id of a run"),
     "no instances": (["--instances", "0"], "instances: 0 is less than 1"),
-    "overtime without end": (["--overtime", "9" * 400 + "s"], "is longer than a year"),
+    "a graceful stop without end": (["--graceful-stop", "9" * 400 + "s"], "is longer than a year"),
     "a seed that is too long": (["--seed", "9" * 30], "seed (from --seed): '999999999999999999999999999999' is too large"),
     "a report with a name that is too long": (["--report", "x" * 300], "cannot be written: File name too long"),
     "a store of nobody": (["--store", "~nosuchuser/x.db"], "store: '~nosuchuser/x.db'"),
@@ -287,7 +287,7 @@ def test_an_archive_that_cannot_be_written_says_why(cli: Any, home: Path) -> Non
 
 def test_settings_of_a_used_run_cannot_be_changed(cli: Any, home: Path) -> None:
     kept = json.loads(cli("load", "--on-success", "keep", "--json")[1])["run"]
-    code, _, err = cli("load", "--use", kept, "--claim", "other")
+    code, _, err = cli("load", "--reuse", kept, "--claim", "other")
     assert code == 2
     assert f"use: takes the settings of run {kept}: --claim cannot change them" in err
     assert cli("cleanup", kept)[0] == 0

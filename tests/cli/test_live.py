@@ -44,7 +44,7 @@ async def overloaded(ledger: Ledger, vault: Vault, *thresholds: str) -> AsyncIte
     release = anyio.Event()
     ledger.script["run step_01"] = [lambda step: release.wait()]
     workflow = fifteen(ledger)
-    scenario = Scenario(rate=2000.0, duration=0.1, concurrency=1, overtime=600.0)
+    scenario = Scenario(rate=2000.0, duration=0.1, concurrency=1, graceful_stop=600.0)
     options = Options(vault=vault, clock=SystemClock(), rng=Random(1))
     async with start(workflow, store=MemoryStore(), options=options, scenario=scenario, thresholds=thresholds) as run:
         while run.arrivals is None or run.arrivals.overdue < 199:
@@ -95,7 +95,7 @@ async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
     ledger, store = Ledger(), MemoryStore()
     ledger.script["run step_01"] = [lambda step: anyio.sleep(0.05)] * 10_000
     workflow = fifteen(ledger)
-    scenario = Scenario(rate=1000.0, duration=60.0, concurrency=1, overtime=0.0)
+    scenario = Scenario(rate=1000.0, duration=60.0, concurrency=1, graceful_stop=0.0)
     more = {"options": fast(vault), "scenario": scenario, "thresholds": ["missed < 1%"], "abort": True}
     async with start(workflow, store=store, **more) as run:
         while run.aborted is None:

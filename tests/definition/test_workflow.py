@@ -65,7 +65,7 @@ def toy_without_states() -> None:
     from orchestrator import Workflow
 
     base = toy(Ledger())
-    Workflow(name="toy", context=ToyContext, states=(), begin=base.begin, open_services=base.open_services)
+    Workflow(name="toy", context=ToyContext, states=(), initial_context=base.initial_context, open_services=base.open_services)
 
 
 @pytest.mark.parametrize(

@@ -16,23 +16,23 @@ import pytest
 
 from orchestrator import (
     TERMINAL,
-    Again,
     AmbiguousError,
     Back,
     ExpiredError,
     Instance,
-    Look,
+    NextRound,
     OnFailure,
     OnSuccess,
-    Opening,
     Options,
     Outcome,
     PermanentError,
+    Recovery,
     Repeat,
     RetryPolicy,
     Run,
     RunStatus,
     Scenario,
+    ServiceContext,
     Shard,
     State,
     Status,
@@ -181,11 +181,11 @@ class Making(State[Context, World]):
         await step.services.after()
         return done(step.context)
 
-    async def recover(self, step: Step[Context, World]) -> Outcome[Context] | Look:
+    async def recover(self, step: Step[Context, World]) -> Outcome[Context] | Recovery:
         await step.services.before()
         if step.services.rng.random() < step.services.trouble:
-            return Look.UNKNOWN
-        return done(step.context) if step.services.existing[key_of(self.name, step)] else Look.ABSENT
+            return Recovery.UNKNOWN
+        return done(step.context) if step.services.existing[key_of(self.name, step)] else Recovery.NOT_FOUND
 
     async def rollback(self, step: Step[Context, World]) -> None:
         await step.services.before()
@@ -217,7 +217,7 @@ class Use(State[Context, World]):
     """Goes back when what it uses has expired, and round again."""
 
     outcomes = frozenset({"done", "expired", "again"})
-    transitions: ClassVar = {"done": "completed", "expired": Back("sign_on", at_most=2), "again": Again("sign_on")}
+    transitions: ClassVar = {"done": "completed", "expired": Back("sign_on", at_most=2), "again": NextRound("sign_on")}
     repeat = Repeat.FREELY
     retry = RetryPolicy(attempts=3)
 
@@ -225,19 +225,19 @@ class Use(State[Context, World]):
         await step.services.before()
         if step.services.rng.random() < step.services.trouble:
             raise ExpiredError("too late", outcome="expired")
-        return Outcome("again", step.context) if step.more else done(step.context)
+        return Outcome("again", step.context) if step.another_round else done(step.context)
 
 
 def workflow_over(world: World) -> Workflow[Context, World]:
     @asynccontextmanager
-    async def open_services(settings: object, opening: Opening) -> AsyncIterator[World]:
+    async def open_services(settings: object, opening: ServiceContext) -> AsyncIterator[World]:
         yield world
 
     return Workflow(
         name="chaos",
         context=Context,
         states=(First(), Second(), SignOn(), Use()),
-        begin=lambda run_id, number, settings: Context(),
+        initial_context=lambda run_id, number, settings: Context(),
         open_services=open_services,
     )
 

@@ -24,10 +24,10 @@ from orchestrator import (
     EventKind,
     LeaseExpiredError,
     LeaseHeldError,
-    Look,
     OnFailure,
     Outcome,
     PermanentError,
+    Recovery,
     Repeat,
     RunStatus,
     Scenario,
@@ -118,7 +118,7 @@ async def test_a_lost_answer_is_looked_for_and_adopted(store: MemoryStore, vault
 
 
 async def test_a_lost_request_is_looked_for_and_sent_again(store: MemoryStore, vault: Vault) -> None:
-    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Look.UNKNOWN]})
+    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Recovery.UNKNOWN]})
     instance, _ = await finish(toy(ledger), store, vault)
     assert instance.status is Status.COMPLETED
     assert ledger.calls == ["run one", "run two", "recover two", "recover two", "run two", "run three"]
@@ -135,7 +135,7 @@ async def test_a_time_out_is_ambiguous(store: MemoryStore, vault: Vault) -> None
 
 
 async def test_unknown_is_not_a_place_to_stay(store: MemoryStore, vault: Vault) -> None:
-    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Look.UNKNOWN] * 9})
+    ledger = Ledger(script={"run two": [AmbiguousError("lost")], "recover two": [Recovery.UNKNOWN] * 9})
     instance, _ = await finish(toy(ledger), store, vault)
     assert instance.status is Status.ROLLED_BACK
     assert ledger.calls.count("recover two") == 2
@@ -214,13 +214,13 @@ class Wide(One):
         return done(attrs.evolve(step.context, big=2**70 if step.number == 1 else 7))
 
     async def rollback(self, step: Any) -> None:
-        await step.services.call(f"rollback wide {step.doubted}", step)
+        await step.services.call(f"rollback wide {step.may_have_run}", step)
         step.services.existing.remove(f"wide:{step.number}")
 
 
 async def test_a_context_that_cannot_be_stored_keeps_its_instance_and_no_other(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
-    workflow = toy(ledger, Wide(), Two(), Three(), context=WideContext, begin=lambda *_: WideContext())
+    workflow = toy(ledger, Wide(), Two(), Three(), context=WideContext, initial_context=lambda *_: WideContext())
     async with start(workflow, store=store, instances=3, concurrency=3, options=fast(vault)) as run:
         result = await run.wait()
         kept = await run.instance(1)
@@ -263,7 +263,7 @@ async def test_a_context_that_could_not_be_read_back_is_not_what_is_kept(store: 
 
 async def test_what_begins_is_a_context_of_the_workflow(store: MemoryStore, vault: Vault) -> None:
     with pytest.raises(DefinitionError, match="begins with a NoneType, not with a ToyContext"):
-        await finish(toy(Ledger(), begin=lambda *_: None), store, vault)
+        await finish(toy(Ledger(), initial_context=lambda *_: None), store, vault)
 
 
 async def test_an_outcome_comes_with_the_context_of_its_workflow(store: MemoryStore, vault: Vault) -> None:
@@ -285,7 +285,7 @@ class OpaqueContext:
 
 async def test_a_context_that_cannot_be_read_back_is_refused_before_anything_is_sent(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
-    workflow = toy(ledger, context=OpaqueContext, begin=lambda *_: OpaqueContext())
+    workflow = toy(ledger, context=OpaqueContext, initial_context=lambda *_: OpaqueContext())
     with pytest.raises(DefinitionError, match="OpaqueContext cannot be read back"):
         await finish(workflow, store, vault)
     assert ledger.calls == []
@@ -671,7 +671,7 @@ async def test_services_get_a_guard_that_stops_requests_of_a_late_process(vault:
         await anyio.sleep(0.2)
         assert ledger.opening is not None
         try:
-            ledger.opening.guard()
+            ledger.opening.check_lease()
         except LeaseExpiredError as error:
             raised.append(error)
             raise
@@ -814,7 +814,9 @@ async def test_a_change_deep_in_the_context_is_seen_and_migrated(store: MemorySt
     for inner in (Inner1, Inner2):
         globals()[inner.__name__] = inner  # where annotations are looked up
     ledger = Ledger()
-    run_id = await interrupted(store, ledger, vault, context=Context1, begin=lambda run_id, number, settings: Context1())
+    run_id = await interrupted(
+        store, ledger, vault, context=Context1, initial_context=lambda run_id, number, settings: Context1()
+    )
     with pytest.raises(WorkflowChangedError, match="the context is different"):
         async with resume(toy(ledger, context=Context2), run_id, store=store, options=fast(vault)):
             pass
@@ -1175,7 +1177,7 @@ async def test_a_retry_that_is_killed_before_it_puts_back_changes_nothing(store:
 
 async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_over(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger(script={"run two": [PermanentError("not now")]})
-    scenario = Scenario(duration=0.5, overtime=0.0, rate=10)
+    scenario = Scenario(duration=0.5, graceful_stop=0.0, rate=10)
     run_id = await kept_after(ledger, store, vault, scenario=scenario)
     before, admitted = await store.statistics(run_id), len(await store.load(run_id))
     assert Status.FAILED in {status for status, _ in await store.counts(run_id)}
@@ -1232,7 +1234,7 @@ class Odd:
 
 async def test_a_context_of_dataclasses_and_odd_keys_comes_back_as_it_was(store: MemoryStore, vault: Vault) -> None:
     context = Odd(Plain(1, 2), {b"a": 1})
-    workflow = toy(Ledger(), context=Odd, begin=lambda run_id, number, settings: context)
+    workflow = toy(Ledger(), context=Odd, initial_context=lambda run_id, number, settings: context)
     codec: Codec[Any] = Codec(workflow, vault)
     instance = admit(workflow, "261123-000000", 0, context, 1.0)
     assert codec.decode(codec.encode(instance, history=1), {}).context == context
@@ -1252,7 +1254,7 @@ class Cached:
 async def test_a_context_that_remembers_more_than_its_fields_comes_back_as_it_was(store: MemoryStore, vault: Vault) -> None:
     context = Cached(("a", "bbb"), {1: "one"}, Secret("very-secret"))
     assert context.longest == "bbb"
-    workflow = toy(Ledger(), context=Cached, begin=lambda run_id, number, settings: context)
+    workflow = toy(Ledger(), context=Cached, initial_context=lambda run_id, number, settings: context)
     codec: Codec[Any] = Codec(workflow, vault)
     checkpoint = codec.encode(admit(workflow, "261123-000000", 0, context, 1.0), history=1)
     assert b"longest" not in checkpoint.body

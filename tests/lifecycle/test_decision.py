@@ -18,10 +18,10 @@ from orchestrator import (
     AmbiguousError,
     ExpiredError,
     Instance,
-    Look,
     OnFailure,
     Outcome,
     PermanentError,
+    Recovery,
     RetryPolicy,
     Secret,
     Status,
@@ -50,7 +50,9 @@ def standing(workflow: Any, **more: Any) -> Instance[ToyContext]:
 
 def decision(result: Any, *, state: Any = None, on_failure: OnFailure = OnFailure.ROLLBACK, **more: Any) -> Any:
     workflow = toy(Ledger(), *([state] if state else []))
-    return decide(workflow, standing(workflow, **more), result, on_failure=on_failure, more=False, spent=0.0, rng=Random(1))
+    return decide(
+        workflow, standing(workflow, **more), result, on_failure=on_failure, another_round=False, spent=0.0, rng=Random(1)
+    )
 
 
 def test_an_outcome_advances() -> None:
@@ -71,12 +73,12 @@ def test_a_transient_failure_is_retried_without_a_look() -> None:
 
 def test_an_ambiguous_failure_is_retried_after_a_look() -> None:
     assert decision(Failed(AmbiguousError("x"))).doubt
-    assert decision(Look.UNKNOWN, doubt=True).doubt
+    assert decision(Recovery.UNKNOWN, doubt=True).doubt
 
 
 def test_doubt_stays_until_a_look_has_cleared_it() -> None:
     assert decision(Failed(TransientError("429 to the look")), doubt=True).doubt
-    assert isinstance(decision(Look.ABSENT, doubt=True), RunNow)
+    assert isinstance(decision(Recovery.NOT_FOUND, doubt=True), RunNow)
 
 
 def test_what_may_be_repeated_freely_is_never_in_doubt() -> None:
@@ -102,9 +104,9 @@ def test_what_is_given_up_after_a_lost_answer_is_looked_for_with_patience(error:
     there = standing(workflow, failures=2)
     given_up = _step(workflow, there, Failed(error, "trace"), policy, Random(1))
     assert given_up.status in {Status.ROLLING_BACK, Status.FAILED}
-    assert given_up.doubted == (there.position,)
+    assert given_up.may_have_run == (there.position,)
     refused = _step(workflow, there, Failed(PermanentError("x")), policy, Random(1))
-    assert refused.doubted == ()
+    assert refused.may_have_run == ()
 
 
 def test_a_bug_keeps_the_instance_with_its_trace() -> None:
@@ -114,7 +116,7 @@ def test_a_bug_keeps_the_instance_with_its_trace() -> None:
     assert found.failure.trace == "the trace"
 
 
-@pytest.mark.parametrize("answer", [None, "done", Look.ABSENT, Look.UNKNOWN])
+@pytest.mark.parametrize("answer", [None, "done", Recovery.NOT_FOUND, Recovery.UNKNOWN])
 def test_an_answer_of_run_that_is_none_is_a_bug(answer: Any) -> None:
     assert decision(answer).failure.kind == "bug"
 
@@ -138,7 +140,7 @@ def test_a_rollback_is_never_in_doubt() -> None:
     )
     left = moves.suspend(rolling, doubt=True, now=NOW)
     assert (left.status, left.doubt) == (Status.ROLLING_BACK, False)
-    assert moves.resume(left, NOW).doubted == ()
+    assert moves.resume(left, NOW).may_have_run == ()
 
 
 def test_secrets_are_found_wherever_a_context_may_hold_them() -> None:
@@ -206,8 +208,8 @@ RESULTS = st.sampled_from(
         Failed(AmbiguousError("a")),
         Failed(PermanentError("p")),
         Failed(KeyError("bug"), "trace"),
-        Look.ABSENT,
-        Look.UNKNOWN,
+        Recovery.NOT_FOUND,
+        Recovery.UNKNOWN,
     ]
 )
 
@@ -233,7 +235,7 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
             # Whatever was entered is on the trail when the way back begins, or the instance ends.
             assert set(instance.trail) == entered & set(workflow.state_named)
             if isinstance(result, Failed) and isinstance(result.error, AmbiguousError | KeyError):
-                assert before.position in instance.doubted
+                assert before.position in instance.may_have_run
         assert len(instance.trail) == len(set(instance.trail))
     if instance.status is Status.ROLLED_BACK:
         assert instance.trail == ()
@@ -241,9 +243,9 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
 
 
 def _step(workflow: Any, instance: Any, result: Any, policy: OnFailure, rng: Random) -> Any:
-    if isinstance(result, Look) and not instance.doubt:
+    if isinstance(result, Recovery) and not instance.doubt:
         return instance
-    match decide(workflow, instance, result, on_failure=policy, more=False, spent=0.0, rng=rng):
+    match decide(workflow, instance, result, on_failure=policy, another_round=False, spent=0.0, rng=rng):
         case Outcome(outcome, context):
             return moves.advance(workflow, instance, outcome, context, NOW)
         case RunNow():

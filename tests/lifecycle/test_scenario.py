@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator import ENDLESS, Scenario, SettingError, Stage, Think, ThinkKind
-from orchestrator.lifecycle.scenario import parse_duration, parse_stages, parse_think, show_duration
+from orchestrator import ENDLESS, Scenario, SettingError, Stage, ThinkTime, ThinkTimeKind
+from orchestrator.lifecycle.scenario import parse_duration, parse_stages, parse_think_time, show_duration
 
 REFUSED = {
     "no instances": ({"instances": 0}, "instances: 0 is less than 1"),
@@ -26,15 +26,18 @@ REFUSED = {
     "a stage of no time": ({"stages": (Stage(0, 5),)}, "stages: a stage lasts 0 s: more than 0"),
     "a stage below zero": ({"rate_stages": (Stage(5, -1),)}, "rate-stages: the stage 5s:-1 has an impossible target"),
     "a stage without end": ({"stages": (Stage(float("inf"), 5),)}, "stages: a stage lasts inf s"),
-    "overtime without end": ({"overtime": float("inf")}, "overtime: inf is more than 31622400"),
+    "overtime without end": ({"graceful_stop": float("inf")}, "graceful-stop: inf is more than 31622400"),
     "a warm-up that is no number": ({"warm_up": float("nan")}, "warm-up: nan is more than"),
     "more than can be counted": ({"instances": 10**20}, "instances: 1e+20 is more than 1000000000"),
     "a seed that is too long": ({"seed": 10**30}, "seed: 1e+30 is more than"),
     "a rate beyond reason": ({"rate": 1e308, "duration": 5.0}, "rate: 1e+308 is not between"),
-    "a pause without end": ({"rounds": 2, "think": Think(ThinkKind.CONSTANT, float("inf"))}, "think: the pause must be between"),
+    "a pause without end": (
+        {"rounds": 2, "think_time": ThinkTime(ThinkTimeKind.CONSTANT, float("inf"))},
+        "think-time: the pause must be between",
+    ),
     "stages of nothing": ({"stages": (Stage(5, 0),)}, "stages: admit nothing"),
     "endless rounds without an end": ({"rounds": ENDLESS}, "rounds: endless rounds need an end"),
-    "a pause without rounds": ({"think": Think(ThinkKind.CONSTANT, 1)}, "think: is the pause between rounds"),
+    "a pause without rounds": ({"think_time": ThinkTime(ThinkTimeKind.CONSTANT, 1)}, "think-time: is the pause between rounds"),
     "more users than places": (
         {"duration": 5.0, "rounds": ENDLESS, "instances": 100, "concurrency": 20},
         "instances: with endless rounds each instance keeps its place until the end, so 100 instances do not go with 20 at once",
@@ -134,21 +137,21 @@ def test_a_ramp_of_arrivals() -> None:
 
 def test_rounds_go_on_until_their_number_or_the_time_is_over() -> None:
     assert [Scenario(rounds=3).wants_round(0, done, 1e9) for done in (1, 2, 3)] == [True, True, False]
-    soak = Scenario(duration=10.0, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 2))
+    soak = Scenario(duration=10.0, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.CONSTANT, 2))
     assert soak.wants_round(0, 99, 7.9)
     assert not soak.wants_round(0, 99, 8.1)  # the next one would begin after the end
 
 
 def test_a_pause_is_drawn_from_the_seed_alone() -> None:
-    one = Scenario(duration=10.0, rounds=ENDLESS, think=Think(ThinkKind.UNIFORM, 1, 3), seed=1)
+    one = Scenario(duration=10.0, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.UNIFORM, 1, 3), seed=1)
     assert one.pause(5, 2) == one.pause(5, 2)
     assert len({one.pause(number, done) for number in range(5) for done in range(5)}) == 25
     assert all(1 <= one.pause(number, 1) <= 3 for number in range(100))
 
 
 def test_an_exponential_pause_has_its_mean_and_a_bound() -> None:
-    think, rng = Think(ThinkKind.EXPONENTIAL, 2), Random(1)
-    drawn = [think.draw(rng) for _ in range(5000)]
+    think_time, rng = ThinkTime(ThinkTimeKind.EXPONENTIAL, 2), Random(1)
+    drawn = [think_time.draw(rng) for _ in range(5000)]
     assert sum(drawn) / len(drawn) == pytest.approx(2, rel=0.1)
     assert max(drawn) <= 20
 
@@ -171,11 +174,11 @@ def test_what_is_no_stage(text) -> None:
 
 
 def test_pauses_as_people_write_them() -> None:
-    assert parse_think("2s") == Think(ThinkKind.CONSTANT, 2)
-    assert parse_think("1s-3s") == Think(ThinkKind.UNIFORM, 1, 3)
-    assert parse_think("~2s") == Think(ThinkKind.EXPONENTIAL, 2)
+    assert parse_think_time("2s") == ThinkTime(ThinkTimeKind.CONSTANT, 2)
+    assert parse_think_time("1s-3s") == ThinkTime(ThinkTimeKind.UNIFORM, 1, 3)
+    assert parse_think_time("~2s") == ThinkTime(ThinkTimeKind.EXPONENTIAL, 2)
     with pytest.raises(ValueError, match="shorter than the shortest"):
-        parse_think("3s-1s")
+        parse_think_time("3s-1s")
 
 
 def test_durations_are_shown_as_they_are_written() -> None:
@@ -183,7 +186,7 @@ def test_durations_are_shown_as_they_are_written() -> None:
 
 
 def test_arrivals_that_are_due_and_have_not_started_wait() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, overtime=10.0)
+    scenario = Scenario(rate=100.0, duration=20.0, graceful_stop=10.0)
     at = scenario.arrivals(5.0, 300)
     assert (at.due, at.started, at.waiting, at.overdue) == (500, 300, 200, 190)
     assert at.behind_s == pytest.approx(2.0)
@@ -196,7 +199,7 @@ def test_arrivals_that_are_due_and_have_not_started_wait() -> None:
 
 
 def test_a_backlog_that_can_be_made_up_for_is_not_missed() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, overtime=30.0)
+    scenario = Scenario(rate=100.0, duration=20.0, graceful_stop=30.0)
     assert scenario.arrivals(7.0, 500).expected_missed == 0  # two seconds behind: 71/s is enough for 43 s
     assert scenario.arrivals(4.0, 64).expected_missed == 1200  # 16/s for 46 s
     assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # there is no end to its time

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import ENDLESS, Again, Event, EventKind, Scenario, Stage, Status, Think, ThinkKind
+from orchestrator import ENDLESS, Event, EventKind, NextRound, Scenario, Stage, Status, ThinkTime, ThinkTimeKind
 from orchestrator.load import abort as aborting
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector
@@ -28,7 +28,7 @@ class Use(Making):
 class Check(Making):
     name = "check"
     outcomes = frozenset({"done", "again"})
-    transitions = {"done": "completed", "again": Again("use")}
+    transitions = {"done": "completed", "again": NextRound("use")}
 
 
 class Provide(One):
@@ -221,15 +221,15 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     shape = draw(st.sampled_from(["number", "time", "stages", "soak", "ramped soak", "rounds", "rate", "rate stages"]))
     warm_up = draw(st.sampled_from([0.0, 0.0, 5.0, 12.0]))
     users = draw(st.integers(1, 20))
-    think = draw(st.sampled_from([None, Think(ThinkKind.CONSTANT, 3.0), Think(ThinkKind.EXPONENTIAL, 2.0)]))
+    think_time = draw(st.sampled_from([None, ThinkTime(ThinkTimeKind.CONSTANT, 3.0), ThinkTime(ThinkTimeKind.EXPONENTIAL, 2.0)]))
     ramp = (Stage(duration / 3, users), Stage(duration / 3, users), Stage(duration / 3, 0))
     parts: dict[str, dict[str, Any]] = {
         "number": {"instances": draw(st.integers(1, 150)), "concurrency": users},
         "time": {"duration": duration, "concurrency": users},
         "stages": {"stages": ramp},
-        "soak": {"duration": duration, "concurrency": users, "rounds": ENDLESS, "think": think},
-        "ramped soak": {"stages": ramp, "rounds": ENDLESS, "think": think},
-        "rounds": {"duration": duration, "concurrency": users, "rounds": 4, "think": think},
+        "soak": {"duration": duration, "concurrency": users, "rounds": ENDLESS, "think_time": think_time},
+        "ramped soak": {"stages": ramp, "rounds": ENDLESS, "think_time": think_time},
+        "rounds": {"duration": duration, "concurrency": users, "rounds": 4, "think_time": think_time},
         "rate": {"rate": draw(st.floats(0.2, 5)), "duration": duration},
         "rate stages": {"rate_stages": ramp},
     }
@@ -256,7 +256,7 @@ def test_a_run_that_keeps_its_threshold_is_never_ended_by_it(scenario: Scenario,
     assert not wrongly
 
 
-SOAK = Scenario(duration=600.0, concurrency=10, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 1.0))
+SOAK = Scenario(duration=600.0, concurrency=10, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.CONSTANT, 1.0))
 BROKEN = {
     "everything fails": (SOAK, Service(fails=1.0), "failed < 1%", 16),
     "rounds fail": (SOAK, Service(fails=0.3), "round.failed < 5%", 40),
@@ -333,7 +333,7 @@ def test_a_histogram_tells_how_many_are_certainly_above_and_below(values: list[i
 
 
 def test_arrivals_that_start_more_slowly_than_they_come_end_a_scenario_and_those_that_are_made_up_for_do_not() -> None:
-    scenario = Scenario(rate=10.0, duration=100.0, overtime=30.0)
+    scenario = Scenario(rate=10.0, duration=100.0, graceful_stop=30.0)
     missed = parse("missed < 1%", WORKFLOW)
 
     def ends(*starts: int, scenario: Scenario = scenario) -> bool:
@@ -349,7 +349,7 @@ def test_arrivals_that_start_more_slowly_than_they_come_end_a_scenario_and_those
 
     assert ends(*[5] * 6)
     assert not ends(*[5] * 4)  # eight seconds say little
-    assert not ends(*[18] * 8)  # 9/s is enough with the overtime
+    assert not ends(*[18] * 8)  # 9/s is enough with the graceful stop
     assert not ends(0, 0, 0, 0, 0, 0, 0, 0)  # a stall
     assert not ends(*[0] * 8, 40)  # after which it makes up for it
     assert not ends(*[5] * 6, scenario=Scenario(rate_stages=(Stage(100, 10),)))

@@ -13,33 +13,33 @@ import pytest
 
 from orchestrator import (
     ENDLESS,
-    Again,
     ConfigurationError,
     EventKind,
+    NextRound,
     OnSuccess,
     Options,
     Outcome,
     PermanentError,
-    Room,
+    Quota,
     RunStatus,
     Scenario,
     SettingError,
     Stage,
     Status,
-    Think,
-    ThinkKind,
+    ThinkTime,
+    ThinkTimeKind,
     ThrottledError,
     TransientError,
     Vault,
     cleanup,
-    record,
+    record_exchange,
     resume,
     start,
 )
 from orchestrator.clock import SystemClock, wait_until
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.limits import RateLimits
-from orchestrator.load.estimate import check_room, check_time, estimate
+from orchestrator.load.estimate import check_quotas, check_time, estimate
 from orchestrator.load.statistics import Statistics
 from orchestrator.report import html, text
 from orchestrator.report import json as json_report
@@ -65,11 +65,11 @@ class Use(Making):
 
 class Check(Making):
     outcomes = frozenset({"done", "again"})
-    transitions = {"done": "completed", "again": Again("use")}
+    transitions = {"done": "completed", "again": NextRound("use")}
 
     async def run(self, step: Any) -> Outcome[Any]:
         outcome = await super().run(step)
-        return Outcome("again", outcome.context) if step.more else outcome
+        return Outcome("again", outcome.context) if step.another_round else outcome
 
 
 def rounds(ledger: Ledger, **more: Any) -> Any:
@@ -102,7 +102,7 @@ async def test_an_instance_goes_round_as_often_as_the_scenario_says(store: Memor
 
 async def test_a_soak_goes_round_until_the_time_is_over_and_tears_down(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
-    scenario = Scenario(concurrency=3, duration=0.4, rounds=ENDLESS, think=Think(ThinkKind.UNIFORM, 0.01, 0.03))
+    scenario = Scenario(concurrency=3, duration=0.4, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.UNIFORM, 0.01, 0.03))
     result = await drive(rounds(ledger), store, vault, scenario, on_success="teardown")
     assert result.counts == {Status.COMPLETED: 3}
     assert result.status is RunStatus.FINISHED
@@ -171,7 +171,7 @@ async def test_arrivals_that_never_get_their_turn_are_missed_and_said_to_be(stor
         await anyio.sleep(0.35)
 
     ledger.script = {"run one": [hang]}
-    scenario = Scenario(rate=100.0, duration=0.2, overtime=0.05, concurrency=1)
+    scenario = Scenario(rate=100.0, duration=0.2, graceful_stop=0.05, concurrency=1)
     result = await drive(toy(ledger), store, vault, scenario)
     assert result.status is RunStatus.FINISHED
     assert result.total == 20
@@ -206,7 +206,7 @@ async def test_what_is_cut_off_is_kept_if_the_policy_says_so(store: MemoryStore,
         await anyio.sleep(0.2)
 
     ledger.script = {"run one": [hang]}
-    scenario = Scenario(concurrency=1, duration=0.05, overtime=0.05)
+    scenario = Scenario(concurrency=1, duration=0.05, graceful_stop=0.05)
     result = await drive(toy(ledger), store, vault, scenario, on_failure="keep")
     assert result.counts == {Status.FAILED: 1}
     assert ledger.existing == ["one:0"]
@@ -215,7 +215,7 @@ async def test_what_is_cut_off_is_kept_if_the_policy_says_so(store: MemoryStore,
 async def test_an_interrupted_soak_goes_on_for_the_time_that_is_left(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     workflow = rounds(ledger)
-    scenario = Scenario(concurrency=2, duration=1.2, rounds=ENDLESS, think=Think(ThinkKind.CONSTANT, 0.02))
+    scenario = Scenario(concurrency=2, duration=1.2, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.CONSTANT, 0.02))
     clock = SystemClock()
     options = fast(vault)
     options = type(options)(vault=vault, clock=clock)
@@ -263,7 +263,7 @@ async def test_a_run_on_the_instances_of_another_makes_and_removes_nothing(store
     kept = await drive(rounds(ledger), store, vault, Scenario(instances=3, concurrency=3))
     existing = sorted(ledger.existing)
     ledger.calls.clear()
-    scenario = Scenario(instances=5, concurrency=2, rounds=2, use=kept.run_id)
+    scenario = Scenario(instances=5, concurrency=2, rounds=2, reuse=kept.run_id)
     result = await drive(rounds(ledger), store, vault, scenario, on_success="teardown")
     assert result.counts == {Status.COMPLETED: 5}
     assert "run provide" not in ledger.calls
@@ -277,7 +277,7 @@ async def test_there_must_be_something_to_use(store: MemoryStore, vault: Vault) 
     ledger = Ledger()
     gone = await drive(rounds(ledger), store, vault, Scenario(instances=2), on_success="teardown")
     with pytest.raises(ConfigurationError, match="has no completed instance that was kept"):
-        await drive(rounds(ledger), store, vault, Scenario(use=gone.run_id))
+        await drive(rounds(ledger), store, vault, Scenario(reuse=gone.run_id))
 
 
 async def test_a_broken_threshold_ends_the_scenario_if_that_is_wanted(
@@ -453,7 +453,7 @@ def test_an_estimate_names_the_group_that_holds_a_run_up_most() -> None:
     assert (found.seconds, found.calls) == (100, 2)
     assert "100 instances with 2 configuration attempts each, at 2/s: at least 1m40s" in str(found)
     assert estimate(workflow, Scenario(instances=100), {}, OnSuccess.KEEP) is None
-    assert estimate(workflow, Scenario(instances=100, use="261123-000000"), {"configuration": 2.0}, OnSuccess.KEEP) is None
+    assert estimate(workflow, Scenario(instances=100, reuse="261123-000000"), {"configuration": 2.0}, OnSuccess.KEEP) is None
 
 
 def test_what_cannot_be_set_up_in_its_time_is_refused() -> None:
@@ -464,23 +464,23 @@ def test_what_cannot_be_set_up_in_its_time_is_refused() -> None:
 
 
 async def test_what_the_other_side_has_no_room_for_is_refused(store: MemoryStore, vault: Vault) -> None:
-    async def room(services: Any) -> dict[str, Room]:
-        return {"application": Room(990, 1000)}
+    async def room(services: Any) -> dict[str, Quota]:
+        return {"application": Quota(990, 1000)}
 
-    workflow = toy(Ledger(), room=room)
+    workflow = toy(Ledger(), quotas=room)
     with pytest.raises(ConfigurationError, match="990 of at most 1000 applications exist, and the scenario needs up to 11 more"):
         await drive(workflow, store, vault, Scenario(instances=11))
     assert await store.runs() == []
     result = await drive(workflow, store, vault, Scenario(instances=11, concurrency=5), on_success="teardown")
     assert result.counts == {Status.COMPLETED: 11}
-    check_room({"application": Room(990, 1000)}, Scenario(instances=99, use="261123-000000"), OnSuccess.KEEP)
+    check_quotas({"application": Quota(990, 1000)}, Scenario(instances=99, reuse="261123-000000"), OnSuccess.KEEP)
 
 
 def test_a_second_place_for_rounds_is_refused() -> None:
     class Other(Two):
         name = "use"
         outcomes = frozenset({"done", "back"})
-        transitions = {"done": "check", "back": Again("provide")}
+        transitions = {"done": "check", "back": NextRound("provide")}
 
     with pytest.raises(Exception, match=r"a round may begin anew in one place only, not from use\.back and check\.again"):
         toy(Ledger(), Provide(), Other(), Check())
@@ -604,7 +604,7 @@ async def test_a_number_that_only_grows_does_not_end_a_scenario(
 
 async def test_whoever_waits_for_a_rate_is_cut_off_too(store: MemoryStore, vault: Vault) -> None:
     ledger, options = Ledger(), Options(vault=vault)
-    scenario = Scenario(concurrency=20, duration=0.3, overtime=0.2, rounds=ENDLESS)
+    scenario = Scenario(concurrency=20, duration=0.3, graceful_stop=0.2, rounds=ENDLESS)
     with anyio.fail_after(10):
         async with start(
             rounds(ledger), store=store, scenario=scenario, options=options, rates={"sign_on": 4.0}, on_success="teardown"
@@ -619,12 +619,12 @@ async def test_what_there_is_nothing_to_use_of_is_not_stored(store: MemoryStore,
     ledger = Ledger()
     gone = await drive(rounds(ledger), store, vault, Scenario(), on_success="teardown")
     with pytest.raises(ConfigurationError, match="has no completed instance that was kept"):
-        await drive(rounds(ledger), store, vault, Scenario(use=gone.run_id))
+        await drive(rounds(ledger), store, vault, Scenario(reuse=gone.run_id))
     assert [run.id for run in await store.runs()] == [gone.run_id]
     kept = await drive(rounds(ledger), store, vault, Scenario())
-    user = await drive(rounds(ledger), store, vault, Scenario(use=kept.run_id))
+    user = await drive(rounds(ledger), store, vault, Scenario(reuse=kept.run_id))
     with pytest.raises(ConfigurationError, match=f"has itself used the instances of {kept.run_id}: name that one"):
-        await drive(rounds(ledger), store, vault, Scenario(use=user.run_id))
+        await drive(rounds(ledger), store, vault, Scenario(reuse=user.run_id))
     async with cleanup(rounds(ledger), kept.run_id, store=store, options=fast(vault)) as run:
         await run.wait()
     async with cleanup(rounds(ledger), user.run_id, store=store, options=fast(vault)) as run:
@@ -645,7 +645,7 @@ async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: Mem
 
     def fail(exchange: Any) -> Any:
         def act(step: Any) -> None:
-            record(exchange)
+            record_exchange(exchange)
             raise PermanentError("refused")
 
         return act
@@ -809,7 +809,7 @@ async def test_the_load_that_was_wanted_is_shown_beside_the_one_that_there_was(s
     assert 1.5 < measured.offered <= 2
 
 
-async def test_a_rate_counts_nothing_that_ends_in_the_overtime_and_every_report_says_the_same(
+async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_report_says_the_same(
     store: MemoryStore, vault: Vault
 ) -> None:
     ledger, late = Ledger(), anyio.Event()
@@ -845,10 +845,10 @@ async def test_a_rate_counts_nothing_that_ends_in_the_overtime_and_every_report_
     assert (span["count"], span["ended"], span["rate"]) == (20, 5, rate)
     said = "\n".join(text.lines(summary))
     assert f"{rate:.1f} instance/s" in said
-    assert "ended in the overtime, so in the percentiles and in no rate: 15 round, 15 instance" in said
+    assert "ended in the graceful stop: in the percentiles, in no rate: 15 round, 15 instance" in said
     page = html.page(await take_picture(workflow, store, vault, await store.run(result.run_id), summary))
     assert f"<b>{rate:.1f}/s</b><span>instances</span>" in page
-    assert '"overtime"' in page
+    assert '"graceful stop"' in page
 
 
 async def summary_of(workflow: Any, store: MemoryStore, vault: Vault, result: Any) -> Any:
@@ -900,6 +900,6 @@ def test_time_and_room_are_checked_for_the_users_of_a_soak_though_nobody_knows_h
     assert found is not None
     assert (found.instances, found.seconds) == (20, 10)
     for on_success in OnSuccess:
-        check_room({"application": Room(980, 1000)}, soak, on_success)
+        check_quotas({"application": Quota(980, 1000)}, soak, on_success)
         with pytest.raises(ConfigurationError, match="the scenario needs up to 20 more at once"):
-            check_room({"application": Room(981, 1000)}, soak, on_success)
+            check_quotas({"application": Quota(981, 1000)}, soak, on_success)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from orchestrator import Again, Back, Event, EventKind, Repeat, Span, State, done
+from orchestrator import Back, Event, EventKind, NextRound, Repeat, Segment, State, done
 from orchestrator.load import collector as collecting
 from orchestrator.load.collector import Collector
 from orchestrator.load.statistics import ErrorKey, Latency, Statistics, Window
@@ -39,11 +39,11 @@ class Sign(Making):
 
 class Check(Making):
     outcomes = frozenset({"done", "again"})
-    transitions = {"done": "completed", "again": Again("sign")}
+    transitions = {"done": "completed", "again": NextRound("sign")}
     rate_group = "checks"
 
 
-WORKFLOW = toy(Ledger(), Begin(), Sign(), Check(), spans=(Span("signing", "sign", "check"),))
+WORKFLOW = toy(Ledger(), Begin(), Sign(), Check(), segments=(Segment("signing", "sign", "check"),))
 
 
 class Setting:
@@ -185,7 +185,7 @@ def ticks(at: Setting, until: float) -> None:
         at.tick()
 
 
-def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percentiles_of_the_overtime_too() -> None:
+def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percentiles_of_the_graceful_stop_too() -> None:
     at = Setting(warm_up=3.0, length=10.0)
     ticks(at, 16.0)
     for statistics in (at.read(), at.collector.statistics):
@@ -210,7 +210,7 @@ def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percent
         assert statistics.measured().active[1] < statistics.total.active[1]
 
 
-def test_windows_of_the_measured_interval_and_of_the_overtime_are_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_of_the_measured_interval_and_of_the_graceful_stop_are_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "WINDOWS", 10)
     at = Setting(warm_up=25.0, length=75.0)
     ticks(at, 300.0)
@@ -233,7 +233,7 @@ def test_the_measured_interval_of_a_scenario_that_is_ended_early_ends_there() ->
     assert statistics.ended("begin") == 3
 
 
-def test_a_process_that_goes_on_in_the_overtime_measures_nothing_more() -> None:
+def test_a_process_that_goes_on_in_the_graceful_stop_measures_nothing_more() -> None:
     first = Setting(length=4.0)
     ticks(first, 4.0)
     second = Setting(length=4.0, earlier=first.stored(), epoch=2)
@@ -304,4 +304,4 @@ def test_names_of_the_statistics_are_not_for_states() -> None:
     with pytest.raises(Exception, match="'instance' is a name of the engine's own"):
         toy(Ledger(), Instance())
     with pytest.raises(Exception, match="the span 'whole' names the state 'four', and there is none"):
-        toy(Ledger(), Three(), spans=(Span("whole", "three", "four"),))
+        toy(Ledger(), Three(), segments=(Segment("whole", "three", "four"),))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from orchestrator import Again, Scenario, SettingError, Status
+from orchestrator import NextRound, Scenario, SettingError, Status
 from orchestrator.load.statistics import ErrorKey, Statistics, Window, figure
 from orchestrator.load.thresholds import Measured, check_span, parse
 from orchestrator.storage.base import StoredWindow
@@ -18,7 +18,7 @@ WORKFLOW = toy(Ledger())
 class Ending(Making):
     name = "three"
     outcomes = frozenset({"done", "again"})
-    transitions = {"done": "completed", "again": Again("two")}
+    transitions = {"done": "completed", "again": NextRound("two")}
 
 
 REFUSED = {

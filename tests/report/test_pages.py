@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator import Again, Back, Proof, State, Vault, Workflow, open_store, start
+from orchestrator import Back, NextRound, Proof, State, Vault, Workflow, open_store, start
 from orchestrator.report.machine_svg import machine_svg
 from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines
@@ -92,7 +92,7 @@ def test_every_transition_has_its_count() -> None:
     text = " ".join(ET.fromstring(machine_svg(WORKFLOW, moves, {"authorize": 2}, {"authorize": 1})).itertext())
     for state in WORKFLOW.states:
         for outcome, to in state.transitions.items():
-            if isinstance(to, Back | Again):
+            if isinstance(to, Back | NextRound):
                 assert f"{outcome} 3" in text
     assert "2 gave up" in text
     assert "1 here" in text

@@ -82,8 +82,8 @@ def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
 
 
 @asynccontextmanager
-async def client(settings: PingOneSettings = SETTINGS, guard: Any = lambda: None) -> AsyncIterator[PingOne]:
-    async with open_client(settings, SystemClock(), guard) as pingone:
+async def client(settings: PingOneSettings = SETTINGS, check_lease: Any = lambda: None) -> AsyncIterator[PingOne]:
+    async with open_client(settings, SystemClock(), check_lease) as pingone:
         yield pingone
 
 
@@ -466,7 +466,7 @@ async def test_the_guard_is_asked_before_every_request(http: aioresponses) -> No
     def late() -> None:
         raise LeaseExpiredError("261123-000000", 1.0)
 
-    async with client(guard=late) as pingone:
+    async with client(check_lease=late) as pingone:
         with pytest.raises(LeaseExpiredError):
             await pingone.worker_token.get()
     assert http.requests == {}

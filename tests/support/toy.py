@@ -12,13 +12,13 @@ import attrs
 from orchestrator import (
     Back,
     Effect,
-    Look,
-    Opening,
     Options,
     Outcome,
+    Recovery,
     Repeat,
     RetryPolicy,
     Secret,
+    ServiceContext,
     State,
     Step,
     Vault,
@@ -46,7 +46,7 @@ class Ledger:
     existing: list[str] = attrs.field(factory=list)
     calls: list[str] = attrs.field(factory=list)
     script: dict[str, list[Any]] = attrs.field(factory=dict)
-    opening: Opening | None = None
+    opening: ServiceContext | None = None
 
     async def call(self, name: str, step: Step[Any, Any]) -> Any:
         """Write the call down; play the next entry of its script: an exception, an outcome, or a function."""
@@ -79,13 +79,13 @@ class Making(State[ToyContext, Ledger]):
         step.services.existing.append(key_of(self.name, step))
         return done(attrs.evolve(step.context, made=(*step.context.made, self.name)))
 
-    async def recover(self, step: Step[ToyContext, Ledger]) -> Outcome[ToyContext] | Look:
+    async def recover(self, step: Step[ToyContext, Ledger]) -> Outcome[ToyContext] | Recovery:
         answer = await step.services.call(f"recover {self.name}", step)
         if answer is not None:
             return answer
         if key_of(self.name, step) in step.services.existing:
             return done(attrs.evolve(step.context, made=(*step.context.made, self.name)))
-        return Look.ABSENT
+        return Recovery.NOT_FOUND
 
     async def rollback(self, step: Step[ToyContext, Ledger]) -> None:
         await step.services.call(f"rollback {self.name}", step)
@@ -121,7 +121,7 @@ def toy(ledger: Ledger, *states: State[ToyContext, Ledger], **more: Any) -> Work
     """A workflow over ``ledger``: states one, two and three unless others are given."""
 
     @asynccontextmanager
-    async def open_services(settings: object, opening: Opening) -> AsyncIterator[Ledger]:
+    async def open_services(settings: object, opening: ServiceContext) -> AsyncIterator[Ledger]:
         ledger.opening = opening
         yield ledger
 
@@ -129,7 +129,7 @@ def toy(ledger: Ledger, *states: State[ToyContext, Ledger], **more: Any) -> Work
         name="toy",
         context=more.pop("context", ToyContext),
         states=states or (One(), Two(), Three()),
-        begin=more.pop("begin", lambda run_id, number, settings: ToyContext()),
+        initial_context=more.pop("initial_context", lambda run_id, number, settings: ToyContext()),
         open_services=open_services,
         **more,
     )
