@@ -9,6 +9,7 @@ import attrs
 
 from orchestrator import Clock
 from states.pingone.management import Management
+from states.pingone.policies import SignOnPolicies
 from states.pingone.settings import PingOneSettings
 from states.pingone.sign_on import SignOn
 from states.pingone.tokens import Tokens
@@ -22,6 +23,7 @@ class PingOne:
     settings: PingOneSettings
     worker_token: WorkerToken
     management: Management
+    policies: SignOnPolicies
     sign_on: SignOn
     tokens: Tokens
 
@@ -34,10 +36,12 @@ async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Call
 
     async with open_session(check_lease) as session:
         token = WorkerToken(session, settings, clock)
+        management = Management(session, settings, token)
         yield PingOne(
             settings=settings,
             worker_token=token,
-            management=Management(session, settings, token),
+            management=management,
+            policies=SignOnPolicies(management),
             sign_on=SignOn(session, settings, token),
             tokens=Tokens(session, settings),
         )

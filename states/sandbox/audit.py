@@ -25,7 +25,8 @@ class Seen:
 
 @attrs.define
 class Audit:
-    """Counts by kind; kinds are ``application``, ``resource``, ``scope``, ``attribute``, ``grant``, ``population``, ``user``."""
+    """Counts by kind; kinds are ``application``, ``resource``, ``scope``, ``attribute``, ``grant``,
+    ``sign_on_policy_assignment``, ``population``, ``user``."""
 
     calls: deque[Seen] = attrs.field(factory=lambda: deque(maxlen=CALLS_KEPT))
     call_counts: Counter[str] = attrs.field(factory=Counter)

@@ -12,7 +12,19 @@ import attrs
 
 from states.sandbox.audit import Audit
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid
-from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, R, Resource, Scope, User
+from states.sandbox.objects import (
+    Application,
+    Attribute,
+    Code,
+    Flow,
+    Grant,
+    PolicyAssignment,
+    Population,
+    R,
+    Resource,
+    Scope,
+    User,
+)
 from states.sandbox.settings import SandboxSettings
 from states.sandbox.tables import Change, Table
 
@@ -36,6 +48,7 @@ class Environment:
         self.scopes: Table[Scope] = Table("scope", tell, "resource_id")
         self.attributes: Table[Attribute] = Table("attribute", tell, "resource_id")
         self.grants: Table[Grant] = Table("grant", tell, "application_id", "resource_id")
+        self.assignments: Table[PolicyAssignment] = Table("sign_on_policy_assignment", tell, "application_id")
         self.populations: Table[Population] = Table("population", tell, "name", "default")
         self.users: Table[User] = Table("user", tell, "username", "population_id")
         self.flows: Table[Flow] = Table("flow", tell, "cookie", "user_id")
@@ -48,6 +61,7 @@ class Environment:
                 self.scopes,
                 self.attributes,
                 self.grants,
+                self.assignments,
                 self.populations,
                 self.users,
                 self.flows,
@@ -102,6 +116,7 @@ class Environment:
                 f"{resources[row.resource_id].name}/{row.name}" for row in self.attributes.rows.values() if row.type == "CUSTOM"
             ],
             "grant": [row.application_id for row in self.grants.rows.values()],
+            "sign_on_policy_assignment": [row.application_id for row in self.assignments.rows.values()],
             "population": [row.name for row in self.populations.rows.values() if not row.is_built_in],
             "user": [row.username for row in self.users.rows.values()],
         }
@@ -152,10 +167,12 @@ class Environment:
         return len(self.users.where(population_id=population.id)) + lagging
 
     def delete_application(self, id: str) -> None:
-        """With its grants."""
+        """With its grants and its sign-on policies."""
         application = self.applications.get(id)
         for grant in self.grants.where(application_id=id):
             self._delete(self.grants, grant.id)
+        for assignment in self.assignments.where(application_id=id):
+            self._delete(self.assignments, assignment.id)
         self._delete(self.applications, id)
         if self.settings.deleted_listed_s:
             self._deleted.append((application, self.now()))
@@ -183,6 +200,10 @@ class Environment:
         """A grant alone."""
         self.grants.get(id)
         self._delete(self.grants, id)
+
+    def delete_assignment(self, id: str) -> None:
+        """An assignment of a sign-on policy alone."""
+        self._delete(self.assignments, id)
 
     def delete_user(self, id: str) -> None:
         """With its flows."""

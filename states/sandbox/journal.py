@@ -13,7 +13,7 @@ import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from states.sandbox.environment import Environment
-from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, Population, Resource, Scope, User
+from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, PolicyAssignment, Population, Resource, Scope, User
 from states.sandbox.signing import SigningKey
 from states.sandbox.tables import Change
 
@@ -23,6 +23,7 @@ _CLASSES: dict[str, Any] = {
     "scope": Scope,
     "attribute": Attribute,
     "grant": Grant,
+    "sign_on_policy_assignment": PolicyAssignment,
     "population": Population,
     "user": User,
     "flow": Flow,

@@ -1,6 +1,6 @@
 """The vendor's limit on configuration calls: so many in any minute, then 429 with ``Retry-After``.
 
-Source: "Rate limiting". Which calls are configuration is inferred: all below applications, resources and populations.
+Source: "Rate limiting". Which calls are configuration is inferred: all below applications, resources, populations and policies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from states.sandbox.errors import ApiError
 
 WINDOW_S = 60.0
-_CONFIGURATION = ("application", "grant", "resource", "scope", "attribute", "population")
+_CONFIGURATION = ("application", "grant", "resource", "scope", "attribute", "population", "polic")
 
 
 class ConfigurationLimit:

@@ -85,6 +85,17 @@ class Grant:
 
 
 @attrs.frozen(kw_only=True)
+class PolicyAssignment:
+    """A sign-on policy of an application; the lowest ``priority`` comes first."""
+
+    id: str
+    created_at: float
+    application_id: str
+    policy_id: str
+    priority: int
+
+
+@attrs.frozen(kw_only=True)
 class Population:
     """A population."""
 

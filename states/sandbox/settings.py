@@ -10,6 +10,10 @@ from typing import Any, get_args, get_type_hints
 
 import attrs
 
+SINGLE_FACTOR = "Single_Factor"
+MULTI_FACTOR = "Multi_Factor"
+"""Names of the sign-on policies that every environment has."""
+
 LONGEST_S = 1_000_000_000
 """About 31 years: a time that far ahead can still be written as a date."""
 
@@ -90,6 +94,8 @@ class SandboxSettings:
         default="CLIENT_SECRET_BASIC", validator=_one_of("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
     )
     """How the worker has to authenticate."""
+    default_policy: str = attrs.field(default=SINGLE_FACTOR, validator=_one_of(SINGLE_FACTOR, MULTI_FACTOR))
+    """The sign-on policy of applications that have none assigned; ``Multi_Factor`` asks for a one-time password."""
     flows_need_worker: bool = False
     """Whether ``/flows/{id}`` answers 401 unless the worker's token comes with the cookies; the vendor's guides disagree."""
 

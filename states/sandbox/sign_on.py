@@ -17,7 +17,8 @@ from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, no_session, not_found, wrong_media_type
 from states.sandbox.grants import counts_already
 from states.sandbox.objects import Application, Code, Flow, User
-from states.sandbox.settings import AuthorizeError
+from states.sandbox.policies import policy_name
+from states.sandbox.settings import MULTI_FACTOR, AuthorizeError
 from states.sandbox.users import LOCKOUT_FAILURES, LOCKOUT_S, names_of, password_status
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
@@ -122,7 +123,7 @@ def sign_on_page(environment: Environment, call: Call) -> Answer:
         message = error.details[0]["message"] if error.details else error.message
         return Answer(status=400, body=_page(f"<p>{html.escape(message)}</p>{_FORM}"))
     if flow.completed_at is None:
-        return Answer(status=400, body=_page("<p>The password has to be changed first.</p>"))
+        return Answer(status=400, body=_page("<p>The sign-on asks for more than a password.</p>"))
     return Answer(status=302, location=f"{call.base}/{environment.id}/as/resume?flowId={flow.id}", cookie=flow.cookie)
 
 
@@ -264,7 +265,8 @@ def _check_credentials(environment: Environment, flow: Flow, username: str, pass
         raise _credentials(code, "INVALID_CREDENTIALS", "Invalid username or password")
     environment.users.put(attrs.evolve(user, failed_sign_ons=0))
     now = environment.now()
-    completed = None if status == "MUST_CHANGE_PASSWORD" else now
+    asks_for_more = status == "MUST_CHANGE_PASSWORD" or policy_name(environment, flow.application_id) == MULTI_FACTOR
+    completed = None if asks_for_more else now
     # The cookie of the finished sign-on is a new one: whoever has not seen this answer cannot resume.
     cookie = flow.cookie if completed is None else environment.new_secret()
     return _touch(environment, attrs.evolve(flow, user_id=user.id, completed_at=completed, cookie=cookie))
@@ -337,7 +339,11 @@ def _status(environment: Environment, flow: Flow) -> str:
     if flow.completed_at is not None:
         return "COMPLETED"
     user = environment.users.rows.get(flow.user_id or "")
-    return "MUST_CHANGE_PASSWORD" if user is not None and user.must_change else "USERNAME_PASSWORD_REQUIRED"
+    if user is None:
+        return "USERNAME_PASSWORD_REQUIRED"
+    if user.must_change:
+        return "MUST_CHANGE_PASSWORD"
+    return "OTP_REQUIRED" if policy_name(environment, flow.application_id) == MULTI_FACTOR else "USERNAME_PASSWORD_REQUIRED"
 
 
 def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, Any]:
@@ -346,6 +352,7 @@ def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, An
     actions = {
         "USERNAME_PASSWORD_REQUIRED": ("usernamePassword.check", "password.forgot"),
         "MUST_CHANGE_PASSWORD": ("password.reset",),
+        "OTP_REQUIRED": ("otp.check",),
     }
     embedded: dict[str, Any] = {}
     application = environment.applications.rows.get(flow.application_id)

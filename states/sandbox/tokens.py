@@ -18,6 +18,7 @@ from states.sandbox.clients import Client, authenticate, check_once
 from states.sandbox.environment import PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import OAuthError
 from states.sandbox.objects import Application, Code, Resource, User
+from states.sandbox.policies import policy_name
 from states.sandbox.sign_on import OIDC_SCOPES, session_id
 from states.sandbox.signing import SigningKey
 from states.sandbox.worker import WorkerTokens, worker_token
@@ -118,7 +119,7 @@ def _issue(
         "sub": user.id,
         "iat": now,
         "auth_time": int(code.signed_on_at),
-        "acr": "Single_Factor",
+        "acr": policy_name(environment, application.id),
         "sid": session_id(code.flow_id),
     }
     access = common | {

@@ -68,14 +68,21 @@ class CreatingState(TokenState):
         """Its id, empty until it is learnt."""
         return str(getattr(step.context, self.learns))
 
-    async def look(self, step: TokenStep, *, thoroughly: bool, but: Container[str] = ()) -> Found | None:
-        """What is listed now or a moment later, or within the whole list lag, and is none of ``but``; a parent that is gone has
-        no children."""
+    async def look(
+        self, step: TokenStep, *, thoroughly: bool, but: Container[str] = (), listing: Listing | None = None
+    ) -> Found | None:
+        """Look for the object for a moment, or thoroughly for the whole list lag. A parent that is gone has no children.
+
+        Args:
+            but: Ids to ignore.
+            listing: Where to look, if not for the object of this state.
+        """
+        listing = listing or self.listing(step)
         lag = settings_of(step).lag_s
         pauses = [part * lag for part in _LOOKS] if thoroughly else [min(1.0, lag)]
         for pause in (*pauses, None):
             try:
-                found = await step.services.management.find(self.listing(step), but=but)
+                found = await step.services.management.find(listing, but=but)
             except MissingError:
                 found = None
             except ThrottledError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from states.pingone.answers import InvalidError
+from states.pingone.answers import AlreadyExistsError, InvalidError
 from states.pingone.management import Found, Listing
+from states.pingone.policies import assignments
 from states.token_fulfillment import names
 from states.token_fulfillment.creating import CreatingState, RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenStep, settings_of
@@ -100,10 +101,13 @@ class MapAttribute(CreatingState):
 
 
 class GrantAccess(RemovableState):
-    """Grant the scope to the application, which may not have arrived everywhere yet.
+    """Grant the scope to the application, and assign it a sign-on policy if the settings name one.
 
-    Effect: one grant. It is removed before the resource, for a resource whose scopes are granted deletes badly.
-    Call: ``POST /environments/{env}/applications/{appID}/grants``. Source: "Application Resource Grants".
+    Effect: one grant. It is removed before the resource, for a resource whose scopes are granted deletes badly. The assignment
+    of the policy goes away with the application. It is made before the grant: where a grant is found, both are there, and
+    where none is, this state runs again and looks for the assignment first.
+    Call: ``POST /environments/{env}/applications/{appID}/grants`` and ``…/signOnPolicyAssignments``. Source: "Application Resource
+    Grants", "Application Sign-on Policy Assignments".
     """
 
     transitions = {"done": "create_population"}
@@ -118,12 +122,29 @@ class GrantAccess(RemovableState):
         return f"{names.scope(step.context.origin)} to {names.application(step.context.origin)}"
 
     async def create(self, step: TokenStep) -> Found:
+        policy = settings_of(step).sign_on_policy
+        if policy is not None:
+            await self._assign(step, await step.services.policies.find(policy))
         body = {"resource": {"id": step.context.resource_id}, "scopes": [{"id": step.context.scope_id}]}
         return await step.services.management.create("grant", self._path(step), body)
 
     def listing(self, step: TokenStep) -> Listing:
         resource_id = step.context.resource_id
         return Listing(self._path(step), "grants", lambda row: _resource_of(row) == resource_id)
+
+    async def _assign(self, step: TokenStep, policy_id: str) -> None:
+        """Assign a sign-on policy to the application, unless an earlier attempt has."""
+        listing = assignments(step.context.application_id, policy_id)
+        thoroughly = step.may_have_run or step.attempt > 1
+        find = self.look(step, thoroughly=True, listing=listing) if thoroughly else step.services.management.find(listing)
+        if await find is not None:
+            return
+        try:
+            await step.services.management.create(
+                "sign-on policy assignment", listing.path, {"priority": 1, "signOnPolicy": {"id": policy_id}}
+            )
+        except AlreadyExistsError:
+            pass  # by an attempt whose answer was lost, though the list does not show it yet
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("grant", f"{self._path(step)}/{object_id}")

@@ -44,7 +44,12 @@ async def check(client: PingOne) -> dict[str, str]:
     environment = await client.management.read("environment", "")
     name = f"{environment.get('name')} ({environment.get('type')}, {environment.get('id')})"
     source = "given by PINGONE_API_ACCESS_TOKEN" if client.settings.api_access_token else f"issued by {client.settings.auth_url}"
-    return {"worker token": source, "environment": visible(name)}
+    facts = {"worker token": source, "environment": visible(name)}
+    settings = client.settings
+    assert isinstance(settings, TokenFulfillmentSettings)
+    if settings.sign_on_policy is not None:
+        facts["sign-on policy"] = f"{settings.sign_on_policy} ({await client.policies.find(settings.sign_on_policy)})"
+    return facts
 
 
 def notices() -> tuple[str, ...]:

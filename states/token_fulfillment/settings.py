@@ -90,6 +90,9 @@ class TokenFulfillmentSettings(PingOneSettings):
     pkce: Pkce = setting("What the application enforces.", default=Pkce.OPTIONAL, group=_GROUP)
     claim: str = setting("Name of the claim in the access token.", default="clientAssertion_custom", group=_GROUP)
     value: str | None = setting("Value of the claim in the assertion; made from the instance's id by default.", group=_GROUP)
+    sign_on_policy: str | None = setting(
+        "Sign-on policy to assign to the application, by name or id; without it the environment's default applies.", group=_GROUP
+    )
     redirect_uri: str = setting("Redirect URI of the application; never called.", default="https://www.example.com", group=_GROUP)
 
     def __attrs_post_init__(self) -> None:
@@ -98,6 +101,8 @@ class TokenFulfillmentSettings(PingOneSettings):
             raise SettingError("claim", f"{self.claim!r} is a name that PingOne reserves")
         if not self.claim.strip():
             raise SettingError("claim", "a claim needs a name")
+        if self.sign_on_policy is not None and not self.sign_on_policy.strip():
+            raise SettingError("sign-on-policy", "must be the name or the id of a policy, not empty")
         _check_redirect_uri(self.redirect_uri)
 
 

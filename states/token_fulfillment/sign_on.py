@@ -142,8 +142,8 @@ async def _read_flow(step: TokenStep) -> Flow:
 
 def _asks_for(status: str | None) -> PermanentError:
     return PermanentError(
-        f"the environment's sign-on policy asks for {status}, which this workflow does not do; give the environment a default "
-        "policy with username and password only",
+        f"the environment's sign-on policy asks for {status}, which this workflow does not do; name a policy with username and "
+        "password only in --sign-on-policy, or make it the default of the environment",
         code=status,
     )
 

@@ -26,6 +26,7 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "create_application": (JSON, APPLICATION),
     "update_application": (JSON, APPLICATION),
     "create_grant": (JSON, {"resource": {"id": "RESOURCE"}, "scopes": [{"id": "SCOPE"}]}),
+    "assign_policy": (JSON, {"signOnPolicy": {"id": "POLICY"}, "priority": 2}),
     "create_resource": (JSON, {"name": "r2", "audience": "https://a.example", "accessTokenValiditySeconds": 900}),
     "update_resource": (JSON, {"name": "r3", "audience": "https://a.example"}),
     "create_scope": (JSON, {"name": "s2", "description": "d"}),
@@ -87,6 +88,7 @@ class Furnished:
             ("RESOURCE", self.tenant.resource),
             ("SCOPE", self.tenant.scope),
             ("POPULATION", self.tenant.population),
+            ("POLICY", self.ids["policy"]),
         ):
             text = text.replace(name, value)
         return media_type, json.loads(text)
@@ -113,11 +115,17 @@ async def furnished() -> AsyncIterator[Furnished]:
         tenant = await furnish(call)
         grant = (await call("GET", f"applications/{tenant.app}/grants")).body["_embedded"]["grants"][0]["id"]
         rows = (await call("GET", f"resources/{tenant.resource}/attributes")).body["_embedded"]["attributes"]
+        policies = (await call("GET", "signOnPolicies")).body["_embedded"]["signOnPolicies"]
+        first, other = (row["id"] for row in sorted(policies, key=lambda row: not row["default"]))
+        assigned = {"signOnPolicy": {"id": first}, "priority": 1}
+        assignment = (await call("POST", f"applications/{tenant.app}/signOnPolicyAssignments", json=assigned)).body["id"]
         query = {"response_type": "code", "client_id": tenant.app, "response_mode": "pi.flow", "scope": "res:read"}
         flow = await call("GET", "", at=call.auth("as/authorize"), params=query)
         ids = {
             "application": tenant.app,
             "grant": grant,
+            "assignment": assignment,
+            "policy": other,
             "resource": tenant.resource,
             "scope": tenant.scope,
             "attribute": rows[1]["id"],

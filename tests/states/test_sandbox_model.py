@@ -267,3 +267,24 @@ async def test_a_limit_is_between_1_and_1000(limit: str) -> None:
         assert (await call("GET", "users", params={"limit": "1000"})).status == 200
         answer = await call("GET", "users", params={"limit": limit})
     assert (answer.status, answer.detail) == (400, "INVALID_PARAMETER")
+
+
+async def test_a_sign_on_policy_is_assigned_to_an_application_once() -> None:
+    """Application Sign-on Policy Assignments: ``signOnPolicy.id`` and ``priority``; they go away with the application."""
+    async with calling(default_policy="Multi_Factor") as call:
+        rows = (await call("GET", "signOnPolicies")).body["_embedded"]["signOnPolicies"]
+        assert [(row["name"], row["default"]) for row in rows] == [("Single_Factor", False), ("Multi_Factor", True)]
+        assert (await call("GET", f"signOnPolicies/{rows[0]['id']}")).body == rows[0]
+        assert (await call("GET", "signOnPolicies/nothing")).status == 404
+        application = (await call("POST", "applications", json=APPLICATION)).body["id"]
+        at = f"applications/{application}/signOnPolicyAssignments"
+        wanted = {"signOnPolicy": {"id": rows[0]["id"]}, "priority": 1}
+        made = await call("POST", at, json=wanted)
+        assert (made.status, made.body["priority"], made.body["signOnPolicy"]) == (201, 1, {"id": rows[0]["id"]})
+        assert (await call("POST", at, json=wanted | {"priority": 2})).detail == "UNIQUENESS_VIOLATION"
+        assert (await call("POST", at, json=wanted | {"signOnPolicy": {"id": "nothing"}})).detail == "INVALID_VALUE"
+        assert (await call("GET", at)).body["_embedded"]["signOnPolicyAssignments"] == [made.body]
+        assert (await call("DELETE", f"{at}/{made.body['id']}")).status == 204
+        assert (await call("POST", at, json=wanted)).status == 201
+        await call("DELETE", f"applications/{application}")
+        assert call.emulator.audit()["existing"]["sign_on_policy_assignment"] == 0

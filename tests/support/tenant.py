@@ -82,16 +82,20 @@ async def run_once(
         return result, await live.instance(0)
 
 
-def assert_each_once(emulator: Sandbox, instances: int = 1) -> None:
-    """One of each kind of object exists for each instance, and no other was ever made."""
-    report = emulator.audit()
-    assert report["existing"] == dict.fromkeys(KINDS, instances)
-    assert report["created"] == dict.fromkeys(KINDS, instances)
+def assert_each_once(emulator: Sandbox, instances: int = 1, *, policies: int = 0) -> None:
+    """One of each kind of object exists for each instance, and no other was ever made.
+
+    Args:
+        policies: Sign-on policies that are assigned, if any are wanted.
+    """
+    report, assigned = emulator.audit(), {"sign_on_policy_assignment": policies}
+    assert report["existing"] == dict.fromkeys(KINDS, instances) | assigned
+    assert report["created"] == dict.fromkeys(KINDS, instances) | (assigned if policies else {})
     assert report["created_twice"] == []
 
 
 def assert_nothing_left(emulator: Sandbox) -> None:
     """Nothing exists, and nothing was ever made twice."""
     report = emulator.audit()
-    assert report["existing"] == dict.fromkeys(KINDS, 0)
+    assert not any(report["existing"].values())
     assert report["created_twice"] == []
