@@ -127,6 +127,12 @@ class PingOneSettings:
         """Root of the OAuth and flow endpoints."""
         return self.base_url.rstrip("/") if self.base_url else f"https://{self._host('auth', self.auth_hostname)}"
 
+    def auth_root(self, environment_id: str | None) -> str:
+        """Root of the OAuth and flow endpoints of an environment. A custom domain has no environment in its paths."""
+        if self.auth_hostname and not re.search(r"(^|\.)pingone\.", self.auth_hostname):
+            return self.auth_url
+        return f"{self.auth_url}/{environment_id}"
+
     def _host(self, service: str, given: str | None) -> str:
         return given or f"{service}.pingone.{self.region.tld}"
 

@@ -51,7 +51,7 @@ class SignOn:
         self._token = token
         self._needs_token = False
         """Whether flows are known to want the worker's token."""
-        self._root = f"{settings.auth_url}/{settings.managed}"
+        self._root = settings.auth_root(settings.managed)
 
     async def authorize(self, parameters: Mapping[str, str]) -> Flow:
         """Begin. The redirect is read, never followed.

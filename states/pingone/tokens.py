@@ -35,7 +35,7 @@ class Tokens:
 
     def __init__(self, session: Session, settings: PingOneSettings) -> None:
         self._session = session
-        self.issuer = f"{settings.auth_url}/{settings.managed}/as"
+        self.issuer = f"{settings.auth_root(settings.managed)}/as"
         self._keys: dict[str, Any] = {}
         self._fetching = anyio.Lock()
 

@@ -153,7 +153,7 @@ class WorkerToken:
         return await self._session.send(
             "get a worker token",
             "POST",
-            f"{settings.auth_url}/{settings.environment_id}/as/token",
+            f"{settings.auth_root(settings.environment_id)}/as/token",
             headers=headers,
             body=form_body(fields),
             media_type=FORM,

@@ -80,15 +80,8 @@ class Sandbox:
         environment = "/v1/environments/{environment}"
         for method, path, operation, handler in MANAGEMENT:
             self._route(app, method, f"{environment}/{path}".rstrip("/"), operation, self._for_worker(handler))
-        for method, path, operation, handler in SIGN_ON:
-            is_flow = path.startswith("flows/") and self.environment.settings.flows_need_worker
-            self._route(app, method, f"/{{environment}}/{path}", operation, self._for_worker(handler) if is_flow else handler)
-        token = partial(tokens.token, key=self.key, workers=self._workers)
-        self._route(app, "POST", "/{environment}/as/token", "token", token)
-        self._route(app, "POST", "/{environment}/as/introspect", "introspect", partial(tokens.introspect, key=self.key))
-        for method in ("GET", "POST"):
-            self._route(app, method, "/{environment}/as/userinfo", "userinfo", partial(tokens.userinfo, key=self.key))
-        self._route(app, "GET", "/{environment}/as/jwks", "jwks", partial(discovery.jwks, key=self.key))
+        for prefix in ("/{environment}", "") if self.environment.settings.custom_domain else ("/{environment}",):
+            self._route_sign_on(app, prefix)
         app.router.add_get("/sandbox/audit", self._send_audit)
         app.middlewares.append(unrouted)
         return app
@@ -105,6 +98,17 @@ class Sandbox:
         if self._journal and self._is_new:
             self._journal.append(journal.identity(self.environment, self.key, port))
         self._keep_changes()
+
+    def _route_sign_on(self, app: web.Application, prefix: str) -> None:
+        for method, path, operation, handler in SIGN_ON:
+            is_flow = path.startswith("flows/") and self.environment.settings.flows_need_worker
+            self._route(app, method, f"{prefix}/{path}", operation, self._for_worker(handler) if is_flow else handler)
+        token = partial(tokens.token, key=self.key, workers=self._workers)
+        self._route(app, "POST", f"{prefix}/as/token", "token", token)
+        self._route(app, "POST", f"{prefix}/as/introspect", "introspect", partial(tokens.introspect, key=self.key))
+        for method in ("GET", "POST"):
+            self._route(app, method, f"{prefix}/as/userinfo", "userinfo", partial(tokens.userinfo, key=self.key))
+        self._route(app, "GET", f"{prefix}/as/jwks", "jwks", partial(discovery.jwks, key=self.key))
 
     def _route(self, app: web.Application, method: str, path: str, operation: str, handler: Handler) -> None:
         async def serve(request: web.Request) -> web.StreamResponse:
@@ -157,7 +161,7 @@ class Sandbox:
     def _answer(self, operation: str, handler: Handler, call: Call) -> Answer:
         try:
             self._limit.check(operation, self.environment.now())
-            if call.ids["environment"] != self.environment.id:
+            if call.ids.get("environment", self.environment.id) != self.environment.id:
                 # The vendor does not say 404 for an environment that does not exist.
                 raise access_failed(self.environment.settings.unknown_environment_status, "INSUFFICIENT_PERMISSIONS")
             return handler(self.environment, call)

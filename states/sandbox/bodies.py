@@ -32,7 +32,12 @@ def environment_url(call: Call, environment: Environment) -> str:
 
 def issuer(environment: Environment, call: Call) -> str:
     """The ``iss`` of everything that is issued, and the base of the OAuth endpoints."""
-    return f"{call.base}/{environment.id}/as"
+    return f"{auth_url(environment, call)}/as"
+
+
+def auth_url(environment: Environment, call: Call) -> str:
+    """Root of the OAuth and flow endpoints; a custom domain has no environment in its paths."""
+    return f"{call.base}/{environment.id}" if "environment" in call.ids else call.base
 
 
 def hal(call: Call, environment: Environment, path: str, **links: str) -> dict[str, Any]:

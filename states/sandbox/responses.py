@@ -94,7 +94,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
         sent.set_cookie(
             "ST",
             answer.cookie,
-            path=f"/{environment.id}",
+            path=f"/{environment.id}" if "environment" in call.ids else "/",
             max_age=COOKIE_LIFETIME_S,
             expires=formatdate(time.time() + COOKIE_LIFETIME_S, usegmt=True),
             httponly=True,

@@ -96,6 +96,8 @@ class SandboxSettings:
     """How the worker has to authenticate."""
     default_policy: str = attrs.field(default=SINGLE_FACTOR, validator=_one_of(SINGLE_FACTOR, MULTI_FACTOR))
     """The sign-on policy of applications that have none assigned; ``Multi_Factor`` asks for a one-time password."""
+    custom_domain: bool = False
+    """Whether sign-on and tokens are also served as on a custom domain, whose paths do not name the environment."""
     flows_need_worker: bool = False
     """Whether ``/flows/{id}`` answers 401 unless the worker's token comes with the cookies; the vendor's guides disagree."""
 

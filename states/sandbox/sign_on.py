@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import attrs
 import orjson
 
-from states.sandbox.bodies import timestamp
+from states.sandbox.bodies import auth_url, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, no_session, not_found, wrong_media_type
@@ -75,7 +75,7 @@ def authorize(environment: Environment, call: Call) -> Answer:
     )
     if redirectless:
         return Answer(body=_flow_body(environment, call, flow), cookie=flow.first_cookie)
-    return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}", cookie=flow.first_cookie)
+    return Answer(status=302, location=f"{auth_url(environment, call)}/signon/?flowId={flow.id}", cookie=flow.first_cookie)
 
 
 def read_flow(environment: Environment, call: Call) -> Answer:
@@ -104,7 +104,7 @@ def resume(environment: Environment, call: Call) -> Answer:
     if flow.completed_at is None or not known or (flow.resumed and not environment.settings.resume_twice):
         if redirectless:
             return Answer(body=_flow_body(environment, call, attrs.evolve(flow, completed_at=None)))
-        return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?flowId={flow.id}")
+        return Answer(status=302, location=f"{auth_url(environment, call)}/signon/?flowId={flow.id}")
     environment.flows.put(attrs.evolve(flow, resumed=True))
     return _give_code(environment, call, flow)
 
@@ -124,7 +124,7 @@ def sign_on_page(environment: Environment, call: Call) -> Answer:
         return Answer(status=400, body=_page(f"<p>{html.escape(message)}</p>{_FORM}"))
     if flow.completed_at is None:
         return Answer(status=400, body=_page("<p>The sign-on asks for more than a password.</p>"))
-    return Answer(status=302, location=f"{call.base}/{environment.id}/as/resume?flowId={flow.id}", cookie=flow.cookie)
+    return Answer(status=302, location=f"{auth_url(environment, call)}/as/resume?flowId={flow.id}", cookie=flow.cookie)
 
 
 _FORM = (
@@ -203,7 +203,7 @@ def _refuse(environment: Environment, call: Call, request: dict[str, str], refus
         return Answer(status=400, body=error)
     if style is AuthorizeError.SIGN_ON_PAGE:
         body = {"id": call.correlation_id, "code": refused.error, "message": error["error_description"]}
-        return Answer(status=302, location=f"{call.base}/{environment.id}/signon/?{urlencode({'error': orjson.dumps(body)})}")
+        return Answer(status=302, location=f"{auth_url(environment, call)}/signon/?{urlencode({'error': orjson.dumps(body)})}")
     if "state" in request:
         error["state"] = request["state"]
     return _respond(request, error)
@@ -347,7 +347,7 @@ def _status(environment: Environment, flow: Flow) -> str:
 
 
 def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, Any]:
-    url = f"{call.base}/{environment.id}/flows/{flow.id}"
+    url = f"{auth_url(environment, call)}/flows/{flow.id}"
     status = _status(environment, flow)
     actions = {
         "USERNAME_PASSWORD_REQUIRED": ("usernamePassword.check", "password.forgot"),
@@ -363,11 +363,11 @@ def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, An
         embedded["user"] = {"id": user.id, "username": user.username, "name": names_of(user)}
     body: dict[str, Any] = {
         "_links": {name: {"href": url} for name in ("self", *actions.get(status, ()))}
-        | {"signOnPage": {"href": f"{call.base}/{environment.id}/signon/?flowId={flow.id}"}},
+        | {"signOnPage": {"href": f"{auth_url(environment, call)}/signon/?flowId={flow.id}"}},
         "_embedded": embedded,
         "id": flow.id,
         "environment": {"id": environment.id},
-        "resumeUrl": f"{call.base}/{environment.id}/as/resume?flowId={flow.id}",
+        "resumeUrl": f"{auth_url(environment, call)}/as/resume?flowId={flow.id}",
         "status": status,
         "createdAt": timestamp(flow.created_at),
         "expiresAt": timestamp(flow.expires_at),

@@ -184,7 +184,7 @@ async def test_the_session_cookie_is_that_of_the_vendor(scheme: str) -> None:
         request = Call(
             method="GET",
             base=f"{scheme}://auth.example",
-            ids={},
+            ids={"environment": environment.id},
             query={},
             headers={},
             cookies={},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import attrs
 import pytest
+from aiohttp import web
 
 from orchestrator import (
     Event,
@@ -28,12 +31,12 @@ from orchestrator import (
 from states.pingone import PingOne, open_client
 from states.pingone.answers import MissingError, UnauthorizedError
 from states.pingone.settings import PingOneSettings
-from states.sandbox import Sandbox
+from states.sandbox import Sandbox, SandboxSettings
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from states.token_fulfillment.settings import ResponseMode
 from tests.support.caller import Moving
 from tests.support.clock import SPEED, FastClock
-from tests.support.tenant import assert_each_once, assert_nothing_left, run_once, sandbox, settings_for
+from tests.support.tenant import assert_each_once, assert_nothing_left, run_once, sandbox, settings_for, signing_key
 from tests.support.toy import fast
 
 
@@ -341,3 +344,38 @@ async def test_an_unknown_policy_is_refused_with_those_that_there_are(vault: Vau
 def test_an_empty_policy_is_refused() -> None:
     with pytest.raises(SettingError, match="sign-on-policy: must be the name or the id of a policy, not empty"):
         TokenFulfillmentSettings(sign_on_policy=" ")
+
+
+@asynccontextmanager
+async def over_tls(emulator: Sandbox, certificate: Path) -> AsyncIterator[str]:
+    """Host and port at which a sandbox listens, as ``localhost``."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    runner = web.AppRunner(emulator.application(), access_log=None, handle_signals=False, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield f"localhost:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("mode", list(ResponseMode), ids=lambda mode: mode.value)
+async def test_a_custom_domain_for_sign_on_has_no_environment_in_its_paths(
+    vault: Vault, trusted: Path, mode: ResponseMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both hosts are given, and are two."""
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    emulator = Sandbox(SandboxSettings(custom_domain=True), key=signing_key())
+    async with over_tls(emulator, trusted) as api, over_tls(emulator, trusted) as auth, open_store("memory:") as store:
+        given = {"base_url": None, "api_hostname": api, "auth_hostname": auth, "response_mode": mode, "list_lag": 1.0}
+        _, instance = await run_once(emulator, store, vault, **given)
+    assert instance.status is Status.COMPLETED, instance.failure
+    paths = [call.path for call in emulator.environment.audit.calls]
+    assert {path.split("/")[1] for path in paths} == {"v1", "as", "flows"}
+    assert_each_once(emulator)
+
+
+@pytest.mark.parametrize("host", ["auth.pingone.eu", "auth-staging.pingone.com", "pingone.example"])
+def test_a_host_of_the_vendor_has_the_environment_in_its_paths(host: str) -> None:
+    assert PingOneSettings(**GIVEN, auth_hostname=host).auth_root("e") == f"https://{host}/e"

@@ -14,15 +14,11 @@ import traceback
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from orchestrator import AmbiguousError, TransientError
 from states.pingone import transport
@@ -379,28 +375,6 @@ async def test_no_header_can_be_smuggled_into_a_request() -> None:
     assert there.requests == []
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Of ``localhost``, with its key; signed by itself."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form) + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
 @asynccontextmanager
 async def secure_peer(certificate: Path, *answers: bytes) -> AsyncIterator[Peer]:
     there, context = Peer(*answers), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -409,14 +383,6 @@ async def secure_peer(certificate: Path, *answers: bytes) -> AsyncIterator[Peer]
     async with server:
         there.url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
         yield there
-
-
-@pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # aiohttp makes the context, from SSL_CERT_FILE among others, when it is imported.
-    context = ssl.create_default_context(cafile=str(certificate))
-    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
-    return certificate
 
 
 @pytest.fixture
