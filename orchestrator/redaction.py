@@ -10,7 +10,7 @@ import base64
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from html import unescape
 from operator import itemgetter
 
@@ -47,7 +47,7 @@ class Redactor:
         values = {_folded(secret.reveal()) for secret in secrets}
         self._short = [value for value in values if LEAST <= len(value) < PART]
         self._long = [value for value in values if len(value) >= PART]
-        self._blocks = {value[at : at + _BLOCK] for value in self._long for at in range(len(value) - _BLOCK + 1)}
+        self._blocks = [_blocks_of(value) for value in self._long]
 
     def redact(self, text: str) -> str:
         """``text`` with stars in place of every secret, and of every part of one that has eight characters or more."""
@@ -69,12 +69,10 @@ class Redactor:
                 first = reading.find(value, first + 1)
         # A sample of the text against all blocks of the secrets: hardly ever is there one to go after.
         sample = {reading[at : at + _BLOCK] for at in range(0, len(reading) - _BLOCK + 1, _BLOCK)}
-        if sample.isdisjoint(self._blocks):
+        if all(sample.isdisjoint(blocks) for blocks in self._blocks):
             return
         for at in range(0, len(reading) - _BLOCK + 1, _BLOCK):
-            block = reading[at : at + _BLOCK]
-            if block in self._blocks:
-                yield from self._parts(reading, at, block)
+            yield from self._parts(reading, at, reading[at : at + _BLOCK])
 
     def _parts(self, reading: bytes, at: int, block: bytes) -> Iterator[tuple[int, int]]:
         """The parts of secrets around a block of the text."""
@@ -90,6 +88,12 @@ class Redactor:
                 if last - first >= PART:
                     yield first, last
                 place = value.find(block, place + 1)
+
+
+@lru_cache(maxsize=16)
+def _blocks_of(value: bytes) -> frozenset[bytes]:
+    """Cached for those that many requests share."""
+    return frozenset(value[at : at + _BLOCK] for at in range(len(value) - _BLOCK + 1))
 
 
 def visible(text: str) -> str:

@@ -42,9 +42,9 @@ def begin_recording(recorded: Recorded) -> deque[Exchange]:
     return exchanges
 
 
-def recorded_secrets() -> list[Secret]:
+def recorded_secrets() -> set[Secret]:
     """Those of the requests that the current task has kept."""
-    return [secret for exchange in _current.get() or () for secret in exchange.secrets()]
+    return {secret for exchange in _current.get() or () for secret in exchange.secrets()}
 
 
 def record_exchange(exchange: Exchange) -> None:

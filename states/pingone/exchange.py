@@ -32,9 +32,9 @@ class HttpExchange:
     error: str | None = None
     """Why there was no answer."""
 
-    def secrets(self) -> list[Secret]:
+    def secrets(self) -> frozenset[Secret]:
         """See the protocol."""
-        return self.request.secrets()
+        return self.request.secrets
 
     def entry(self, secrets: Redactor) -> dict[str, Any]:
         """See the protocol."""

@@ -29,10 +29,10 @@ class Request:
     given: Iterable[Secret] = attrs.field(default=(), repr=False)
     """Secrets in it that its caller names."""
 
-    def secrets(self) -> list[Secret]:
+    @cached_property
+    def secrets(self) -> frozenset[Secret]:
         """Everything secret that it sends."""
-        found = {Secret(value) for value in self._found()}
-        return [*found.union(self.given)]
+        return frozenset((*map(Secret, self._found()), *self.given))
 
     def quote(self, said: object, most: int = QUOTED) -> str:
         """Text from the other side as an error may repeat it: without what this request sent, without characters that act
@@ -42,7 +42,7 @@ class Request:
 
     @cached_property
     def _redactor(self) -> Redactor:
-        return Redactor(self.secrets())
+        return Redactor(self.secrets)
 
     def _found(self) -> Iterator[str]:
         for name, value in self.headers.items():
