@@ -16,6 +16,12 @@ from orchestrator.secret import secrets_in
 
 R = TypeVar("R")
 
+LONGEST_MESSAGE = 2000
+"""Characters of an error that are stored and shown."""
+LONGEST_CODE = 100
+LONGEST_TRACE = 20_000
+"""The last characters of a trace."""
+
 
 async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S]) -> R | Failed:
     """Call ``handler``.
@@ -55,14 +61,17 @@ def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
     if isinstance(error, StepError):
         error.message = _shown(error.message, secrets)
         error.args = (error.message,)
-        error.code = None if error.code is None else _shown(error.code, secrets)
+        error.code = None if error.code is None else _shown(error.code, secrets, LONGEST_CODE)
         return Failed(error)
-    trace = "\n".join(map(visible, secrets.redact("".join(traceback.format_exception(error))).split("\n")))
+    trace = secrets.redact("".join(traceback.format_exception(error))[-LONGEST_TRACE:])
+    trace = "\n".join(map(visible, trace.split("\n")))
     text = _shown(error, secrets)
     if text != str(error) and not isinstance(error, OrchestratorError):
         error = RuntimeError(f"{type(error).__name__}: {text}")
     return Failed(error, trace)
 
 
-def _shown(said: object, secrets: Redactor) -> str:
-    return visible(secrets.redact(str(said)))
+def _shown(said: object, secrets: Redactor, most: int = LONGEST_MESSAGE) -> str:
+    """A handler may quote all that the other side said."""
+    text = visible(secrets.redact(str(said)[: 4 * most]))
+    return text if len(text) <= most else f"{text[:most]}…"

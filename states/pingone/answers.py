@@ -14,10 +14,11 @@ Sources: "Error codes", "Retries: Best practice for managing transient API error
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
 import orjson
@@ -73,6 +74,7 @@ _CODE = 80
 """Characters of a code, or of an id, that are quoted."""
 _DETAILS = 5
 """Details of an error that are quoted."""
+_ID = re.compile(r"[\w.:~-]{1,200}", re.ASCII)
 _UNKNOWN = Request("", "")
 
 
@@ -168,8 +170,14 @@ def refusal(what: str, reply: Reply) -> StepError:
     if issubclass(cls, TransientError):
         return cls(message, code=code, retry_after=_retry_after(reply.headers, details))
     if cls is AlreadyExistsError:
-        return AlreadyExistsError(message, code=code, existing_id=_inner(details, "existingId"))
+        existing_id = _inner(details, "existingId")
+        return AlreadyExistsError(message, code=code, existing_id=existing_id if is_id(existing_id) else None)
     return cls(message, code=code)
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this can be the id of an object or a flow: ids become parts of addresses, and are shown."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[dict[str, Any]]) -> str:

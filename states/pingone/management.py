@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import attrs
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, Reply
+from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, Reply, is_id
 from states.pingone.bodies import JSON, json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
@@ -187,6 +187,6 @@ def _page(page: Found, collection: str) -> tuple[list[Found], str | None]:
 
 
 def _with_id(row: Found, what: str) -> Found:
-    if not isinstance(row.get("id"), str):
+    if not is_id(row.get("id")):
         raise AmbiguousError(f"{what}: the answer holds no id", code="no_id")
     return row

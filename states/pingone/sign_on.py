@@ -14,7 +14,7 @@ import attrs
 import orjson
 
 from orchestrator import AmbiguousError, PermanentError, Secret
-from states.pingone.answers import Reply, UnauthorizedError, refusal
+from states.pingone.answers import Reply, UnauthorizedError, is_id, refusal
 from states.pingone.bodies import json_body
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
@@ -65,11 +65,11 @@ class SignOn:
             raise _authorize_error(reply, reply.body)
         if reply.status == 200:
             flow = reply.json()
-            return Flow(id=_text(flow, "id"), status=flow.get("status"), cookies=reply.cookies, code=_code(flow))
+            return Flow(id=_id(flow), status=flow.get("status"), cookies=reply.cookies, code=_code(flow))
         query = _query(reply)
         if "error" in query:
             raise _authorize_error(reply, query["error"].encode(), query.get("error_description"))
-        if "flowId" not in query:
+        if not is_id(query.get("flowId")):
             raise PermanentError("authorize: the redirect names no flow (was there a session already?)", code="no_flow")
         return Flow(id=query["flowId"], status=None, cookies=reply.cookies)
 
@@ -135,7 +135,13 @@ class SignOn:
 
 def _flow(reply: Reply, cookies: Mapping[str, Secret]) -> Flow:
     flow = reply.json()
-    return Flow(id=_text(flow, "id"), status=_text(flow, "status"), cookies={**cookies, **reply.cookies}, code=_code(flow))
+    return Flow(id=_id(flow), status=_text(flow, "status"), cookies={**cookies, **reply.cookies}, code=_code(flow))
+
+
+def _id(flow: Mapping[str, Any]) -> str:
+    if not is_id(flow.get("id")):
+        raise AmbiguousError("the flow's answer holds no id", code="not_a_flow")
+    return str(flow["id"])
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:

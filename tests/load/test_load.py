@@ -643,6 +643,10 @@ async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: Mem
         def entry(self, secrets: Any) -> Any:
             return {"text": "\ud800"}
 
+    class Oddest(Odd):
+        def secrets(self) -> Any:
+            raise KeyError("Authorization")
+
     def fail(exchange: Any) -> Any:
         def act(step: Any) -> None:
             record_exchange(exchange)
@@ -650,10 +654,10 @@ async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: Mem
 
         return act
 
-    ledger = Ledger(script={"run two": [fail(Odd()), fail(Odder())]})
-    result = await drive(toy(ledger), store, vault, Scenario(instances=2))
-    assert result.counts == {Status.ROLLED_BACK: 2}
-    assert [len(await store.evidence(result.run_id, number)) for number in (0, 1)] == [1, 1]
+    ledger = Ledger(script={"run two": [fail(Odd()), fail(Odder()), fail(Oddest())]})
+    result = await drive(toy(ledger), store, vault, Scenario(instances=3))
+    assert result.counts == {Status.ROLLED_BACK: 3}
+    assert [len(await store.evidence(result.run_id, number)) for number in (0, 1, 2)] == [1, 1, 1]
 
 
 class SteppedClock(SystemClock):

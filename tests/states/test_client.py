@@ -44,6 +44,7 @@ from states.pingone.answers import (
     RefusedGrantError,
     Reply,
     UnauthorizedError,
+    is_id,
     refusal,
 )
 from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
@@ -628,3 +629,17 @@ def test_passwords_satisfy_the_policy_and_differ() -> None:
     made = {new_password().reveal() for _ in range(200)}
     assert len(made) == 200
     assert not [password for password in made if unsatisfied(password, (), ())]
+
+
+@pytest.mark.parametrize("id_", ["", "a/../b", "a?b", "\x1b[2J", "a b", "é", "x" * 201, 7, None])
+def test_an_id_that_does_not_fit_into_an_address_is_none(id_: Any) -> None:
+    assert not is_id(id_)
+    error = refusal("create user", reply(400, detail("UNIQUENESS_VIOLATION", existingId=id_)))
+    assert error.existing_id is None or id_ == 7  # type: ignore[attr-defined]
+
+
+async def test_what_was_created_under_an_impossible_id_is_looked_for(http: aioresponses) -> None:
+    http.post(f"{API}/users", payload={"id": "../\x1b[2J"}, status=201)
+    async with client() as pingone:
+        with pytest.raises(AmbiguousError, match="user: the answer holds no id"):
+            await pingone.management.create("user", "users", {})
