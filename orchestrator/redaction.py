@@ -29,6 +29,8 @@ _ESCAPE = re.compile(
     rb"%[0-9A-Fa-f]{2}|&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
     rb"|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[\"'\\/bfnrt]"
 )
+_HIGH = re.compile(rb"\\x[89A-Fa-f]")
+"""In Python, a byte or a character: it depends on the type that was printed."""
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{8,}")
 _BETWEEN = b"\xff"
@@ -138,12 +140,20 @@ def _through(inner: _Where, outer: _Where) -> _Where:
 
 
 def _without_escapes(data: bytes) -> Iterator[tuple[bytes, _Where]]:
+    yield from _with_meanings(data, _meaning)
+    if _HIGH.search(data):
+        yield from _with_meanings(data, _meaning_in_text)
+
+
+def _with_meanings(
+    data: bytes, meaning_of: Callable[[bytes, re.Match[bytes]], tuple[bytes, int]]
+) -> Iterator[tuple[bytes, _Where]]:
     plain, done = bytearray(), 0
     begins: list[tuple[int, int, int, int]] = []
     """Of each escape: where its meaning begins and ends, and where it does itself."""
     for escape in _ESCAPE.finditer(data):
         if escape.start() >= done:
-            meaning, end = _meaning(data, escape)
+            meaning, end = meaning_of(data, escape)
             plain += data[done : escape.start()]
             begins.append((len(plain), len(plain) + len(meaning), escape.start(), end))
             plain += meaning
@@ -177,6 +187,12 @@ def _meaning(data: bytes, escape: re.Match[bytes]) -> tuple[bytes, int]:
     if low is not None and low[0][:2] == b"\\u":  # one character in two halves
         unit, end = unit + low[0][2:].decode(), low.end()
     return _folded(bytes.fromhex(unit).decode("utf-16-be", "replace")), end
+
+
+def _meaning_in_text(data: bytes, escape: re.Match[bytes]) -> tuple[bytes, int]:
+    if escape[0][:2] == b"\\x":
+        return _folded(chr(int(escape[0][2:], 16))), escape.end()
+    return _meaning(data, escape)
 
 
 def _from_base64(data: bytes) -> Iterator[tuple[bytes, _Where]]:

@@ -22,6 +22,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "JSON with slashes": lambda text: json.dumps(text, ensure_ascii=False)[1:-1].replace("/", "\\/"),
     "JSON, all of it": lambda text: "".join(f"\\u{unit:04x}" for unit in memoryview(text.encode("utf-16-le")).cast("H")),
     "Python": lambda text: repr(text)[1:-1],
+    "Python, as bytes": lambda text: repr(text.encode())[2:-1],
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 behind one": lambda text: base64.b64encode(b":" + text.encode() + b".").decode(),
     "base64 behind two": lambda text: base64.b64encode(b"w:" + text.encode() + b"..").decode(),
