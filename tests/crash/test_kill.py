@@ -130,7 +130,7 @@ async def test_killed_on_the_way_back_a_resume_leaves_nothing(home: Path, way: s
 
 @pytest.mark.parametrize("state", ["create_user", "exchange_token"])
 async def test_killed_in_a_retry_a_resume_completes_it_with_one_of_each(home: Path, state: str) -> None:
-    async with sandbox(f"{OPERATION.get(state, state)}:400*1") as emulator:
+    async with sandbox(f"{OPERATION.get(state, state)}:403.LICENSE_EXCEEDED*1") as emulator:
         shell = Shell(home, emulator)
         assert await shell.run("run", "--on-failure", "keep") == 1
         assert "orchestrator retry" in shell.said()
@@ -161,6 +161,21 @@ async def test_killed_in_a_retry_wait_it_waits_out_the_rest_and_goes_on_counting
         again = [call.at for call in emulator.environment.audit.calls if call.operation.endswith("_populations")]
         assert again[0] - refused_at >= 1.8
         assert_each_once(emulator)
+
+
+@pytest.mark.parametrize("operation", ["assign_policy", "create_grant"])
+@pytest.mark.parametrize("fault", ["hang_before", "hang_after"])
+async def test_killed_around_the_assignment_of_a_policy_a_resume_completes_it_with_one_of_each(
+    home: Path, operation: str, fault: str
+) -> None:
+    async with sandbox(f"{operation}:{fault}*1", default_policy="Multi_Factor") as emulator:
+        shell = Shell(home, emulator)
+        process = shell.begin("run", "--sign-on-policy", "Single_Factor")
+        await shell.until(lambda: shell.called(operation, fault))
+        process.kill()
+        assert await ended(process) == KILLED
+        assert await shell.run("resume") == 0, shell.said()
+        assert_each_once(emulator, policies=1)
 
 
 async def test_many_instances_killed_again_and_again_complete_with_one_of_each(home: Path) -> None:
