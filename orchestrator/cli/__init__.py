@@ -114,12 +114,12 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
     app = App(name="orchestrator", help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
     for name, summary in SUMMARIES.items():
         if name in argv:
-            from orchestrator.cli.commands import COMMANDS  # noqa: PLC0415  # with the settings of all of them behind it
+            from orchestrator.cli.commands import FLAGS, function_of  # noqa: PLC0415  # with the settings of all of them behind it
 
-            command = COMMANDS[name]
-            function = command.load()
-            workflow = _meant_workflow(argv) if command.own else None
-            call = command.with_flags(partial(_run_async, function, observers), workflow)
+            flags = FLAGS[name]
+            function = function_of(name)
+            workflow = _meant_workflow(argv) if flags.own else None
+            call = flags.added_to(partial(_run_async, function, observers), workflow)
             app.command(call, name=name, help=_help(function))
         else:
             app.command(_unnamed, name=name, help=summary)

@@ -19,7 +19,7 @@ import pytest
 from orchestrator import Event, EventKind, PermanentError
 from orchestrator.cli import main
 from orchestrator.cli.console import Output
-from orchestrator.cli.display import LiveTable
+from orchestrator.cli.display.single import LiveTable
 from orchestrator.storage.encryption import new_key
 from states.token_fulfillment import WORKFLOW
 from states.token_fulfillment.users import CreateUser

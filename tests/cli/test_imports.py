@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import SUMMARIES
-from orchestrator.cli.commands import COMMANDS
+from orchestrator.cli.commands import FLAGS, function_of
 
 HEAVY = ("aiohttp", "cryptography", "jwt", "states.sandbox.app", "states.pingone", "rich.live", "orchestrator.driving.runner")
 PROGRAM = """
@@ -50,7 +50,7 @@ def test_show_imports_neither_client_nor_sandbox(tmp_path: Path) -> None:
 
 
 def test_the_lines_of_the_help_are_those_of_the_commands() -> None:
-    assert list(SUMMARIES) == list(COMMANDS)
+    assert list(SUMMARIES) == list(FLAGS)
     for name, summary in SUMMARIES.items():
-        paragraph = (COMMANDS[name].load().__doc__ or "").split("\n\n")[0]
+        paragraph = (function_of(name).__doc__ or "").split("\n\n")[0]
         assert summary == " ".join(paragraph.split()), name

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator import Event, EventKind, Options, PermanentError, Run, Scenario, Vault, start
 from orchestrator.cli.console import Output
-from orchestrator.cli.live import LoadView
+from orchestrator.cli.display.load_view import LoadView
 from orchestrator.clock import SystemClock
 from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines, measuring_notes

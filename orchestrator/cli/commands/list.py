@@ -1,31 +1,29 @@
-"""The command ``list``, and how the standing of a run is told."""
+"""The command ``list``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from orchestrator.cli.console import stdout
-from orchestrator.cli.parameters import Resolver
-from orchestrator.clock import SystemClock
+from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.standing import standing, when
 from orchestrator.inspection.reading import result_of
 from orchestrator.lifecycle.events import Observer
-from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.storage import open_store, store_exists
-from orchestrator.storage.base import Shard, Store
-from orchestrator.storage.lease import Owner, is_gone
+from orchestrator.storage.base import Store
 
 RUNS_LISTED = 100
 ALL_RUNS = 1_000_000_000
 RUN_ID_WIDTH = 13
 
 
-async def list_runs(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
+async def command(observers: Sequence[Observer], *, json: bool = False, config: Path | None = None, **flags: Any) -> int:
     """List the runs of the store, the newest first. Needs no key.
 
     Examples:
@@ -67,29 +65,3 @@ async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
         "standing": standing(record, shards[0] if shards else None),
         "counts": {status.value: number for status, number in result.counts.items()},
     }
-
-
-def standing(record: RunRecord, shard: Shard | None) -> str:
-    """The status of a run as it is: one whose process died says *running* in the store."""
-    under_way = {
-        RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),
-        RunStatus.RETRYING: ("being retried", "retry interrupted"),
-        RunStatus.CLEANING_UP: ("being cleaned up", "clean-up interrupted"),
-    }
-    if record.status not in under_way:
-        return record.status.value
-    driven, left = under_way[record.status]
-    who = driver(shard)
-    return f"{driven} ({who})" if who else left
-
-
-def driver(shard: Shard | None) -> str | None:
-    """Who drives a shard now, and until when."""
-    now = SystemClock().now()
-    if shard is None or shard.owner is None or shard.lease_until <= now or is_gone(Owner.loads(shard.owner)):
-        return None
-    return f"{Owner.loads(shard.owner)}, lease until {when(shard.lease_until)}"
-
-
-def when(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""Which function a command is, and which flags it takes."""
+"""The commands, one module each, and the flags that each takes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from orchestrator.cli.parameters import (
-    CONFIG_FLAG,
-    JSON_FLAG,
-    EngineSettings,
-    LoadSettings,
-    OutputSettings,
-    Renewable,
-    RunSettings,
-    argument,
-    flag,
-    with_settings,
-)
+from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, argument, flag, with_settings
+from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings
 
 if TYPE_CHECKING:
     from orchestrator.definition.workflow import Workflow
@@ -49,11 +39,9 @@ _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png 
 
 
 @attrs.frozen
-class Command:
-    """A command: where its function is, and which flags it takes."""
+class Flags:
+    """The flags of a command."""
 
-    module: str
-    function: str
     leading: Mapping[str, Any]
     """Positional arguments and further flags."""
     classes: tuple[Any, ...] = (EngineSettings,)
@@ -61,13 +49,8 @@ class Command:
     own: Callable[[Any], Any] | None = None
     """Which of the workflow's settings become flags, too."""
 
-    def load(self) -> Callable[..., Any]:
-        """The function, with its module imported."""
-        function: Callable[..., Any] = getattr(import_module(f"orchestrator.cli.{self.module}"), self.function)
-        return function
-
-    def with_flags(self, call: Callable[..., Any], workflow: Workflow[Any, Any] | None) -> Callable[..., Any]:
-        """``call`` with this command's flags as its signature."""
+    def added_to(self, call: Callable[..., Any], workflow: Workflow[Any, Any] | None) -> Callable[..., Any]:
+        """``call`` with these flags as its signature."""
         own = (self.own(workflow.settings if workflow else None),) if self.own else ()
         return with_settings(call, *self.classes, *own, leading=self.leading)
 
@@ -76,16 +59,23 @@ def _all(settings: Any) -> Any:
     return settings
 
 
-COMMANDS = {
-    "run": Command("driving", "run", _WHICH | _ENGINE, (RunSettings, EngineSettings), _all),
-    "load": Command("driving", "load", _PLAN | _WORKFLOW | _ENGINE, (LoadSettings, EngineSettings), _all),
-    "resume": Command("driving", "resume", _RUN | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
-    "retry": Command("driving", "retry", _WHAT | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
-    "list": Command("listing", "list_runs", _ENGINE),
-    "show": Command("looking", "show", _WHAT | _HAR | _ENGINE),
-    "cleanup": Command("driving", "cleanup", _RUN | _ENGINE, own=Renewable),
-    "report": Command("reporting", "report", _RUN | _FILES | _ENGINE),
-    "compare": Command("reporting", "compare_runs", _TWO | _HTML | _FAIL_ON | _ENGINE),
-    "graph": Command("checking", "graph", _WHICH | _PICTURE, ()),
-    "doctor": Command("checking", "doctor", _WHICH | _ENGINE, own=_all),
+FLAGS = {
+    "run": Flags(_WHICH | _ENGINE, (RunSettings, EngineSettings), _all),
+    "load": Flags(_PLAN | _WORKFLOW | _ENGINE, (LoadSettings, EngineSettings), _all),
+    "resume": Flags(_RUN | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
+    "retry": Flags(_WHAT | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
+    "list": Flags(_ENGINE),
+    "show": Flags(_WHAT | _HAR | _ENGINE),
+    "cleanup": Flags(_RUN | _ENGINE, own=Renewable),
+    "report": Flags(_RUN | _FILES | _ENGINE),
+    "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
+    "graph": Flags(_WHICH | _PICTURE, ()),
+    "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }
+"""Command → its flags."""
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """The function ``command`` of a command's module, which is imported now."""
+    function: Callable[..., Any] = import_module(f"{__name__}.{name}").command
+    return function

@@ -1,4 +1,4 @@
-"""The commands about definition and set-up: graph and doctor."""
+"""The command ``doctor``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from orchestrator.cli.console import stdout
-from orchestrator.cli.driving import default_workflow
-from orchestrator.cli.parameters import Resolver
+from orchestrator.cli.naming import default_workflow
+from orchestrator.cli.resolver import Resolver
 from orchestrator.clock import SystemClock
-from orchestrator.definition.diagram import FORMATS, mermaid, picture
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import ServiceContext, Workflow
-from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.errors import OrchestratorError
 from orchestrator.inspection.reading import check_key
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord, RunStatus
@@ -28,33 +25,7 @@ from orchestrator.secret import Secret
 from orchestrator.storage import open_store, store_exists
 
 
-async def graph(observers: Sequence[Observer], *, workflow: str | None = None, output: Path | None = None) -> int:
-    """Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.
-
-    Examples:
-      orchestrator graph
-      orchestrator graph token-fulfillment --output machine.svg    (SVG or PNG, by the name of the file)
-    """
-    found = find_workflow(workflow or default_workflow())
-    if output is None:
-        stdout().print(mermaid(found), end="")
-        return ExitCode.SUCCESS
-    form = output.suffix.lstrip(".").lower()
-    if form in ("mmd", "mermaid"):
-        data = mermaid(found).encode()
-    elif form in FORMATS:
-        data = picture(found, form)
-    else:
-        raise ConfigurationError(f"output: {output} ends with none of .mmd, {', '.join('.' + f for f in FORMATS)}")
-    try:
-        await anyio.to_thread.run_sync(output.write_bytes, data)
-    except OSError as error:
-        raise ConfigurationError(f"output: {output} cannot be written: {error.strerror}") from error
-    stdout().print(f"{output} written")
-    return ExitCode.SUCCESS
-
-
-async def doctor(
+async def command(
     observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
 ) -> int:
     """Check configuration, store, key, and that the tenant answers; changes nothing there.

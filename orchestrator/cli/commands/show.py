@@ -1,4 +1,4 @@
-"""The commands that only look: list and show."""
+"""The command ``show``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import attrs
 
 from orchestrator.cli.console import stdout
-from orchestrator.cli.display import describe
-from orchestrator.cli.listing import driver, standing, when
+from orchestrator.cli.display.base import describe
+from orchestrator.cli.naming import newest_run, parse_instance
 from orchestrator.cli.outputs import check_writable, write_files
-from orchestrator.cli.parameters import Resolver, parse_instance
+from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.standing import driver, standing, when
 from orchestrator.clock import SystemClock
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import Workflow
@@ -38,7 +39,7 @@ BODY_SHOWN = 500
 """Characters of a body."""
 
 
-async def show(
+async def command(
     observers: Sequence[Observer],
     *,
     what: str | None = None,
@@ -63,7 +64,7 @@ async def show(
     if har is not None:
         check_writable("har", Path(har))
     async with open_store(engine.url, create=False) as store:
-        run_id, number = named or await _newest(store)
+        run_id, number = named or ((await newest_run(store)).id, None)
         record = await store.run(run_id)
         workflow = find_workflow(record.workflow)
         vault = resolver.vault()
@@ -88,13 +89,6 @@ async def show(
     else:
         _print_instance(workflow, data, events)
     return ExitCode.SUCCESS
-
-
-async def _newest(store: Store) -> tuple[str, int | None]:
-    runs = await store.runs(1)
-    if not runs:
-        raise ConfigurationError(f"there is no run in {store.where} yet; `orchestrator run` starts one")
-    return runs[0].id, None
 
 
 async def _show_run(

@@ -1,4 +1,4 @@
-"""The commands that report: report and compare."""
+"""The command ``compare``."""
 
 from __future__ import annotations
 
@@ -10,69 +10,25 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.commands.report import picture_of
 from orchestrator.cli.console import stdout
-from orchestrator.cli.outputs import Outputs, check_writable, write_files
-from orchestrator.cli.parameters import Resolver, parse_run
-from orchestrator.definition.registry import find_workflow
+from orchestrator.cli.naming import parse_run
+from orchestrator.cli.outputs import check_writable, write_files
+from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError
-from orchestrator.inspection.reading import check_key, result_of
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.comparison import Change, Comparison, compare
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.html import comparison_page
-from orchestrator.report.picture import Picture, take_picture
 from orchestrator.report.regression import Judgement
 from orchestrator.report.regression import parse_all as parse_conditions
-from orchestrator.report.summary import summarise
 from orchestrator.storage import open_store
 from orchestrator.storage.base import Store
-from orchestrator.storage.encryption import Vault
 
 
-async def report(
-    observers: Sequence[Observer],
-    *,
-    run: str | None = None,
-    output: str | None = None,
-    csv: str | None = None,
-    junit: str | None = None,
-    json: bool = False,
-    config: Path | None = None,
-    **flags: Any,
-) -> int:
-    """Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.
-
-    Without RUN, the newest run. It works while the run goes on, from another terminal, too.
-
-    Examples:
-      orchestrator report
-      orchestrator report 261123-k7m3qp --output load.html
-      orchestrator report 261123-k7m3qp --csv numbers/ --junit load.xml
-    """
-    resolver = Resolver(flags, config)
-    named = parse_run(run) if run is not None else None
-    wants_page = output is not None or not (csv or junit or json)
-    if output is not None:
-        check_writable("output", Path(output))
-    async with open_store(resolver.engine().value.url, create=False) as store:
-        record = await _record(store, named)
-        outputs = Outputs((output or f"{record.id}.html") if wants_page else None, csv, junit)
-        outputs.check()
-        vault = resolver.vault()
-        picture = await _picture(store, vault, record)
-        written = await outputs.write(picture.workflow, store, vault, record, picture.summary)
-    if json:
-        data = json_report.document(picture.summary, picture.summary.exit_code())
-        stdout().print(json_report.dumps(data))
-        return ExitCode.SUCCESS
-    for path in written:
-        stdout().print(f"written: {path}")
-    return ExitCode.SUCCESS
-
-
-async def compare_runs(
+async def command(
     observers: Sequence[Observer],
     *,
     first: str | None = None,
@@ -101,7 +57,7 @@ async def compare_runs(
     async with open_store(resolver.engine().value.url, create=False) as store:
         records = await _two(store, first, second)
         vault = resolver.vault()
-        pictures = [await _picture(store, vault, record) for record in records]
+        pictures = [await picture_of(store, vault, record) for record in records]
     if pictures[0].summary.workflow != pictures[1].summary.workflow:
         raise ConfigurationError("the two runs are of different workflows: there is nothing to compare")
     conditions = parse_conditions(fail_on or (), pictures[0].workflow)
@@ -149,15 +105,6 @@ def _coloured(change: Change) -> Text:
     return Text(change.change, "" if change.better is None else "green" if change.better else "red")
 
 
-async def _record(store: Store, named: str | None) -> RunRecord:
-    if named is not None:
-        return await store.run(named)
-    runs = await store.runs(1)
-    if not runs:
-        raise ConfigurationError(f"there is no run in {store.where} yet; `orchestrator run` starts one")
-    return runs[0]
-
-
 async def _two(store: Store, first: str | None, second: str | None) -> list[RunRecord]:
     if first is not None and second is not None:
         return [await store.run(parse_run(first)), await store.run(parse_run(second))]
@@ -167,11 +114,3 @@ async def _two(store: Store, first: str | None, second: str | None) -> list[RunR
     if len(runs) < 2:
         raise ConfigurationError(f"there is only one run in {store.where}" if runs else f"there is no run in {store.where}")
     return [runs[1], runs[0]]
-
-
-async def _picture(store: Store, vault: Vault, record: RunRecord) -> Picture:
-    check_key(record, vault)
-    workflow = find_workflow(record.workflow)
-    result = await result_of(store, record)
-    summary = await summarise(workflow, store, vault, record, result)
-    return await take_picture(workflow, store, vault, record, summary)

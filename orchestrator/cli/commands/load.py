@@ -1,0 +1,100 @@
+"""The command ``load``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from orchestrator import api
+from orchestrator.cli.driving import display_of, drive, options_of
+from orchestrator.cli.naming import default_workflow, parse_run
+from orchestrator.cli.outputs import Outputs
+from orchestrator.cli.resolver import Resolver
+from orchestrator.definition.registry import find_workflow
+from orchestrator.definition.workflow import Workflow
+from orchestrator.errors import SettingError
+from orchestrator.inspection.reading import run_of, stored_settings
+from orchestrator.lifecycle.events import Observer
+from orchestrator.load.estimate import estimate
+from orchestrator.settings import settings_of
+from orchestrator.storage import open_store
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
+
+
+async def command(
+    observers: Sequence[Observer],
+    *,
+    scenario: str | None = None,
+    workflow: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    **flags: Any,
+) -> int:
+    """Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.
+
+    The scenario comes from flags, and from the table [load] of the TOML file SCENARIO; flags win. It is stored with the
+    run: whatever interrupts it, `orchestrator resume` goes on with what is left of it. What the instances made is torn
+    down unless you ask to keep it.
+
+    Examples:
+      orchestrator load --instances 500 --concurrency 50
+      orchestrator load --stages 30s:10,2m:50,30s:0 --threshold 'failed < 1%'
+      orchestrator load --rate 5 --duration 10m --threshold 'sign_on.p95 < 800ms' --report load.html
+      orchestrator load --concurrency 20 --duration 1h --rounds endless --think-time 1s-3s    (a soak)
+      orchestrator load soak.toml --duration 10m
+    """
+    resolver = Resolver(flags, config, scenario=Path(scenario) if scenario is not None else None)
+    found = find_workflow(workflow or default_workflow())
+    engine, wanted = resolver.engine().value, resolver.load().value
+    resolver.check_tables()
+    if scenario is not None and not resolver.has_load:
+        raise SettingError("load", "there is no such table in the scenario", scenario)
+    outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
+    outputs.check()
+    asked = wanted.scenario()
+    if asked.reuse is not None:
+        asked = attrs.evolve(asked, reuse=parse_run(asked.reuse))
+    vault = resolver.vault(create=True)
+    display = display_of(found, asked, json, found.name, many=True)
+    async with open_store(engine.url) as store:
+        if asked.reuse is None:
+            settings = resolver.workflow(found).value
+        else:
+            settings = await _settings_of_used(found, store, vault, resolver, asked.reuse, flags)
+            display.say(f"on the instances of run {asked.reuse}, with its settings")
+        rates = found.rates(settings) if wanted.rates is None else wanted.rates
+        api.check(found, asked, rates, wanted.threshold, wanted.record)
+        if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
+            display.say(str(needs))
+        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+        opened = api.start(
+            found,
+            settings,
+            store=store,
+            scenario=asked,
+            on_failure=wanted.on_failure,
+            on_success=wanted.on_success,
+            rates=rates,
+            thresholds=wanted.threshold,
+            abort=wanted.abort,
+            recorded=wanted.record,
+            reports=outputs.stored(),
+            options=options,
+        )
+        return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
+
+
+async def _settings_of_used(
+    found: Workflow[Any, Any], store: Store, vault: Vault, resolver: Resolver, use: str, flags: Mapping[str, Any]
+) -> Any:
+    """The settings of the run whose instances are used again: they live where it made them."""
+    for s in settings_of(found.settings):
+        if flags.get(s.name) is not None and not s.renewable:
+            raise SettingError("reuse", f"takes the settings of run {use}: {s.flag} cannot change them")
+    stored = stored_settings(found, await run_of(found, store, use), vault)
+    changes = resolver.renewed(found)
+    return attrs.evolve(stored, **changes) if changes else stored

@@ -1,0 +1,32 @@
+"""The command ``retry``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orchestrator import api
+from orchestrator.cli.continuing import continue_run
+from orchestrator.cli.naming import parse_instance
+from orchestrator.driving.runner import Mode
+from orchestrator.lifecycle.events import Observer
+
+
+async def command(
+    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Have failed instances of a finished run go on from the step that failed: those that were kept as they are.
+
+    Without an id, those of the newest run. What went wrong was put right meanwhile, you think; their attempts are counted from one
+    again. Nothing is created twice: if the step that failed may have had its effect, that is looked for first.
+
+    Examples:
+      orchestrator retry 261123-k7m3qp
+      orchestrator retry 261123-k7m3qp-17    (only this instance)
+      orchestrator retry --client-secret-file new-secret    (the worker's secret was changed meanwhile)
+    """
+    named, number = parse_instance(what) if what is not None else (None, None)
+    how = partial(api.retry, number=number)
+    return await continue_run(how, observers, named, json, config, flags, mode=Mode.RETRY, number=number)

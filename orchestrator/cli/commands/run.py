@@ -1,0 +1,55 @@
+"""The command ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator import api
+from orchestrator.cli.driving import display_of, drive, options_of
+from orchestrator.cli.naming import default_workflow
+from orchestrator.cli.outputs import Outputs
+from orchestrator.cli.resolver import Resolver
+from orchestrator.definition.registry import find_workflow
+from orchestrator.lifecycle.events import Observer
+from orchestrator.storage import open_store
+
+
+async def command(
+    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+) -> int:
+    """Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.
+
+    Flags win over environment variables, those over the TOML file. The run is stored with all its settings:
+    whatever interrupts it, `orchestrator resume` goes on.
+
+    Examples:
+      orchestrator run    (once, on the sandbox)
+      orchestrator run --instances 100 --concurrency 20 --on-success teardown
+      orchestrator run --region EU    (with PINGONE_CLIENT_ID and so on exported)
+    """
+    found = find_workflow(workflow or default_workflow())
+    resolver = Resolver(flags, config)
+    engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
+    resolver.check_tables()
+    outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
+    outputs.check()
+    scenario = wanted.scenario()
+    vault = resolver.vault(create=True)
+    display = display_of(found, scenario, json, found.name)
+    async with open_store(engine.url) as store:
+        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+        opened = api.start(
+            found,
+            settings,
+            store=store,
+            scenario=scenario,
+            on_failure=wanted.on_failure,
+            on_success=wanted.on_success,
+            rates=wanted.rates,
+            recorded=wanted.record,
+            reports=outputs.stored(),
+            options=options,
+        )
+        return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)

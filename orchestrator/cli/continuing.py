@@ -1,0 +1,110 @@
+"""What the commands share that continue a stored run: ``resume``, ``retry`` and ``cleanup``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.console import stdout
+from orchestrator.cli.display.base import Silent
+from orchestrator.cli.display.single import Plain
+from orchestrator.cli.driving import display_of, drive, options_of, print_summary, write_reports
+from orchestrator.cli.outputs import Outputs
+from orchestrator.cli.resolver import Resolver
+from orchestrator.definition.registry import find_workflow
+from orchestrator.definition.workflow import Workflow
+from orchestrator.driving.runner import Mode
+from orchestrator.inspection.reading import result_of
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.report.exit_codes import ExitCode
+from orchestrator.report.summary import summarise
+from orchestrator.storage import open_store
+from orchestrator.storage.base import Store
+
+_VERBS = {Mode.RESUME: "resume", Mode.RETRY: "retry", Mode.CLEAN_UP: "cleanup"}
+
+
+async def continue_run(
+    how: Any,
+    observers: Sequence[Observer],
+    named: str | None,
+    as_json: bool,
+    config: Path | None,
+    flags: Any,
+    *,
+    mode: Mode,
+    number: int | None = None,
+) -> int:
+    """Resume, retry or clean up a stored run; the exit code."""
+    resolver = Resolver(flags, config)
+    engine, outputs = resolver.engine().value, Outputs.of(flags)
+    outputs.check()
+    async with open_store(engine.url, create=False) as store:
+        record = await _named_run(store, named, mode)
+        if record is None:
+            return _nothing_to_do(as_json)
+        vault = resolver.vault()
+        found = find_workflow(record.workflow)
+        if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode, number)):
+            if outputs.stored():
+                await store.set_reports(record.id, {**record.reports, **outputs.stored()})
+                record = await store.run(record.id)
+            return await _already_finished(found, store, vault, record, as_json, resolver.suffix, why)
+        cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
+        display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
+        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+        opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
+        again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
+        return await drive(
+            opened,
+            found,
+            store,
+            options,
+            display,
+            as_json=as_json,
+            suffix=resolver.suffix,
+            cleaning=cleaning,
+            again=again,
+            outputs=outputs,
+        )
+
+
+async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
+    if given is not None:
+        return await store.run(given)
+    runs = await store.runs(1, frozenset(RunStatus) - {RunStatus.FINISHED} if mode is Mode.RESUME else None)
+    return runs[0] if runs else None
+
+
+async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:
+    """Why there is nothing to do for a run that is finished, if so."""
+    failed = (await result_of(store, record)).of(Status.FAILED)
+    if mode is Mode.RESUME:
+        kept = f" {failed} failed and can be retried: orchestrator retry {record.id}" if failed else ""
+        return f"Run {record.id} is finished: there is nothing to go on with.{kept}"
+    if mode is Mode.RETRY and number is None and not failed:
+        return f"Run {record.id} has no instance that failed and was kept: there is nothing to retry."
+    return ""
+
+
+def _nothing_to_do(as_json: bool) -> int:
+    if as_json:
+        stdout().print("null")
+    else:
+        stdout().print("There is no run to go on with; `orchestrator list` shows all runs.")
+    return ExitCode.SUCCESS
+
+
+async def _already_finished(
+    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str | None, why: str
+) -> int:
+    result = await result_of(store, record)
+    summary = await summarise(found, store, vault, record, result)
+    code = summary.exit_code()
+    print_summary(summary, code, as_json, suffix, why)
+    # Whoever finished it may have been killed before these were written.
+    await write_reports(found, store, vault, record, summary, Silent() if as_json else Plain(found))
+    return code

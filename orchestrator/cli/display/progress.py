@@ -1,0 +1,134 @@
+"""The numbers that the displays of a load run show."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from orchestrator.api import Run
+from orchestrator.definition.workflow import Workflow
+from orchestrator.lifecycle.scenario import Arrivals
+from orchestrator.load.collector import Collector
+from orchestrator.load.statistics import Latency
+from orchestrator.load.thresholds import Verdict
+
+SAMPLE_EVERY_S = 1.0
+SAMPLES_KEPT = 24
+
+
+class Progress:
+    """The numbers that both forms show, read off the collector when they are shown: nothing is done for an event."""
+
+    def __init__(self, workflow: Workflow[Any, Any]) -> None:
+        self.workflow = workflow
+        self.run: Run[Any] | None = None
+        self.rates: deque[float] = deque(maxlen=SAMPLES_KEPT)
+        self.actives: deque[float] = deque(maxlen=SAMPLES_KEPT)
+        self._sampled = time.monotonic()
+        self._finished_then = 0
+
+    @property
+    def unit(self) -> str:
+        """What is counted a second: rounds, where the scenario goes round."""
+        return "rounds" if self.run is not None and self.run.scenario.rounds != 1 else "instances"
+
+    @property
+    def collector(self) -> Collector | None:
+        return self.run.collector if self.run is not None else None
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """Status → instances that ended with it."""
+        counters = self.collector.counters if self.collector is not None else {}
+        return {name.removeprefix("ended."): count for name, count in sorted(counters.items()) if name.startswith("ended.")}
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """Of an open scenario."""
+        return self.run.arrivals if self.run is not None and self.collector is not None else None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the thresholds stand."""
+        return self.run.verdicts if self.run is not None and self.collector is not None else []
+
+    @property
+    def errors(self) -> int:
+        return self.collector.counters["errors"] if self.collector is not None else 0
+
+    def done(self, state: str) -> int:
+        """How often a state has ended with an outcome."""
+        if self.collector is None:
+            return 0
+        return sum(self.collector.tallies[state].so_far(f"moved.{name}") for name in self.workflow.state_named[state].outcomes)
+
+    def recent(self, series: str) -> Latency | None:
+        """The latency of a series in the last two seconds."""
+        return self.collector.recent.latencies.get(series) if self.collector is not None else None
+
+    def sample(self) -> None:
+        """Note the throughput and the concurrency, once a second."""
+        now = time.monotonic()
+        if self.collector is None or now - self._sampled < SAMPLE_EVERY_S:
+            return
+        round_end = self.workflow.round_end
+        finished = self.done(round_end) if self.unit == "rounds" and round_end else sum(self.ended.values())
+        self.rates.append((finished - self._finished_then) / (now - self._sampled))
+        self.actives.append(len(self.collector.place))
+        self._sampled, self._finished_then = now, finished
+
+    def standing(self) -> str:
+        """How many have ended, and how."""
+        ended = ", ".join(f"{count} {status}" for status, count in self.ended.items())
+        started = self.collector.counters["started"] if self.collector is not None else 0
+        return f"{started:,} started, {ended or 'none ended'}"
+
+    @property
+    def arrivals_over(self) -> bool:
+        """Whether no arrival starts any more: those that wait are missed."""
+        ends_at = self.run.scenario.ends_at if self.run is not None else None
+        return self.run is not None and (self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at))
+
+    @property
+    def behind_s(self) -> float | None:
+        """How long the next arrival to start has been due; ``None``: there is none."""
+        waits = self.arrivals is not None and self.arrivals.waiting and not self.arrivals_over
+        return self.arrivals.behind_s if self.arrivals is not None and waits else None
+
+    def backlog(self) -> str:
+        """The arrivals that are due and what became of them; empty for a closed scenario."""
+        arrivals = self.arrivals
+        if arrivals is None:
+            return ""
+        over, behind_s = self.arrivals_over, self.behind_s
+        behind = f", {behind_s:.1f} s behind" if behind_s is not None else ""
+        return (
+            f"{arrivals.due:,} due, {arrivals.started:,} started, {arrivals.waiting:,} {'missed' if over else 'waiting'}{behind}"
+        )
+
+    def users(self) -> str:
+        """Of a scenario that keeps its users: how many go round, of those that are wanted."""
+        if self.run is None or self.collector is None or not self.run.scenario.replaces or not self.run.wanted:
+            return ""
+        waits = f", {held} wait after failures" if (held := self.run.held_back) else ""
+        return f", {self.collector.offered} of {self.run.wanted} users go round{waits}"
+
+    def left(self) -> str:
+        """How long it goes on."""
+        if self.run is None:
+            return ""
+        scenario, elapsed = self.run.scenario, self.run.elapsed
+        if scenario.length is not None:
+            rest = scenario.length - elapsed
+            return f"{clock(rest)} left" if rest > 0 else "time is over: finishing and tearing down"
+        total, ended = scenario.total or 0, sum(self.ended.values())
+        if not ended or ended >= total:
+            return f"{total} instances"
+        return f"{ended} of {total}, about {clock(elapsed / ended * (total - ended))} left"
+
+
+def clock(seconds: float) -> str:
+    """``4:05``, or ``1:04:05``."""
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"

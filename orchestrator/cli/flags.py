@@ -1,0 +1,88 @@
+"""Settings classes as the flags of a command, with their help, from the same fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from orchestrator.cli.resolver import CONFIG_FILE, CONFIG_VARIABLE
+from orchestrator.settings import Setting, settings_of
+
+
+def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """``command``, which takes keyword arguments, with the flags of these settings classes as its signature.
+
+    Args:
+        leading: Positional parameters and further flags: name → (annotation, default).
+    """
+    parameters, annotations = [], {}
+    for name, (annotation, default) in (leading or {}).items():
+        kind = inspect.Parameter.POSITIONAL_ONLY if _is_argument(annotation) else inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
+        annotations[name] = annotation
+    for cls in classes:
+        for s in cls.settings() if isinstance(cls, Renewable) else settings_of(cls):
+            annotation = _annotation(s)
+            parameters.append(inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+            annotations[s.name] = annotation
+    parameters.sort(key=lambda p: p.kind)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.Signature(parameters).bind(*args, **kwargs)
+        return command(**bound.arguments)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = annotations
+    call.__doc__ = command.__doc__
+    return call
+
+
+class Renewable:
+    """The renewable settings of a class, as flags of the commands that take up a stored run."""
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+
+    def settings(self) -> list[Setting]:
+        """Those of them that may be renewed."""
+        return [s for s in settings_of(self._cls) if s.renewable]
+
+
+def argument(help: str) -> Any:
+    """Annotation of an optional positional argument."""
+    return Annotated[str | None, Parameter(help=help, allow_leading_hyphen=False)]
+
+
+def flag(kind: Any, name: str, help: str) -> Any:
+    """Annotation of a further flag."""
+    return Annotated[kind, Parameter(name=[name], help=help, negative=(), show_default=False)]
+
+
+JSON_FLAG = flag(bool, "--json", "One JSON document on stdout, and nothing else there.")
+CONFIG_FLAG = flag(Path | None, "--config", f"TOML file with settings. [env: {CONFIG_VARIABLE}] [default: ./{CONFIG_FILE}]")
+
+
+def _is_argument(annotation: Any) -> bool:
+    return all(parameter.name is None or not parameter.name for parameter in annotation.__metadata__)
+
+
+def _annotation(s: Setting) -> Any:
+    # Numbers arrive as text, too: `convert` reads flags, variables and files alike, and refuses in the same words.
+    kind: Any = bool if s.type is bool else list[str] if s.many else str
+    text = s.help
+    if s.secret:
+        text = f"File that holds it: {text[0].lower()}{text[1:]}"
+    elif isinstance(s.type, type) and issubclass(s.type, Enum):
+        text += f" [choices: {', '.join(str(m.value) for m in s.type)}]"
+    if s.env:
+        text += f" [env: {', '.join(s.env)}]"
+    default = s.shown or (s.default.value if isinstance(s.default, Enum) else s.default)
+    if default not in (None, "", (), False):
+        text += f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
+    more: dict[str, Any] = {"group": Group(s.group)} if s.group else {}
+    return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, **more)]
