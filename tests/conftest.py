@@ -10,6 +10,11 @@ import pytest
 from orchestrator import Vault
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the campaigns of tests/crash run longer than the suite has time for."""
+    parser.addoption("--lives", type=int, default=2, help="Seeds that each campaign in tests/crash plays.")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory of the test's own, and no settings of the user's."""

@@ -1,0 +1,63 @@
+"""Commands in processes of their own, against one sandbox, with one store and one key."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from states.sandbox import OPERATIONS, Sandbox, parse_faults
+from tests.crash.worker import KillAt, start
+from tests.support.tenant import variables_for
+
+KILLED = -signal.SIGKILL
+
+
+class Shell:
+    """Runs commands against one sandbox, with one store and one key."""
+
+    def __init__(self, home: Path, emulator: Sandbox, url: str | None = None) -> None:
+        self.emulator = emulator
+        self.output = home / "output.txt"
+        self._environ = variables_for(emulator) | {"XDG_DATA_HOME": str(home / "data")}
+        if url is not None:
+            self._environ["PINGONE_BASE_URL"] = url
+
+    def begin(self, *argv: str, kill: KillAt | None = None) -> ForkServerProcess:
+        """Start a command; do not wait for it."""
+        return start(argv, self._environ, self.output, kill)
+
+    async def run(self, *argv: str, kill: KillAt | None = None) -> int | None:
+        """Run a command to its end: its exit code."""
+        return await ended(self.begin(*argv, kill=kill))
+
+    async def until(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Wait for something to be true of the sandbox."""
+        with anyio.fail_after(seconds):
+            while not what():
+                await anyio.sleep(0.005)
+
+    def called(self, operation: str, fault: str | None = None) -> bool:
+        """Whether a call was handled, with this fault if one is named."""
+        calls = self.emulator.environment.audit.calls
+        return any(call.operation == operation and (fault is None or call.fault == fault) for call in calls)
+
+    def said(self) -> str:
+        """All that the commands have printed."""
+        return self.output.read_text()
+
+
+async def ended(process: ForkServerProcess) -> int | None:
+    """Wait for a process: its exit code."""
+    await anyio.to_thread.run_sync(process.join)
+    return process.exitcode
+
+
+def play(emulator: Sandbox, rule: str) -> None:
+    """From now on this goes wrong."""
+    for fault in parse_faults(rule, OPERATIONS):
+        emulator.faults.add(fault)

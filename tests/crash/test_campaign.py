@@ -1,0 +1,138 @@
+"""Processes that are frozen or killed at random moments. Each seed is one life, and plays the same faults, commands and
+moments again (counted in calls; milliseconds are the machine's). More of them: ``pytest tests/crash/test_campaign.py --lives 100``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from tests.crash.shell import KILLED, Shell, ended
+from tests.support.tenant import assert_each_once, assert_nothing_left, sandbox
+
+FAULTS = ["", " *:503@2%", " *:503@2% *:reset_after@2%", " *:500_after@3%", " create_user:400@20%"]
+INTERRUPTED_OR_ENDED = (KILLED, 0, 1, 2)
+"""What a killed command may exit with; 2: its arguments do not fit the run (nothing to retry)."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each life."""
+    metafunc.parametrize("seed", range(metafunc.config.getoption("--lives")))
+
+
+@pytest.fixture
+def random(seed: int) -> Random:
+    """All choices of one life."""
+    return Random(seed)
+
+
+def freeze(process: ForkServerProcess) -> None:
+    """Stop a process wherever it is, if it has not ended."""
+    _send(process, signal.SIGSTOP)
+
+
+def thaw(process: ForkServerProcess) -> None:
+    """Let it go on."""
+    _send(process, signal.SIGCONT)
+
+
+def _send(process: ForkServerProcess, signal_number: int) -> None:
+    assert process.pid is not None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal_number)
+
+
+async def after_calls(shell: Shell, process: ForkServerProcess, calls: int) -> None:
+    """Wait until the sandbox has had so many more calls, or the process has ended."""
+    seen = len(shell.emulator.environment.audit.calls)
+    await shell.until(
+        lambda: len(shell.emulator.environment.audit.calls) >= seen + calls or process.exitcode is not None, seconds=60
+    )
+
+
+async def settled(shell: Shell) -> int:
+    """Wait until the sandbox has answered what was sent to it: the number of its calls."""
+    calls = -1
+    while calls != len(shell.emulator.environment.audit.calls):
+        calls = len(shell.emulator.environment.audit.calls)
+        await anyio.sleep(0.15)
+    return calls
+
+
+async def test_an_owner_that_is_frozen_at_a_random_moment_sends_nothing_after_a_take_over(
+    home: Path, random: Random, seed: int
+) -> None:
+    faults, per_connection = random.choice(FAULTS[:4]), random.choice([0, 0, 10])
+    async with sandbox("*:latency=0.01" + faults, seed=seed, requests_per_connection=per_connection) as emulator:
+        shell = Shell(home, emulator)
+        kept = random.random() < 0.5
+        argv = ["run" if kept else "load", "--instances", "6", "--concurrency", "3", "--lease", "1.5"]
+        owner = shell.begin(*argv)
+        await after_calls(shell, owner, random.randrange(1, 70))
+        await anyio.sleep(random.random() * 0.02)
+        freeze(owner)
+        await anyio.sleep(1.7)
+        rescuer = shell.begin("resume", "--lease", "60")
+        held = random.random() < 0.5
+        if held:
+            # Held so, it sends nothing itself: all that comes now comes from the thawed owner.
+            await after_calls(shell, rescuer, random.randrange(1, 30))
+            freeze(rescuer)
+        else:
+            await ended(rescuer)
+        if rescuer.exitcode == 2:
+            # Frozen inside a commit, the owner holds the lock of the store: nobody can take over from it.
+            assert f"process {owner.pid}" in shell.said(), shell.said()
+            thaw(owner)
+            assert await ended(owner) in (0, 2), shell.said()
+            rescuer = shell.begin("resume")
+        else:
+            calls = await settled(shell)
+            thaw(owner)
+            assert await ended(owner) == 2, shell.said()
+            assert await settled(shell) == calls, "the thawed owner went on"
+            thaw(rescuer)
+        assert await ended(rescuer) == 0, shell.said()
+        if kept:
+            assert_each_once(emulator, 6)
+            assert await shell.run("cleanup") == 0, shell.said()
+        assert_nothing_left(emulator)
+
+
+async def test_a_load_run_that_is_killed_at_random_moments_makes_everything_once_and_leaves_nothing(
+    home: Path, random: Random, seed: int
+) -> None:
+    async with sandbox("*:latency=0.005" + random.choice(FAULTS), seed=seed) as emulator:
+        shell = Shell(home, emulator)
+        policies = ["--on-failure", random.choice(["rollback", "keep"]), "--on-success", random.choice(["teardown", "keep"])]
+        argv = ["load", "--instances", "40", "--concurrency", "10", "--rounds", random.choice("112"), *policies]
+        cleaned = False
+        for _ in range(random.randint(1, 3)):
+            process = shell.begin(*argv)
+            await after_calls(shell, process, random.randrange(250))
+            await anyio.sleep(random.random() * 0.02)
+            process.kill()
+            assert await ended(process) in INTERRUPTED_OR_ENDED, shell.said()
+            argv = random.choices([["resume"], ["retry"], ["cleanup"]], [6, 2, 1])[0]
+            cleaned |= argv == ["cleanup"]
+        assert await shell.run(*argv) in (0, 1, 2), shell.said()
+        assert await shell.run("resume") in (0, 1), shell.said()
+        emulator.faults.clear()
+        assert await shell.run("retry") in (0, 2), shell.said()
+        shell.output.unlink()
+        await shell.run("show", "--json")
+        shown = json.loads(shell.said())
+        assert sum(shown["counts"].values()) == shown["admitted"] <= 40
+        assert shown["status"] == "finished"
+        if not cleaned:
+            assert shown["admitted"] == 40
+            assert set(shown["counts"]) <= {"completed", "rolled_back"}
+        assert await shell.run("cleanup") == 0, shell.said()
+        assert_nothing_left(emulator)
