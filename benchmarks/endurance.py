@@ -4,11 +4,15 @@ python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op stat
 python -m benchmarks.endurance stall        a system that stops for 2 s: an open run and a closed one beside it
 python -m benchmarks.endurance soak         40,000 rounds: memory at 3,000 and at 30,000, size of the store
 python -m benchmarks.endurance instances    100,000 instances at 100 at once: memory along the way
+python -m benchmarks.endurance load         `orchestrator load`, 20 starts a second for five minutes: memory every 30 s
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +24,8 @@ import attrs
 
 from benchmarks.engine import WORKFLOW as NO_OP
 from benchmarks.engine import Context, _no_services
+from benchmarks.load import variables
+from benchmarks.server import cheap_server
 from orchestrator import NextRound, Options, Outcome, Repeat, Run, Scenario, State, Step, Vault, Workflow, done, open_store, start
 from orchestrator.load.collector import resident_bytes
 from orchestrator.load.statistics import Statistics
@@ -148,10 +154,33 @@ async def instances() -> None:
     )
 
 
+async def load() -> None:
+    """Memory of the program itself under the requests of the first workflow."""
+    rate, length, interval = 20, 300, 30
+    with cheap_server() as server, tempfile.TemporaryDirectory() as folder:
+        scenario = ["--rate", str(rate), "--duration", str(length), "--concurrency", "100", "--on-success", "keep"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "load", *scenario, "--store", "runs.db"],
+            cwd=folder,
+            env=variables(*server, 0, 0),
+            stdout=subprocess.DEVNULL,
+        )
+        memory: list[float] = []
+        while process.poll() is None:
+            await anyio.sleep(interval)
+            if process.poll() is None:
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text("ascii").split()[1])
+                memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+                print(f"{len(memory) * interval:4} s {memory[-1]:6.1f} MB", flush=True)
+    assert process.returncode == 0
+    requests = rate * 15 * interval * (len(memory) - 2)
+    print(f"{(memory[-1] - memory[1]) / requests * 1e6:.1f} MB a million requests after the first minute")
+
+
 def main() -> None:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    works = {"arrivals": arrivals, "stall": stall, "soak": soak, "instances": instances}
+    works = {"arrivals": arrivals, "stall": stall, "soak": soak, "instances": instances, "load": load}
     parser.add_argument("what", choices=works)
     anyio.run(works[parser.parse_args().what])
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -85,11 +86,22 @@ class _Tally:
 
 @attrs.define
 class _Stored:
-    """A closed window of this process, as it is in the store."""
+    """A closed window of this process, as it is in the store. Its body is compressed: orjson allocates bytes for the largest JSON
+    that the data could become, here more than 200 kB for 10 kB, and one window per tick is kept."""
 
     seq: int
-    body: bytes
+    packed: bytes
     window: Window
+
+    @classmethod
+    def of(cls, seq: int, body: bytes, window: Window) -> _Stored:
+        """With its row in the store."""
+        return cls(seq, zlib.compress(body, 1), window)
+
+    @property
+    def body(self) -> bytes:
+        """Its row in the store."""
+        return zlib.decompress(self.packed)
 
 
 class Collector:
@@ -268,7 +280,7 @@ class Collector:
 
     def _close(self, window: Window, body: bytes, rows: dict[int, bytes], gone: list[int]) -> None:
         """Nothing more is added to this window."""
-        self._closed.append(_Stored(self._next_seq, body, window))
+        self._closed.append(_Stored.of(self._next_seq, body, window))
         window.histograms = {}
         self._open, self._next_seq = None, self._next_seq + 1
         self._keep_bounded(rows, gone)
@@ -309,27 +321,27 @@ class Collector:
             return
         first, second = self._closed[self._merging : self._merging + 2]
         if (first.window.warm, first.window.over) == (second.window.warm, second.window.over):
-            self._merge(first, second)
-            rows[first.seq] = first.body
+            merged = self._merge(first, second)
+            self._closed[self._merging : self._merging + 2] = [merged]
+            rows[merged.seq] = merged.body
             gone.append(second.seq)
         self._merging += 1
         # Whatever is as wide as new windows are now has been made since.
         if self._merging + 1 >= len(self._closed) or self._closed[self._merging].window.width >= self._width * 0.99:
             self._merging = None
 
-    def _merge(self, first: _Stored, second: _Stored) -> None:
-        """Two neighbours become one, here and in the statistics."""
+    def _merge(self, first: _Stored, second: _Stored) -> _Stored:
+        """Two neighbours become one, also in the statistics."""
         window, other = Window.loads(first.body), Window.loads(second.body)
         window.add(other)
         window.width += other.width
         window.read_off()
-        first.body = window.dumps()
+        body = window.dumps()
         window.histograms = {}
         windows = self.statistics.windows
         windows[windows.index(first.window)] = window
         windows.remove(second.window)
-        self._closed.remove(second)
-        first.window = window
+        return _Stored.of(first.seq, body, window)
 
     def _started(self, event: Event) -> None:
         self.counters["started"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from random import Random
 
 import pytest
@@ -265,6 +266,31 @@ def test_what_is_kept_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.M
     assert max(widths) <= 8 * min(widths[:-1])
     # What the collector shows is what it has stored.
     assert [w.latencies for w in at.collector.statistics.windows] == [w.latencies for w in statistics.windows]
+
+
+def test_windows_do_not_keep_the_bytes_that_orjson_allocates_for_their_rows() -> None:
+    at, rng = Setting(), Random(1)
+
+    def measure(windows: int) -> None:
+        for _ in range(windows):
+            at.clock.time += 2.0
+            for tally in at.collector.tallies.values():
+                tally.totals.extend(rng.lognormvariate(-3, 1) for _ in range(100))
+                tally.handlers["run"].extend(tally.totals)
+            at.tick()
+
+    measure(5)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        at.rows.clear()
+        measure(50)
+        rows = sum(map(len, at.rows.values()))
+        at.rows.clear()  # a store would have written them
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept < 3 * rows
 
 
 def test_a_second_process_goes_on_where_the_first_was_and_the_gap_is_told() -> None:
