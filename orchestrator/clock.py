@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
 
 
+class Timer(Protocol):
+    """A callback that is due later."""
+
+    def cancel(self) -> None:
+        """Never call it."""
+
+
 class Clock(Protocol):
-    """Wall time, a steady time, sleeping and time limits. All numbers are seconds."""
+    """Wall time, steady time, sleeping and time limits. All numbers are seconds."""
 
     def now(self) -> float:
-        """Unix time: what is stored and shown."""
+        """Unix time, for times that are stored and shown."""
 
     def steady(self) -> float:
-        """Never jumps and goes on while the process, or the machine, is stopped: what leases are measured with."""
+        """A time that never jumps and includes the time for which the process or the machine was stopped; leases are
+        measured with it."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait at least this long by the steady time."""
 
     def deadline(self, seconds: float) -> float:
-        """The deadline, for a cancel scope, that lies this far ahead."""
+        """The moment this far ahead, as the deadline of a cancel scope."""
+
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` on the event loop at a moment that :meth:`deadline` returned."""
 
 
-# CLOCK_BOOTTIME also counts the time that a laptop was asleep, during which a lease runs out too.
+# CLOCK_BOOTTIME includes the time for which a laptop was asleep; a lease expires during sleep too.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of this machine."""
 
     def now(self) -> float:
         return time.time()
@@ -42,12 +54,15 @@ class SystemClock:
         await wait_until(self, self.steady() + seconds, anyio.Event())
 
     def deadline(self, seconds: float) -> float:
-        # As `anyio.current_time()`, without looking the back end up; two are asked for in every step.
+        # Like `anyio.current_time()`, without its look-up of the back end: each step needs two deadlines.
         return asyncio.get_running_loop().time() + seconds
 
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_at(deadline, callback)
 
-async def wait_until(clock: Clock, moment: float, told: anyio.Event) -> None:
-    """Wait until ``told`` is set or the steady time has reached ``moment``: never less, though a timer may go off early."""
-    while not told.is_set() and (left := moment - clock.steady()) > 0:
+
+async def wait_until(clock: Clock, moment: float, event: anyio.Event) -> None:
+    """Wait until ``event`` is set or the steady time has reached ``moment``; never shorter, even if a timer fires early."""
+    while not event.is_set() and (left := moment - clock.steady()) > 0:
         with anyio.CancelScope(deadline=clock.deadline(left)):
-            await told.wait()
+            await event.wait()

@@ -1,33 +1,131 @@
-"""One call of one handler: ends in an answer or a failure, never in an exception of the handler's."""
+"""One attempt: the call of one handler, its time limit, and its result.
+
+An attempt ends in an answer or a :class:`Failed`; an exception of the handler never leaves this file.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Generic
 
-from orchestrator.definition.state import C, S, Step
+import anyio
+import attrs
+
+from orchestrator.clock import Clock, Timer
+from orchestrator.definition.state import C, S, State, Step
 from orchestrator.driving.recording import recorded_secrets
 from orchestrator.errors import AmbiguousError, LeaseExpiredError, OrchestratorError, StepError, TransientError
 from orchestrator.lifecycle.decision import Failed
 from orchestrator.redaction import Redactor, visible
 from orchestrator.secret import secrets_in
 
-R = TypeVar("R")
+Handler = Callable[[Step[C, S]], Awaitable[object]]
+"""``run``, ``recover`` or ``rollback`` of a state."""
+
 
 LONGEST_MESSAGE = 2000
 """Characters of an error that are stored and shown."""
 LONGEST_CODE = 100
 LONGEST_TRACE = 20_000
-"""The last characters of a trace."""
+"""Characters of a trace that are stored, counted from its end."""
 
 
-async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S]) -> R | Failed:
-    """Call ``handler``.
+@attrs.define(kw_only=True)
+class Attempt(Generic[C, S]):
+    """One call of a handler. All moments are steady time."""
+
+    state: State[C, S]
+    handler: str
+    """``run``, ``recover`` or ``rollback``."""
+    call: Handler[C, S]
+    step: Step[C, S]
+    began: float
+    ended: float
+    entered_at: float
+    """Start of the retry policy's deadline."""
+    due_at: float
+    """When the state was due."""
+    waited_s: float
+    """Wait for the rate group before the call."""
+    pause_s: float = 0.0
+    """Pause of the rate group that the answer asked for."""
+    result: object = None
+    """Set when the attempt has ended. A rollback that succeeded leaves ``None``."""
+    made: bool = True
+    """False: the handler may not be called, and ``result`` says why."""
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether it rolls a state back."""
+        return self.handler == "rollback"
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the state was entered."""
+        return self.ended - self.entered_at
+
+
+class TimeLimit:
+    """Cancels a scope when the attempt in it has had its time.
+
+    One timer serves many attempts. When it fires it compares the deadline of the current attempt, and most attempts have
+    ended by then. (A timer for each attempt would cost as much as the JSON of its checkpoint.) One scope serves many
+    attempts as well, until an attempt exceeds its limit.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._scope = anyio.CancelScope()
+        self._deadline = math.inf
+        self._timer: Timer | None = None
+        self._timer_at = math.inf
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the current scope was cancelled."""
+        return self._scope.cancel_called
+
+    def new_scope(self) -> anyio.CancelScope:
+        """The scope of the attempts that follow."""
+        self._scope = anyio.CancelScope()
+        return self._scope
+
+    def start(self, seconds: float) -> None:
+        """An attempt begins and may take this long."""
+        self._deadline = self._clock.deadline(seconds)
+        if self._deadline < self._timer_at:
+            self._set_timer(self._deadline)
+
+    def stop(self) -> None:
+        """The attempt has ended."""
+        self._deadline = math.inf
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set_timer(self, at: float) -> None:
+        self.close()
+        self._timer_at = at
+        self._timer = self._clock.call_at(at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self._deadline <= self._clock.deadline(0.0):
+            self._scope.cancel()
+        elif self._deadline < math.inf:
+            self._set_timer(self._deadline)
+
+
+async def call_handler(handler: Handler[C, S], step: Step[C, S]) -> object:
+    """What ``handler`` returned, or a :class:`Failed`.
 
     Raises:
-        LeaseExpiredError: The handler was stopped before a request; says nothing about the step.
+        LeaseExpiredError: The handler was stopped before it sent a request; this is no result of the step.
     """
     try:
         return await handler(step)
@@ -35,17 +133,17 @@ async def attempt(handler: Callable[[Step[C, S]], Awaitable[R]], step: Step[C, S
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # Nobody cancelled us: the handler waited for something that was.
-        return Failed(AmbiguousError("what it waited for was cancelled", code="cancelled"))
-    except Exception as error:  # noqa: BLE001  # a border: whatever a handler raises is its answer
-        return _failed(_alone(error), step)
+        # This task was not cancelled: the handler awaited a task that was.
+        return Failed(AmbiguousError("a task that the handler awaited was cancelled", code="cancelled"))
+    except Exception as error:  # noqa: BLE001  # a border: every exception of a handler is a result
+        return _failed(_decisive(error), step)
 
 
-def _alone(error: Exception) -> Exception:
-    """The error that counts in the group that a handler's own task group made."""
+def _decisive(error: Exception) -> Exception:
+    """The error that decides, from the group that a handler's own task group raised."""
     if not isinstance(error, ExceptionGroup):
         return error
-    inner = [_alone(one) for one in error.exceptions]
+    inner = [_decisive(one) for one in error.exceptions]
     for cls in (LeaseExpiredError, AmbiguousError, TransientError, StepError):
         if all(isinstance(one, StepError | LeaseExpiredError) for one in inner):
             for one in inner:
@@ -54,7 +152,7 @@ def _alone(error: Exception) -> Exception:
     return error
 
 
-def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
+def _failed(error: Exception, step: Step[C, S]) -> Failed:
     if isinstance(error, LeaseExpiredError):
         raise error
     secrets = Redactor((*secrets_in(step.context), *recorded_secrets()))
@@ -72,6 +170,6 @@ def _failed(error: Exception, step: Step[Any, Any]) -> Failed:
 
 
 def _shown(said: object, secrets: Redactor, most: int = LONGEST_MESSAGE) -> str:
-    """A handler may quote all that the other side said."""
+    """``said`` without secrets, cut: a handler may quote a whole answer of the other side."""
     text = visible(secrets.redact(str(said)[: 4 * most]))
     return text if len(text) <= most else f"{text[:most]}…"

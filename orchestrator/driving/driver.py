@@ -3,523 +3,332 @@
 Rules of this file:
 
 * The next attempt starts only when the checkpoint that leads to it is durable.
-* The instance in memory changes only when the store has it: a save is finished even when it is cancelled, and one
-  that fails stops the driver. (What a resumption finds out again needs no checkpoint of its own: that a state leaves nothing
-  to roll back.)
-* The lease is checked before every attempt (and, by the services, before every request).
+* The instance in memory changes only after the store has accepted it. A save is completed even when it is cancelled, and
+  a save that fails stops the driver. The only exception: skipping a state without rollback is not saved, because resume
+  recomputes it.
+* The lease is checked before every attempt (and by the services before every request).
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
-from random import Random
-from typing import Any, Generic
+from typing import Generic
 
 import anyio
 import attrs
 
-from orchestrator.clock import Clock, wait_until
-from orchestrator.definition.state import C, Effect, NextRound, Outcome, Repeat, S, State, Step
-from orchestrator.definition.workflow import Workflow
-from orchestrator.driving.admission import Admission
-from orchestrator.driving.attempt import attempt
-from orchestrator.driving.limits import RateLimits
-from orchestrator.driving.recording import Exchange, begin_recording, recorded_secrets
+from orchestrator.clock import wait_until
+from orchestrator.definition.state import C, Repeat, S, State, Step
+from orchestrator.driving.attempt import Attempt, Handler, TimeLimit, call_handler
+from orchestrator.driving.drive_context import DriveContext
+from orchestrator.driving.event_log import EventLog
+from orchestrator.driving.follow_up import FollowUp, after_attempt, after_cut_off, after_unstorable_result
+from orchestrator.driving.recording import Recording
 from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredError, StoreError, ThrottledError
 from orchestrator.lifecycle import instance as moves
-from orchestrator.lifecycle.decision import (
-    Failed,
-    Keep,
-    Leave,
-    OnFailure,
-    OnSuccess,
-    Retry,
-    RollBack,
-    RunNow,
-    Undone,
-    decide,
-    decide_rollback,
-)
-from orchestrator.lifecycle.events import Event, EventKind, Observer
-from orchestrator.lifecycle.instance import CUT_OFF, TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.lifecycle.decision import Failed
+from orchestrator.lifecycle.events import Event, EventKind
+from orchestrator.lifecycle.instance import TERMINAL, Instance, Status
 from orchestrator.lifecycle.run import Recorded
-from orchestrator.redaction import Redactor
-from orchestrator.secret import secrets_in
-from orchestrator.storage.base import Save, Shard, Store
-from orchestrator.storage.checkpoint import Codec
-from orchestrator.storage.lease import Lease
+from orchestrator.storage.base import Save
 
 SUSPEND_LIMIT_S = 10.0
-"""How long a cancelled driver may take to store that it was suspended."""
-
-
-@attrs.define(kw_only=True)
-class Drive(Generic[C, S]):
-    """What the drivers of a run share."""
-
-    workflow: Workflow[C, S]
-    services: S
-    store: Store
-    codec: Codec[C]
-    shard: Shard
-    lease: Lease
-    limits: RateLimits
-    admission: Admission
-    clock: Clock
-    rng: Random
-    on_failure: OnFailure
-    on_success: OnSuccess
-    recorded: Recorded = Recorded.FAILED
-    observers: Sequence[Observer] = ()
-    """Told of what is stored."""
-    attempt_observers: Sequence[Observer] = ()
-    """Told of attempts and answers, too."""
-    stopping: anyio.Event = attrs.field(factory=anyio.Event)
-    """Set: suspend at the next boundary instead of going on."""
+"""Time limit of a cancelled driver to store that its instance is suspended."""
 
 
 class Begin(Enum):
-    """How a driver comes to its instance."""
+    """How a driver begins with its instance."""
 
     START = "start"
-    TAKE_UP = "take up"
-    """Left by another driver."""
+    """Store it: it is new."""
+    RESUME = "resume"
+    """Continue after another driver."""
     ROLL_BACK = "roll back"
-    """Whatever its status: the user's ``cleanup``."""
+    """Roll it back, whatever its status (``cleanup``)."""
 
 
-@attrs.define
-class _Attempt:
-    """A call of a handler, and what it ended with, which is still to be acted on."""
+@attrs.define(kw_only=True)
+class _Timing:
+    """Moments of the instance in its current state, as steady time."""
 
-    state: State[Any, Any]
-    handler: str
-    call: Callable[[Step[Any, Any]], Awaitable[Any]]
-    began: float
-    """Steady time, as ``ended``."""
-    ended: float
-    waited_s: float
-    """How long it waited for its rate group before."""
-    result: Any = None
-    made: bool = True
-    """Whether the handler was called at all."""
+    ready_at: float
+    """When the next attempt may start."""
+    due_at: float
+    """When the state was due."""
+    entered_at: float
+    """Start of the retry policy's deadline."""
+    waited_s: float = 0.0
+    """Wait of the next attempt for its rate group."""
 
 
 class Driver(Generic[C, S]):
-    """Drives one instance. ``instance`` is what the store has of it."""
+    """Drives one instance.
 
-    def __init__(self, drive: Drive[C, S], instance: Instance[C], *, late_s: float = 0.0) -> None:
+    Args:
+        late_s: Seconds by which a new instance starts late.
+    """
+
+    def __init__(self, drive: DriveContext[C, S], instance: Instance[C], *, late_s: float = 0.0) -> None:
         self._drive = drive
         self.instance = instance
+        """As it is stored."""
         self._late_s = late_s
-        now, pause = drive.clock.steady(), self._pause_left()
-        self._ready_at = now + pause
-        """Steady time of the next attempt, if it has to wait."""
-        self._due_at = now if instance.failures else self._ready_at
-        """When the state that it stands in was due (steady time)."""
-        self._entered = self._due_at
-        """Steady time from which the deadline of the retry policy counts."""
-        self._pause = 0.0
-        """Seconds of the pause that the latest answer asked of its rate group, until that is stored."""
-        self._waited_s = 0.0
-        """How long the attempt that comes waited for its rate group."""
-        self._history = instance.history
-        self._exchanges: deque[Exchange] = deque()
-        self._another_round = False
-        """Whether the attempt that is out was told that another round is wanted."""
-        self._scope = anyio.CancelScope()
-        self._deadline = math.inf
-        """When the attempt that is out has had its time (of the event loop)."""
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = math.inf
-        self._begun = False
-        self._out: _Attempt | None = None
-        """The attempt that is out, from its call until what it led to is stored: a driver that stops in between is in
-        doubt."""
-
-    def _pause_left(self) -> float:
-        """Seconds until the next attempt of a stored instance. The wall clock may have been set meanwhile, so it is never longer
-        than the longest pause that leads there."""
-        here = self.instance
-        if here.not_before is None:
-            return 0.0
-        if not here.failures:
-            longest = self._drive.admission.pause(here.number, here.rounds)
-        elif here.status is Status.ROLLING_BACK:
-            longest = self._drive.workflow.state_named[here.trail[-1]].rollback_retry.longest_wait.total_seconds()
-        else:
-            longest = self._drive.workflow.state_named[here.position].retry.longest_wait.total_seconds()
-        return min(max(0.0, here.not_before - self._drive.clock.now()), longest)
-
-    async def _start(self) -> None:
-        """Store a new instance: it is in the store before its first request."""
-        await self._save(self.instance, self._event(EventKind.STARTED, waited_s=self._late_s))
-
-    async def _take_up(self) -> None:
-        """Take over an instance that another driver left, or died with."""
-        spent = max(0.0, self._drive.admission.elapsed - self.instance.due)
-        resumed = moves.resume(self.instance, self._drive.clock.now())
-        await self._save(resumed, self._event(EventKind.RESUMED, waited_s=spent))
-
-    async def _roll_back(self) -> None:
-        """Put the instance on its way back, whatever its status: what the user's ``cleanup`` does first."""
-        rolling = moves.roll_back(self._drive.workflow, self.instance, self._drive.clock.now())
-        await self._save(rolling, self._event(EventKind.ROLLING_BACK))
-
-    def put_back(self) -> Save:
-        """What stores a failed instance back in the state that failed, for a driver to take up: what ``retry`` does first."""
-        then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
-        event = self._event(EventKind.PUT_BACK, state=then.position)
-        return Save(self._drive.shard, self._drive.codec.encode(then, history=self._history), (event,))
+        self._timing = _timing(drive, instance)
+        self._log = EventLog(drive, instance.history)
+        self._limit = TimeLimit(drive.clock)
+        self._recording = Recording(drive.recorded)
+        self._attempt: Attempt[C, S] | None = None
+        """The attempt in flight, until its result is stored. If the driver stops before that, its effect is unknown."""
+        self._has_stored = False
 
     async def drive(self, begin: Begin) -> Instance[C]:
-        """Store how we begin, then go on until the instance ends, or is suspended because the run is stopping.
+        """Store how the driver begins, then continue until the instance ends or, because the run stops, is suspended.
 
         Raises:
-            StoreError: A checkpoint could not be written, or the run was taken over.
-            LeaseExpiredError: Our lease ran out.
+            StoreError: A checkpoint could not be written, or another process has taken the run over.
+            LeaseExpiredError: The lease expired.
         """
-        pending: _Attempt | None = None
-        self._exchanges = begin_recording(self._drive.recorded)
+        self._recording.begin()
         self._drive.admission.active += 1
+        ended: Attempt[C, S] | None = None
         try:
-            await {Begin.START: self._start, Begin.TAKE_UP: self._take_up, Begin.ROLL_BACK: self._roll_back}[begin]()
+            await self._begin(begin)
             while True:
-                # One scope limits attempt after attempt (see `_limit_to`): a scope for each would cost a tenth of the
-                # engine's time. It is spent when an attempt runs out of time.
-                with anyio.CancelScope() as self._scope:
-                    pending = await self._go_on(pending)
-                if self._scope.cancelled_caught:
-                    pending = self._ran_out_of_time()
-                if pending is None:
+                # One scope limits many attempts: a new scope for each would take a tenth of the engine's time.
+                with self._limit.new_scope() as scope:
+                    ended = await self._continue(ended)
+                if scope.cancelled_caught:
+                    ended = self._timed_out()
+                if ended is None:
                     return self.instance
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(SUSPEND_LIMIT_S, shield=True):
                 try:
                     self._drive.lease.check()
-                    if self.instance.status not in TERMINAL and self._begun:
+                    if self.instance.status not in TERMINAL and self._has_stored:
                         await self._suspend()
                 except (StoreError, LeaseExpiredError):
-                    pass  # the last checkpoint stands, and whoever loads it knows that a handler may have been out
+                    pass  # the last checkpoint stands; its status says that an attempt may have been in flight
             raise
         finally:
             self._drive.admission.active -= 1
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self._limit.close()
 
-    async def _go_on(self, pending: _Attempt | None) -> _Attempt | None:
-        """Act on ``pending``, then drive until there is no more to do; an attempt that ended in the very moment in
-        which its time ran out is returned, to be acted on in a fresh scope."""
-        if pending is not None:
-            await self._act_on(pending)
+    def put_back(self) -> Save:
+        """The save that puts a failed instance back into the state that failed (``retry``)."""
+        then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
+        event = self._event(EventKind.PUT_BACK, state=then.position)
+        return Save(self._drive.shard, self._drive.codec.encode(then, history=self._log.count), (event,))
+
+    async def _begin(self, begin: Begin) -> None:
+        drive, here = self._drive, self.instance
+        match begin:
+            case Begin.START:
+                await self._save(here, self._event(EventKind.STARTED, waited_s=self._late_s))
+            case Begin.RESUME:
+                spent = max(0.0, drive.admission.elapsed - here.due)
+                await self._save(moves.resume(here, drive.clock.now()), self._event(EventKind.RESUMED, waited_s=spent))
+            case Begin.ROLL_BACK:
+                rolling_back = moves.roll_back(drive.workflow, here, drive.clock.now())
+                await self._save(rolling_back, self._event(EventKind.ROLLING_BACK))
+
+    async def _continue(self, ended: Attempt[C, S] | None) -> Attempt[C, S] | None:
+        """Act on ``ended``, then drive on. Returns an attempt that ended just as its time limit was exceeded: it needs a new
+        scope; ``None``: the instance ended or is suspended."""
+        if ended is not None:
+            await self._act_on(ended)
         while self.instance.status not in TERMINAL:
             rolling_back = self.instance.status is Status.ROLLING_BACK
             if rolling_back:
                 self._skip_states_without_rollback()
-            if not await self._due():
+            if not await self._wait_until_ready():
                 await self._suspend()
                 return None
             if rolling_back and not self.instance.trail:
                 await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
                 return None
             if not rolling_back and self._drive.admission.is_cut:
-                await self._save(*self._cut_off())
+                self._timing.waited_s = 0.0
+                cut_off = after_cut_off(self._drive, self._log, self.instance)
+                await self._save(cut_off.then, *cut_off.events)
                 continue
-            out = self._next()
-            if out.result is None:
-                self._begin(out)
-                result = await attempt(out.call, self._make_step(out.state))
-                self._end(out, result)
-                if self._scope.cancel_called:
-                    return out
-            await self._act_on(out)
+            attempt = _next_attempt(self._drive, self.instance, self._timing)
+            self._timing.waited_s = 0.0
+            if attempt.made:
+                self._before(attempt)
+                self._after(attempt, await call_handler(attempt.call, attempt.step))
+                if self._limit.exceeded:
+                    return attempt
+            await self._act_on(attempt)
         return None
 
-    async def _act_on(self, out: _Attempt) -> None:
-        """Store what follows from an attempt; what it answered may be what cannot be stored."""
-        history = self._history
-        if self._pause and out.state.rate_group is not None:
-            until, self._pause = self._drive.clock.now() + self._pause, 0.0
-            await self._drive.store.save_pause(self._drive.shard, out.state.rate_group, until)
-        try:
-            await self._save(*self._follow(out))
-        except CheckpointError as error:
-            if out.handler == "rollback":
-                raise
-            self._history = history
-            drive, here = self._drive, self.instance
-            failure = Failure(kind="bug", message=str(error), state=here.position, attempt=here.failures + 1)
-            then = moves.keep(drive.workflow, here, failure, drive.clock.now(), doubt=True)
-            await self._save(then, self._event(EventKind.FAILED, out, failure=failure))
-
-    async def _due(self) -> bool:
-        """Wait until the next attempt is due; ``False``: the run is stopping."""
+    async def _wait_until_ready(self) -> bool:
+        """Wait until the next attempt may start; ``False``: the run is stopping."""
         drive, stopping = self._drive, self._drive.stopping
         cut_at = drive.admission.cut_at if self.instance.status is Status.RUNNING else math.inf
         if self.instance.not_before is not None:
-            await wait_until(drive.clock, min(self._ready_at, cut_at), stopping)
-        if (group := self._rate_group()) is not None and drive.limits.limits(group) and not stopping.is_set():
-            self._waited_s = await drive.limits.admit(group, leave=stopping, until=cut_at)
-            self._entered += self._waited_s  # is no part of the time that a state has for its retries
+            await wait_until(drive.clock, min(self._timing.ready_at, cut_at), stopping)
+        state = _next_state(drive, self.instance)
+        group = state.rate_group if state is not None else None
+        if group is not None and drive.limits.limits(group) and not stopping.is_set():
+            self._timing.waited_s = await drive.limits.admit(group, leave=stopping, until=cut_at)
+            self._timing.entered_at += self._timing.waited_s  # the wait does not count against the state's deadline
         return not stopping.is_set()
 
-    def _cut_off(self) -> tuple[Instance[C], Event]:
-        """The time of the scenario and its graceful stop are over: an instance that still runs is rolled back, or kept."""
-        drive, here, now = self._drive, self.instance, self._drive.clock.now()
-        self._waited_s = 0.0
-        failure = Failure(
-            kind=CUT_OFF,
-            message="the scenario and its graceful stop were over",
-            state=here.position,
-            attempt=here.failures + 1,
-            code="cut_off",
-        )
-        if drive.on_failure is OnFailure.ROLLBACK:
-            then, kind = moves.roll_back(drive.workflow, here, now, failure=failure), EventKind.ROLLING_BACK
-        else:
-            then, kind = moves.keep(drive.workflow, here, failure, now), EventKind.FAILED
-        return then, self._event(kind, failure=failure)
+    def _before(self, attempt: Attempt[C, S]) -> None:
+        self._drive.lease.check()
+        self._log.attempt_begins(self.instance, attempt)
+        self._attempt = attempt
+        self._limit.start(attempt.state.timeout.total_seconds())
 
-    def _rate_group(self) -> str | None:
-        """Of the state whose handler comes next."""
-        states = self._drive.workflow.state_named
-        if self.instance.status is not Status.ROLLING_BACK:
-            return states[self.instance.position].rate_group
-        return states[self.instance.trail[-1]].rate_group if self.instance.trail else None
+    def _after(self, attempt: Attempt[C, S], result: object) -> None:
+        drive, group = self._drive, attempt.state.rate_group
+        self._limit.stop()
+        if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and group is not None:
+            attempt.pause_s = drive.limits.slow_down(group, result.error.retry_after or 1.0)
+        attempt.result, attempt.ended = result, drive.clock.steady()
+        self._log.attempt_ended(self.instance, attempt)
 
-    async def _suspend(self) -> None:
-        suspended = moves.suspend(self.instance, doubt=self._out is not None, now=self._drive.clock.now())
-        await self._save(suspended, self._event(EventKind.SUSPENDED))
+    def _timed_out(self) -> Attempt[C, S]:
+        """The attempt that was cancelled by its time limit. Ambiguous: the other side may have received the request."""
+        assert self._attempt is not None
+        limit = self._attempt.state.timeout.total_seconds()
+        self._after(self._attempt, Failed(AmbiguousError(f"no answer within {limit:g} s", code="timeout")))
+        return self._attempt
 
-    def _next(self) -> _Attempt:
-        """What is to be called next; one that may not be called has its result."""
-        here, states, now = self.instance, self._drive.workflow.state_named, self._drive.clock.steady()
-        waited, self._waited_s = self._waited_s, 0.0
-        if here.status is Status.ROLLING_BACK:
-            state = states[here.trail[-1]]
-            return _Attempt(state, "rollback", state.rollback, now, now, waited)
-        state = states[here.position]
-        if here.doubt and state.repeat is Repeat.AFTER_RECOVERY:
-            return _Attempt(state, "recover", state.recover, now, now, waited)
-        if here.doubt and state.repeat is Repeat.NEVER:
-            error = AmbiguousError("an earlier attempt, of which no answer was seen, may have had its effect", code="interrupted")
-            return _Attempt(state, "run", state.run, now, now, waited, Failed(error), made=False)
-        return _Attempt(state, "run", state.run, now, now, waited)
+    async def _act_on(self, attempt: Attempt[C, S]) -> None:
+        """Store what follows from an attempt."""
+        drive, history = self._drive, self._log.count
+        if attempt.pause_s and attempt.state.rate_group is not None:
+            await drive.store.save_pause(drive.shard, attempt.state.rate_group, drive.clock.now() + attempt.pause_s)
+        try:
+            await self._follow(after_attempt(drive, self._log, self.instance, attempt), attempt)
+        except CheckpointError as error:
+            if attempt.is_rollback:
+                raise
+            self._log.count = history
+            await self._follow(after_unstorable_result(drive, self._log, self.instance, attempt, error), attempt)
 
-    def _follow(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
-        """What follows from an attempt: the instance as it is to be stored, and the events."""
-        return self._step_back(out) if out.handler == "rollback" else self._step(out)
-
-    def _step(self, out: _Attempt) -> tuple[Instance[C], *tuple[Event, ...]]:
-        """After an attempt at the state that the instance stands in."""
-        drive, here, now = self._drive, self.instance, self._drive.clock.now()
-        workflow = drive.workflow
-        match decide(
-            workflow,
-            here,
-            out.result,
-            on_failure=drive.on_failure,
-            another_round=self._another_round,
-            spent=out.ended - self._entered,
-            rng=drive.rng,
-        ):
-            case Outcome(outcome, context):
-                again = isinstance(workflow.back(here.position, outcome), NextRound)
-                pause = drive.admission.pause(here.number, here.rounds + 1) if again else 0.0
-                then = moves.advance(workflow, here, outcome, context, now, pause=pause)
-                moved = self._event(EventKind.MOVED, out, outcome=outcome, target=then.position)
-                self._due_at = self._ready_at = out.ended + pause
-                if again:
-                    self._exchanges.clear()
-                if then.status is Status.COMPLETED and drive.on_success is OnSuccess.TEARDOWN:
-                    return moves.roll_back(workflow, then, now), moved, self._event(EventKind.ROLLING_BACK, state=then.position)
-                return then, moved
-            case RunNow():
-                return moves.effect_not_found(here, now), self._event(EventKind.NOT_FOUND, out)
-            case Retry(failure, doubt, wait):
-                self._ready_at = out.ended + wait
-                then = moves.retry(workflow, here, failure, doubt=doubt, wait=wait, now=now)
-                return then, self._event(EventKind.RETRY, out, failure=failure)
-            case RollBack(failure, doubt):
-                then = moves.roll_back(workflow, here, now, failure=failure, doubt=doubt)
-                return then, self._event(EventKind.ROLLING_BACK, out, failure=failure)
-            case Keep(failure, doubt):
-                then = moves.keep(workflow, here, failure, now, doubt=doubt)
-                return then, self._event(EventKind.FAILED, out, failure=failure)
+    async def _follow(self, follow_up: FollowUp[C], attempt: Attempt[C, S]) -> None:
+        if follow_up.wait is not None:
+            self._timing.ready_at = attempt.ended + follow_up.wait
+        if follow_up.moved:
+            self._timing.due_at = self._timing.ready_at
+        if follow_up.new_round:
+            self._recording.clear()
+        await self._save(follow_up.then, *follow_up.events)
 
     def _skip_states_without_rollback(self) -> None:
-        """They leave nothing behind by themselves: no attempt, and no checkpoint of their own."""
         here, states = self.instance, self._drive.workflow.state_named
         while here.trail and not states[here.trail[-1]].can_roll_back:
             here = moves.undone(self._drive.workflow, here, self._drive.clock.now())
         self.instance = here
 
-    def _step_back(self, out: _Attempt) -> tuple[Instance[C], Event]:
-        """After an attempt to roll back the newest state of the trail."""
-        drive, here, now = self._drive, self.instance, self._drive.clock.now()
-        failed = out.result if isinstance(out.result, Failed) else None
-        match decide_rollback(out.state, here, failed, spent=out.ended - self._entered, rng=drive.rng):
-            case Undone():
-                return moves.undone(drive.workflow, here, now), self._event(EventKind.UNDONE, out)
-            case Retry(failure, doubt, wait):
-                self._ready_at = out.ended + wait
-                then = moves.retry(drive.workflow, here, failure, doubt=doubt, wait=wait, now=now)
-                return then, self._event(EventKind.RETRY, out, failure=failure)
-            case Leave(failure):
-                then = moves.undone(drive.workflow, here, now, leftover=self._leftover(out.state, failure))
-                return then, self._event(EventKind.LEFT_OVER, out, failure=failure)
-
-    def _leftover(self, state: State[C, S], failure: Failure) -> Leftover:
-        try:
-            # What it is called follows from the context alone: nothing else is there when a report is written.
-            effect = state.effect(attrs.evolve(self._make_step(state), services=None))  # type: ignore[arg-type]  # see `State.effect`
-        except Exception:  # noqa: BLE001  # a leftover is listed even if it cannot be described
-            effect = None
-        effect = effect or Effect(kind=state.name, name=self.instance.id)
-        return Leftover(state=state.name, effect=effect, error=failure.message)
-
-    def _begin(self, out: _Attempt) -> None:
-        drive, state = self._drive, out.state
-        drive.lease.check()
-        if drive.attempt_observers:
-            self._tell_attempt(EventKind.ATTEMPT, state.name, handler=out.handler, attempt=self.instance.failures + 1)
-        self._out = out
-        self._limit_to(state.timeout.total_seconds())
-
-    def _end(self, out: _Attempt, result: Any) -> None:
-        """A rollback ends with ``None``."""
-        drive, state = self._drive, out.state
-        self._deadline = math.inf
-        if isinstance(result, Failed) and isinstance(result.error, ThrottledError) and state.rate_group is not None:
-            self._pause = drive.limits.slow_down(state.rate_group, result.error.retry_after or 1.0)
-        out.result, out.ended = result, drive.clock.steady()
-        if drive.attempt_observers:
-            self._tell_attempt(EventKind.ANSWER, state.name, handler=out.handler, duration_s=out.ended - out.began)
-
-    def _limit_to(self, seconds: float) -> None:
-        """The attempt that begins has this long. The alarm is set once for many attempts: it looks at the deadline when it
-        goes off, and most attempts have ended by then. (A timer for each would cost as much as the checkpoint's JSON.)"""
-        self._deadline = self._drive.clock.deadline(seconds)
-        if self._deadline < self._alarm_at:
-            self._set_alarm(self._deadline)
-
-    def _set_alarm(self, at: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = asyncio.get_running_loop().call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        self._alarm, self._alarm_at = None, math.inf
-        if self._deadline <= asyncio.get_running_loop().time():
-            self._scope.cancel()
-        elif self._deadline < math.inf:
-            self._set_alarm(self._deadline)
-
-    def _ran_out_of_time(self) -> _Attempt:
-        """Ambiguous: the request may be with the other side."""
-        assert self._out is not None
-        limit = self._out.state.timeout.total_seconds()
-        self._end(self._out, Failed(AmbiguousError(f"no answer within {limit:g} s", code="timeout")))
-        return self._out
-
-    def _make_step(self, state: State[C, S]) -> Step[C, S]:
-        here, drive = self.instance, self._drive
-        ends_round = state.name == drive.workflow.round_end and here.status is Status.RUNNING
-        self._another_round = ends_round and drive.admission.wants_round(here.number, here.rounds + 1)
-        return Step(
-            run_id=here.run_id,
-            number=here.number,
-            attempt=here.failures + 1,
-            context=here.context,
-            services=drive.services,
-            clock=drive.clock,
-            rng=drive.rng,
-            another_round=self._another_round,
-            may_have_run=state.name in here.may_have_run,
-        )
+    async def _suspend(self) -> None:
+        suspended = moves.suspend(self.instance, doubt=self._attempt is not None, now=self._drive.clock.now())
+        await self._save(suspended, self._event(EventKind.SUSPENDED))
 
     async def _save(self, then: Instance[C], *events: Event) -> None:
-        """Make ``then`` durable, with its events; only after that is it what the instance is."""
+        """Store ``then`` and its events; after that ``then`` is the instance."""
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, state=then.position, outcome=then.status.value))
-        failed = [event for event in events if event.failure is not None and event.kind is not EventKind.RETRY]
-        evidence = self._evidence(then) if failed or drive.recorded is Recorded.ALL else None
-        checkpoint = drive.codec.encode(then, history=self._history, evidence=evidence)
+        failed = any(event.failure is not None and event.kind is not EventKind.RETRY for event in events)
+        stores_evidence = failed or drive.recorded is Recorded.ALL
+        evidence = self._recording.take(self.instance.context, then.context) if stores_evidence else None
+        checkpoint = drive.codec.encode(then, history=self._log.count, evidence=evidence)
         try:
             await drive.store.save(Save(drive.shard, checkpoint, events))
         except anyio.get_cancelled_exc_class():
-            self._stored(then, events)  # a save is finished before its cancellation is raised
+            self._stored(then, events)  # the store finishes a save before it raises its cancellation
             raise
         self._stored(then, events)
 
-    def _evidence(self, then: Instance[C]) -> list[Mapping[str, Any]] | None:
-        """The exchanges that led to ``then``, masked. The newest secrets are in its context only."""
-        if not self._exchanges:
-            return None
-        secrets = Redactor((*secrets_in(self.instance.context), *secrets_in(then.context), *recorded_secrets()))
-        entries = []
-        for exchange in self._exchanges:
-            try:
-                entries.append(exchange.entry(secrets))
-            except Exception as error:  # noqa: BLE001  # evidence is never worth an instance
-                entries.append({"comment": f"an exchange that cannot be shown ({type(error).__name__})"})
-        self._exchanges.clear()
-        return entries
-
     def _stored(self, then: Instance[C], events: Sequence[Event]) -> None:
         self.instance = then
-        self._out = None
-        self._begun = True
+        self._attempt = None
+        self._has_stored = True
         if not then.failures:
-            self._entered = self._drive.clock.steady() if then.not_before is None else self._ready_at
+            self._timing.entered_at = self._drive.clock.steady() if then.not_before is None else self._timing.ready_at
         if then.status is Status.ROLLING_BACK:
             self._drive.admission.leave(then.number)
-        for event in events:
-            for observer in self._drive.observers:
-                observer(event)
+        self._log.publish(events)
 
     def _event(
-        self,
-        kind: EventKind,
-        out: _Attempt | None = None,
-        *,
-        state: str | None = None,
-        outcome: str | None = None,
-        target: str | None = None,
-        failure: Failure | None = None,
-        waited_s: float | None = None,
+        self, kind: EventKind, *, state: str | None = None, outcome: str | None = None, waited_s: float | None = None
     ) -> Event:
-        """An event of the history, with what is to be told of the attempt that led to it."""
-        self._history += 1
-        here = self.instance
-        out = out if out and out.made else None
-        return Event(
-            run_id=here.run_id,
-            number=here.number,
-            kind=kind,
-            at=self._drive.clock.now(),
-            state=state or (out.state.name if out else here.position),
-            handler=out.handler if out else None,
-            attempt=here.failures + 1 if out else None,
-            outcome=outcome,
-            target=target,
-            duration_s=out.ended - out.began if out else None,
-            error=failure.message if failure else None,
-            failure=failure.kind if failure else None,
-            code=failure.code if failure else None,
-            waited_s=out.waited_s if out else waited_s,
-            total_s=out.ended - self._due_at if out and out.handler != "rollback" else None,
-            seq=self._history,
-        )
+        return self._log.make(kind, self.instance, state=state, outcome=outcome, waited_s=waited_s)
 
-    def _tell_attempt(self, kind: EventKind, state: str, **told: Any) -> None:
-        here, now = self.instance, self._drive.clock.now()
-        event = Event(run_id=here.run_id, number=here.number, kind=kind, at=now, state=state, **told)
-        for observer in self._drive.attempt_observers:
-            observer(event)
+
+def _timing(drive: DriveContext[C, S], here: Instance[C]) -> _Timing:
+    """The timing of an instance that is new or was loaded."""
+    now = drive.clock.steady()
+    ready_at = now + _pause_left(drive, here)
+    due_at = now if here.failures else ready_at
+    return _Timing(ready_at=ready_at, due_at=due_at, entered_at=due_at)
+
+
+def _pause_left(drive: DriveContext[C, S], here: Instance[C]) -> float:
+    """Seconds until the next attempt of a stored instance. The wall clock may have been set since, so the result is limited to the
+    longest pause that can lead to this attempt."""
+    if here.not_before is None:
+        return 0.0
+    states = drive.workflow.state_named
+    if not here.failures:
+        longest = drive.admission.pause(here.number, here.rounds)
+    elif here.status is Status.ROLLING_BACK:
+        longest = states[here.trail[-1]].rollback_retry.longest_wait.total_seconds()
+    else:
+        longest = states[here.position].retry.longest_wait.total_seconds()
+    return min(max(0.0, here.not_before - drive.clock.now()), longest)
+
+
+def _next_state(drive: DriveContext[C, S], here: Instance[C]) -> State[C, S] | None:
+    """The state whose handler is called next; ``None``: the rollback is finished."""
+    states = drive.workflow.state_named
+    if here.status is not Status.ROLLING_BACK:
+        return states[here.position]
+    return states[here.trail[-1]] if here.trail else None
+
+
+def _next_attempt(drive: DriveContext[C, S], here: Instance[C], timing: _Timing) -> Attempt[C, S]:
+    state, now = _next_state(drive, here), drive.clock.steady()
+    assert state is not None
+    handler: Handler[C, S] = state.run
+    name, made = "run", True
+    if here.status is Status.ROLLING_BACK:
+        name, handler = "rollback", state.rollback
+    elif here.doubt and state.repeat is Repeat.AFTER_RECOVERY:
+        name, handler = "recover", state.recover
+    elif here.doubt and state.repeat is Repeat.NEVER:
+        made = False
+    return Attempt(
+        state=state,
+        handler=name,
+        call=handler,
+        step=_make_step(drive, here, state, asks_for_round=made),
+        began=now,
+        ended=now,
+        entered_at=timing.entered_at,
+        due_at=timing.due_at,
+        waited_s=timing.waited_s,
+        made=made,
+        result=None if made else Failed(AmbiguousError("an interrupted attempt may have had its effect", code="interrupted")),
+    )
+
+
+def _make_step(drive: DriveContext[C, S], here: Instance[C], state: State[C, S], *, asks_for_round: bool) -> Step[C, S]:
+    ends_round = asks_for_round and state.name == drive.workflow.round_end and here.status is Status.RUNNING
+    return Step(
+        run_id=here.run_id,
+        number=here.number,
+        attempt=here.failures + 1,
+        context=here.context,
+        services=drive.services,
+        clock=drive.clock,
+        rng=drive.rng,
+        another_round=ends_round and drive.admission.wants_round(here.number, here.rounds + 1),
+        may_have_run=state.name in here.may_have_run,
+    )

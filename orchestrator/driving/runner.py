@@ -26,7 +26,8 @@ from orchestrator.clock import Clock, SystemClock
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import ServiceContext, Workflow
 from orchestrator.driving.admission import Admission
-from orchestrator.driving.driver import Begin, Drive, Driver
+from orchestrator.driving.drive_context import DriveContext
+from orchestrator.driving.driver import Begin, Driver
 from orchestrator.driving.limits import RateLimits
 from orchestrator.errors import (
     CheckpointError,
@@ -492,7 +493,7 @@ class Runner(Generic[C, S]):
         self._scope.cancel()
 
     async def _drive_all(self, services: S) -> None:
-        drive = Drive(
+        drive = DriveContext(
             workflow=self._workflow,
             services=services,
             store=self._store,
@@ -523,7 +524,7 @@ class Runner(Generic[C, S]):
         if not self._stopping.is_set():
             self._admission.end()
 
-    async def _worker(self, drive: Drive[C, S], index: int, left: _Queue, numbers: Iterator[int]) -> None:
+    async def _worker(self, drive: DriveContext[C, S], index: int, left: _Queue, numbers: Iterator[int]) -> None:
         """First what was under way when the last process ended, then what the scenario still wants."""
         try:
             before: Instance[C] | None = None
@@ -559,7 +560,7 @@ class Runner(Generic[C, S]):
         ended = await driver.drive(how)
         return ended, self._admission.give_back(ended.number)
 
-    async def _left(self, drive: Drive[C, S]) -> AsyncIterator[_Begin]:
+    async def _left(self, drive: DriveContext[C, S]) -> AsyncIterator[_Begin]:
         """What there is to do before anything new is admitted, in order."""
         if self._mode is Mode.CLEAN_UP:
             async for instance in self._reader.instances(self.record.id, UNDOABLE, self._unreadable.append):
@@ -570,7 +571,7 @@ class Runner(Generic[C, S]):
                 yield partial(self._take_up, drive, instance)
         self._walked = True
 
-    async def _put_back(self, drive: Drive[C, S]) -> None:
+    async def _put_back(self, drive: DriveContext[C, S]) -> None:
         """Atomic, with the status of the run: after a crash either all are put back and `resume` continues, or none and `retry` repeats."""
         failed = self._reader.instances(self.record.id, {Status.FAILED}, self._unreadable.append)
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
@@ -595,7 +596,7 @@ class Runner(Generic[C, S]):
         self._started = self._total - sum(map(len, left))
         return itertools.chain.from_iterable(left)
 
-    async def _admit(self, drive: Drive[C, S], number: int, late_s: float) -> Driver[C, S]:
+    async def _admit(self, drive: DriveContext[C, S], number: int, late_s: float) -> Driver[C, S]:
         self._started += 1
         now = self._clock.now()
         context = await self._first_context(number)
@@ -617,10 +618,10 @@ class Runner(Generic[C, S]):
         assert found is not None
         return found.context
 
-    def _take_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
-        return Driver(drive, instance), Begin.TAKE_UP
+    def _take_up(self, drive: DriveContext[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
+        return Driver(drive, instance), Begin.RESUME
 
-    def _clean_up(self, drive: Drive[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
+    def _clean_up(self, drive: DriveContext[C, S], instance: Instance[C]) -> tuple[Driver[C, S], Begin]:
         return Driver(drive, instance), Begin.ROLL_BACK
 
     async def _check_definition(self) -> None:

@@ -88,7 +88,7 @@ class Leave:
 def decide(
     workflow: Workflow[C, Any],
     instance: Instance[C],
-    result: Outcome[C] | Recovery | Failed,
+    result: object,
     *,
     on_failure: OnFailure,
     another_round: bool,

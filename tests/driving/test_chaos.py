@@ -3,9 +3,10 @@ forgotten, and everything ends. Each case is a seed, which plays the same again.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from random import Random
 from typing import Any, ClassVar
@@ -75,6 +76,9 @@ class Clock:
 
     def deadline(self, seconds: float) -> float:
         return anyio.current_time() + seconds / 1000
+
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_at(deadline, callback)
 
 
 class Mortal(MemoryStore):

@@ -1,0 +1,47 @@
+"""DriveContext: the objects and settings that all drivers of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Generic
+
+import anyio
+import attrs
+
+from orchestrator.clock import Clock
+from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import Workflow
+from orchestrator.driving.admission import Admission
+from orchestrator.driving.limits import RateLimits
+from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import Recorded
+from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.checkpoint import Codec
+from orchestrator.storage.lease import Lease
+
+
+@attrs.define(kw_only=True)
+class DriveContext(Generic[C, S]):
+    """Shared by the drivers of one run in one process."""
+
+    workflow: Workflow[C, S]
+    services: S
+    store: Store
+    codec: Codec[C]
+    shard: Shard
+    lease: Lease
+    limits: RateLimits
+    admission: Admission
+    clock: Clock
+    rng: Random
+    on_failure: OnFailure
+    on_success: OnSuccess
+    recorded: Recorded
+    observers: Sequence[Observer]
+    """Called with each stored event."""
+    attempt_observers: Sequence[Observer]
+    """Called before and after each attempt as well."""
+    stopping: anyio.Event
+    """When set, each driver suspends its instance before the next attempt."""
