@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.definition.retry_policy import RetryPolicy
     from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
     from orchestrator.definition.workflow import Proof, Quota, Segment, ServiceContext, Workflow
+    from orchestrator.driving.options import Options
     from orchestrator.driving.recording import Exchange, record_exchange
-    from orchestrator.driving.runner import Options
     from orchestrator.errors import (
         AmbiguousError,
         CheckpointError,
@@ -171,7 +171,7 @@ _NAMES_OF = {
     "redaction": ("Redactor", "visible"),
     "definition.retry_policy": ("RetryPolicy",),
     "lifecycle.run": ("RunRecord", "RunStatus"),
-    "driving.runner": ("Options",),
+    "driving.options": ("Options",),
     "lifecycle.scenario": ("ENDLESS", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind"),
     "secret": ("Secret",),
     "settings": ("setting",),

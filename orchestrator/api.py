@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Literal
 
@@ -13,7 +13,9 @@ import orjson
 
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import Workflow
-from orchestrator.driving.runner import Mode, Options, Runner
+from orchestrator.driving.coordinator import Assignment, Coordinator
+from orchestrator.driving.options import Job, Options
+from orchestrator.driving.plan import Mode
 from orchestrator.errors import SettingError
 from orchestrator.inspection.reading import RunResult, run_of, stored_settings
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
@@ -36,18 +38,18 @@ ROUNDS_RECORDED = 100
 class Run(Generic[C]):
     """A run that is being driven by this process."""
 
-    def __init__(self, runner: Runner[C, Any]) -> None:
-        self._runner = runner
+    def __init__(self, coordinator: Coordinator[C, Any]) -> None:
+        self._coordinator = coordinator
 
     @property
     def id(self) -> str:
         """What ``resume`` and the command line take."""
-        return self._runner.record.id
+        return self._coordinator.record.id
 
     @property
     def command(self) -> str:
         """The arguments of ``orchestrator`` that go on with the run after an error, e.g. ``resume 261123-k7m3qp``."""
-        return self._runner.command
+        return self._coordinator.command
 
     async def wait(self) -> RunResult:
         """Wait until every instance has ended, or the run was stopped.
@@ -56,68 +58,68 @@ class Run(Generic[C]):
             StoreError: The store failed, or another process took the run over; the run is resumable.
             LeaseExpiredError: Our lease ran out.
         """
-        await self._runner.ended.wait()
-        if self._runner.error is not None:
-            self._runner.told = True
-            raise self._runner.error
-        assert self._runner.result is not None
-        return self._runner.result
+        await self._coordinator.ended.wait()
+        if self._coordinator.error is not None:
+            self._coordinator.told = True
+            raise self._coordinator.error
+        assert self._coordinator.result is not None
+        return self._coordinator.result
 
     def events(self) -> EventStream:
         """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
-        return self._runner.stream()
+        return self._coordinator.observers.stream()
 
     def stop(self) -> None:
         """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
-        self._runner.stop()
+        self._coordinator.stop()
 
     def cancel(self) -> None:
         """Suspend everything at once."""
-        self._runner.cancel()
+        self._coordinator.cancel()
 
     @property
     def collector(self) -> Collector:
         """What is being measured; ``collector.statistics`` holds the numbers so far."""
-        return self._runner.collector
+        return self._coordinator.statistics.collector
 
     @property
     def elapsed(self) -> float:
         """Seconds of the scenario that were spent."""
-        return self._runner.elapsed
+        return self._coordinator.driver.admission.elapsed
 
     @property
     def wanted(self) -> int:
         """How many instances a closed scenario wants under way now."""
-        return self._runner.wanted
+        return self._coordinator.driver.admission.wanted
 
     @property
     def held_back(self) -> int:
         """Places of a soak that wait to be filled again, because several instances in a row failed there."""
-        return self._runner.held_back
+        return self._coordinator.driver.admission.held
 
     @property
     def verdicts(self) -> list[Verdict]:
         """How the thresholds stand, as of the last few seconds."""
-        return self._runner.verdicts()
+        return self._coordinator.statistics.verdicts()
 
     @property
     def arrivals(self) -> Arrivals | None:
         """Of an open scenario: how many are due, have started and are waiting; ``None`` for a closed one."""
-        return self._runner.arrivals
+        return self._coordinator.statistics.arrivals
 
     @property
     def aborted(self) -> str | None:
         """The broken threshold that ended the scenario, if one did."""
-        return self._runner.aborted
+        return self._coordinator.statistics.broken
 
     @property
     def scenario(self) -> Scenario:
         """How instances are admitted."""
-        return self._runner.record.scenario
+        return self._coordinator.record.scenario
 
     async def instance(self, number: int) -> Instance[C]:
         """An instance as the store has it."""
-        return await self._runner.instance(number)
+        return await self._coordinator.instance(number)
 
 
 @asynccontextmanager
@@ -136,6 +138,8 @@ async def start(
     abort: bool = False,
     recorded: Recorded | Literal["failed", "all"] = Recorded.FAILED,
     reports: Mapping[str, str] | None = None,
+    shards: int = 1,
+    drive: bool = True,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
@@ -151,6 +155,8 @@ async def start(
         recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
         reports: Form (``report``, ``csv``, ``junit``) → path. Stored with the run for the command line, which writes them when
             ``orchestrator resume`` or ``retry`` ends; nothing is written here.
+        shards: How many parts the run is split into, each of which one process can drive.
+        drive: ``False``: only store the run; each shard is then driven by ``resume(…, shards=[…])``, in any process.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -160,6 +166,7 @@ async def start(
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
     check(workflow, scenario, limits, thresholds, Recorded(recorded))
+    check_shards(scenario, shards)
     vault = _vault(options, store, create=True)
     now = options.clock.now()
     run_id = new_run_id(now)
@@ -183,8 +190,8 @@ async def start(
         created_at=now,
         updated_at=now,
     )
-    runner = Runner(workflow, record, settings, store, vault, options, Mode.START)
-    async with _running(runner) as run:
+    job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
+    async with _running(Coordinator(job, record, Assignment(mode=Mode.START, shards=shards, drives=drive))) as run:
         yield run
 
 
@@ -194,13 +201,15 @@ async def resume(
     run_id: str,
     *,
     store: Store,
+    shards: Collection[int] | None = None,
     changes: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Take a run up where it was left, by whomever; the block behaves as that of :func:`start`. One that was being cleaned up
-    is cleaned up further, and so with one whose failed instances were being retried.
+    """Resume a run where it was left; the block behaves as that of :func:`start`. A clean-up or a retry that was interrupted is
+    continued.
 
     Args:
+        shards: The shards to drive; ``None``: every one that no other process drives.
         changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
 
     Raises:
@@ -209,7 +218,7 @@ async def resume(
         EncryptionKeyError: It was sealed with another key.
         UnknownRunError, StoreError, ServicesError: as they say.
     """
-    async with _again(workflow, run_id, store, changes, options, Mode.RESUME) as run:
+    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.RESUME, only=shards)) as run:
         yield run
 
 
@@ -234,7 +243,7 @@ async def retry(
     Raises:
         ConfigurationError: The run is not finished, or that instance has not failed.
     """
-    async with _again(workflow, run_id, store, changes, options, Mode.RETRY, number) as run:
+    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.RETRY, retried=number)) as run:
         yield run
 
 
@@ -251,7 +260,7 @@ async def cleanup(
 
     Instances that were not admitted stay so, and the run is finished afterwards.
     """
-    async with _again(workflow, run_id, store, changes, options, Mode.CLEAN_UP) as run:
+    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.CLEAN_UP)) as run:
         yield run
 
 
@@ -262,8 +271,7 @@ async def _again(
     store: Store,
     changes: Mapping[str, Any] | None,
     options: Options | None,
-    mode: Mode,
-    retried: int | None = None,
+    assignment: Assignment,
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
     vault = _vault(options, store, create=False)
@@ -271,8 +279,8 @@ async def _again(
     settings = stored_settings(workflow, record, vault)
     if changes:
         settings = attrs.evolve(settings, **changes)
-    runner = Runner(workflow, record, settings, store, vault, options, mode, retried)
-    async with _running(runner) as run:
+    job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
+    async with _running(Coordinator(job, record, assignment)) as run:
         yield run
 
 
@@ -301,6 +309,15 @@ def check(
     check_time(workflow, scenario, rates)
 
 
+def check_shards(scenario: Scenario, shards: int) -> None:
+    """Refuse more shards than can have work: each needs a place and an instance. Raises ``SettingError``."""
+    places = min(scenario.cap, scenario.cap if scenario.total is None else scenario.total)
+    if shards < 1:
+        raise SettingError("shards", f"{shards} is less than 1")
+    if shards > places:
+        raise SettingError("shards", f"{shards} is more than {places}, the instances that run at once")
+
+
 def _vault(options: Options, store: Store, *, create: bool) -> Vault:
     if options.vault is not None:
         return options.vault
@@ -310,19 +327,19 @@ def _vault(options: Options, store: Store, *, create: bool) -> Vault:
 
 
 @asynccontextmanager
-async def _running(runner: Runner[C, Any]) -> AsyncIterator[Run[C]]:
+async def _running(coordinator: Coordinator[C, Any]) -> AsyncIterator[Run[C]]:
     body_error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(runner.execute, name=f"run {runner.record.id}")
-        await runner.ready.wait()
-        if runner.error is None:
+        tasks.start_soon(coordinator.execute, name=f"run {coordinator.record.id}")
+        await coordinator.ready.wait()
+        if coordinator.error is None:
             try:
-                yield Run(runner)
-                await runner.ended.wait()
+                yield Run(coordinator)
+                await coordinator.ended.wait()
             except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # passed on bare, not in the task group's group
                 body_error = error
-                runner.cancel()
+                coordinator.cancel()
     if body_error is not None:
         raise body_error
-    if runner.error is not None and not runner.told:
-        raise runner.error
+    if coordinator.error is not None and not coordinator.told:
+        raise coordinator.error

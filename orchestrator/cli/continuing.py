@@ -14,7 +14,7 @@ from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import Workflow
-from orchestrator.driving.runner import Mode
+from orchestrator.driving.plan import Mode
 from orchestrator.inspection.reading import result_of
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.instance import Status

@@ -19,7 +19,7 @@ from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.workflow import Workflow
-from orchestrator.driving.runner import Options
+from orchestrator.driving.options import Options
 from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
 from orchestrator.inspection.reading import stored_instances
 from orchestrator.lifecycle.effects import effects_of

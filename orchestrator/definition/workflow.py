@@ -43,6 +43,8 @@ class ServiceContext:
     unseal: Callable[[bytes], bytes]
     concurrency: int
     clock: Clock
+    alone: bool = True
+    """Whether this process drives the whole run; otherwise others share the tenant with it at the same time."""
 
 
 Services = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]

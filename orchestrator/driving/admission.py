@@ -13,6 +13,7 @@ import anyio
 
 from orchestrator.clock import Clock
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.lifecycle.share import Share
 
 
 class Admission:
@@ -20,16 +21,22 @@ class Admission:
 
     Args:
         elapsed: Seconds of the scenario that earlier processes have spent.
+        share: The part of the run that this process drives.
         cuts: Whether what is under way when the scenario's time is over is cut off.
     """
 
-    def __init__(self, scenario: Scenario, clock: Clock, elapsed: float = 0.0, *, cuts: bool = True) -> None:
+    def __init__(
+        self, scenario: Scenario, clock: Clock, elapsed: float = 0.0, *, share: Share | None = None, cuts: bool = True
+    ) -> None:
         self.scenario = scenario
+        self.share = share or Share()
         self._length = scenario.ends_at if cuts else None
         self.cut_at = math.inf
         """Steady time at which what is under way is cut off; infinite: never."""
         self.active = 0
         """How many instances are being driven."""
+        self.started = 0
+        """Instances of the share that were started, by all processes."""
         self.held = 0
         """How many places wait because instance after instance failed there in its first round."""
         self._clock = clock
@@ -78,7 +85,7 @@ class Admission:
         """How many instances a closed scenario wants to be under way now; 0 for an open one, whose arrivals are what is wanted."""
         if self.scenario.is_open or self.is_over:
             return 0
-        level = self.scenario.concurrency_at(self.elapsed)
+        level = self._level
         return min(level, self._taken) if self._no_more.is_set() else level
 
     def close(self) -> None:
@@ -106,7 +113,7 @@ class Admission:
             return self._takes_place()
         async with self._door:
             while not self._no_more.is_set() and not self.is_over:
-                opens = self.scenario.slot_opens(self._going, self.elapsed)
+                opens = self.scenario.slot_opens(self.share.nth(self._going), self.elapsed)
                 if opens is not None and opens <= self.elapsed:
                     return self._takes_place()
                 self._changed = anyio.Event()
@@ -141,7 +148,7 @@ class Admission:
     async def hold_back(self, index: int, failed: int) -> float:
         """Wait before a place is filled again in which ``failed`` instances in a row finished no round; how long that was meant
         to be, in seconds."""
-        seconds = 0.0 if self._no_more.is_set() or self.is_over else self.scenario.hold_back(index, failed)
+        seconds = 0.0 if self._no_more.is_set() or self.is_over else self.scenario.hold_back(self.share.nth(index), failed)
         until = min(self.elapsed + seconds, self.scenario.length or math.inf)
         self.held += seconds > 0
         try:
@@ -169,7 +176,7 @@ class Admission:
         if self.scenario.replaces and not self.scenario.has_time(number, done, self.elapsed):
             self._through.add(number)
             return False
-        if self._going > self.scenario.concurrency_at(self.elapsed):
+        if self._going > self._level:
             # Marked at once: the next one that asks must not count it, or a ramp would lose more than it wants.
             self.leave(number)
             return False
@@ -178,6 +185,11 @@ class Admission:
     def pause(self, number: int, done: int) -> float:
         """Seconds between the ``done``-th round of an instance and the next."""
         return self.scenario.pause(number, done)
+
+    @property
+    def _level(self) -> int:
+        """How many of our places a closed scenario wants filled now."""
+        return self.share.part(self.scenario.concurrency_at(self.elapsed))
 
     @property
     def _going(self) -> int:

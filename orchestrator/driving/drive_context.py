@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Generic
 
@@ -30,7 +30,8 @@ class DriveContext(Generic[C, S]):
     services: S
     store: Store
     codec: Codec[C]
-    shard: Shard
+    shard_of: Callable[[int], Shard]
+    """The shard that owns an instance, as this process has claimed it."""
     lease: Lease
     limits: RateLimits
     admission: Admission

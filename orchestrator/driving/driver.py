@@ -120,7 +120,7 @@ class Driver(Generic[C, S]):
         """The save that puts a failed instance back into the state that failed (``retry``)."""
         then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
         event = self._event(EventKind.PUT_BACK, state=then.position)
-        return Save(self._drive.shard, self._drive.codec.encode(then, history=self._log.count), (event,))
+        return Save(self._drive.shard_of(then.number), self._drive.codec.encode(then, history=self._log.count), (event,))
 
     async def _begin(self, begin: Begin) -> None:
         drive, here = self._drive, self.instance
@@ -202,7 +202,9 @@ class Driver(Generic[C, S]):
         """Store what follows from an attempt."""
         drive, history = self._drive, self._log.count
         if attempt.pause_s and attempt.state.rate_group is not None:
-            await drive.store.save_pause(drive.shard, attempt.state.rate_group, drive.clock.now() + attempt.pause_s)
+            await drive.store.save_pause(
+                drive.shard_of(self.instance.number), attempt.state.rate_group, drive.clock.now() + attempt.pause_s
+            )
         try:
             await self._follow(after_attempt(drive, self._log, self.instance, attempt), attempt)
         except CheckpointError as error:
@@ -240,7 +242,7 @@ class Driver(Generic[C, S]):
         evidence = self._recording.take(self.instance.context, then.context) if stores_evidence else None
         checkpoint = drive.codec.encode(then, history=self._log.count, evidence=evidence)
         try:
-            await drive.store.save(Save(drive.shard, checkpoint, events))
+            await drive.store.save(Save(drive.shard_of(then.number), checkpoint, events))
         except anyio.get_cancelled_exc_class():
             self._stored(then, events)  # the store finishes a save before it raises its cancellation
             raise

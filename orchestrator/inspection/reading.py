@@ -13,7 +13,7 @@ from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import CheckpointError, ConfigurationError, EncryptionKeyError
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.storage.base import Checkpoint, Store
+from orchestrator.storage.base import Checkpoint, Shard, Store
 from orchestrator.storage.checkpoint import Codec, make_converter, opened, stored_definition
 from orchestrator.storage.encryption import Vault
 
@@ -149,7 +149,12 @@ class Reader(Generic[C]):
         return self.codec.decode(row, self._definitions)
 
     async def instances(
-        self, run_id: str, statuses: Iterable[Status] | None, unreadable: Callable[[CheckpointError], None] | None = None
+        self,
+        run_id: str,
+        statuses: Iterable[Status] | None,
+        unreadable: Callable[[CheckpointError], None] | None = None,
+        *,
+        shard: Shard | None = None,
     ) -> AsyncIterator[Instance[C]]:
         """The instances of a run in order.
 
@@ -158,7 +163,7 @@ class Reader(Generic[C]):
                 ``None``: it is raised.
         """
         wanted, last = frozenset(Status if statuses is None else statuses), -1
-        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE):
+        while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE, shard=shard):
             for row in rows:
                 try:
                     instance = await self.decode(row)

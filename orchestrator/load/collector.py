@@ -32,6 +32,8 @@ from orchestrator.storage.base import StoredWindow
 
 TICK_S = 2.0
 """How often measurements are stored, and how wide the first windows are: what a kill can lose."""
+GRID_SLACK_S = 0.25
+"""How late a tick may come and still count as the one that was due."""
 WINDOWS = 240
 """Windows of one process before they are made wider."""
 ABORTED = "aborted"
@@ -116,7 +118,8 @@ class Collector:
         length: Seconds of the scenario after which its graceful stop begins; ``None``: it has no end.
         aborted: Tells whether the scenario was ended before that.
         arrivals: Whether instances are due by the clock, so that a start may be late.
-        earlier: What all processes have stored so far.
+        earlier: What earlier processes have stored of the same shards.
+        begins: Seconds of the scenario that were spent before.
     """
 
     stored_only = True
@@ -135,8 +138,10 @@ class Collector:
         aborted: Callable[[], bool] = lambda: False,
         arrivals: bool = False,
         earlier: Iterable[StoredWindow] = (),
+        begins: float | None = None,
     ) -> None:
         self.statistics = Statistics.of(earlier)
+        self._begins = self.statistics.elapsed if begins is None else begins
         """As of the last tick."""
         self.place: dict[int, tuple[str, float]] = {}
         """Instance → the state it is in, and since when (steady time)."""
@@ -231,7 +236,8 @@ class Collector:
     def next_tick(self) -> float:
         """Seconds until the next tick is due; one falls on the end of the warm-up, and one on the end of the scenario's time."""
         elapsed = self._elapsed()
-        return min([TICK_S, *(left for end in (self._warm_up, self._length) if (left := end - elapsed) > 0.001)])
+        ends = (self._due(elapsed) + TICK_S, self._warm_up, self._length)
+        return min((left for end in ends if (left := end - elapsed) > 0.001), default=TICK_S)
 
     def sample(self) -> None:
         """Note how many instances are under way; not for a window whose time is over, though its tick is a moment late."""
@@ -254,7 +260,7 @@ class Collector:
         Returns:
             Rows to store, by sequence number, and the numbers of the rows to delete.
         """
-        elapsed = self._elapsed()
+        elapsed = self._on_grid(self._elapsed())
         rows: dict[int, bytes] = {}
         gone: list[int] = []
         if self._open is not None and not self._open.over and self._aborted():
@@ -278,6 +284,18 @@ class Collector:
             self._close(window, body, rows, gone)
         return rows, gone
 
+    def _on_grid(self, elapsed: float) -> float:
+        """The moment that a tick was due, if it comes a little later: windows of all processes end at the same moments of the
+        scenario, so that they can be merged by time."""
+        due, last = self._due(elapsed), self.statistics.windows[-1] if self.statistics.windows else None
+        measured_until = max(self._begins, last.elapsed + last.width if last is not None else 0.0)
+        return due if elapsed - due <= GRID_SLACK_S and due > measured_until else elapsed
+
+    def _due(self, elapsed: float) -> float:
+        """When the latest tick was due: they are counted from the end of the warm-up, and from the end of the scenario's time."""
+        origin = max(begin for begin in (0.0, self._warm_up, self._length) if begin <= elapsed + 0.001)
+        return origin + (elapsed + 0.001 - origin) // TICK_S * TICK_S
+
     def _close(self, window: Window, body: bytes, rows: dict[int, bytes], gone: list[int]) -> None:
         """Nothing more is added to this window."""
         self._closed.append(_Stored.of(self._next_seq, body, window))
@@ -288,7 +306,7 @@ class Collector:
     def _new_window(self, elapsed: float) -> Window:
         """It begins where the one before has ended."""
         before = self.statistics.windows[-1] if self._closed else None
-        begin = before.elapsed + before.width if before else self.statistics.elapsed
+        begin = before.elapsed + before.width if before else self._begins
         at = self._clock.now() - (elapsed - begin)
         warm = begin < self._warm_up - 0.002
         over = not warm and (begin >= self._length - 0.002 or self._aborted())

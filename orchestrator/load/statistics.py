@@ -34,6 +34,8 @@ ROUND = "round"
 START_LAG = "start_lag"
 WAIT = "wait."
 
+_TOUCHING_S = 0.01
+"""Windows that overlap by less follow each other."""
 _ERROR_KINDS = 200
 """Kinds of errors that are told apart; further ones are counted together."""
 
@@ -224,6 +226,71 @@ class Window:
         return window
 
 
+def merged_by_time(shards: Sequence[Sequence[Window]]) -> list[Window]:
+    """The windows of several shards as those of one run: what was measured at the same time is added, time is not.
+
+    A merged window reaches from one moment at which no shard has an open window to the next such moment.
+
+    Args:
+        shards: The windows of each shard, in order.
+    """
+    spans = sorted((window.elapsed, window.elapsed + window.width) for windows in shards for window in windows)
+    stretches: list[tuple[float, float]] = []
+    for begin, end in spans:
+        if stretches and begin < stretches[-1][1] - _TOUCHING_S:
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((begin, end))
+    found = []
+    for begin, end in stretches:
+        parts = [
+            [one for one in windows if begin - _TOUCHING_S <= one.elapsed and one.elapsed + one.width <= end + _TOUCHING_S]
+            for windows in shards
+        ]
+        found.append(_side_by_side([_one_after_the_other(part) for part in parts if part], begin, end))
+    return found
+
+
+def _one_after_the_other(windows: Sequence[Window]) -> Window:
+    """The windows of one shard as one."""
+    first = windows[0]
+    found = Window(at=first.at, elapsed=first.elapsed, warm=first.warm, over=first.over)
+    for window in windows:
+        found.add(window)
+        found.width += window.width
+    return found
+
+
+def _side_by_side(windows: Sequence[Window], begin: float, end: float) -> Window:
+    """Windows of different shards, which were measured at the same time, as one."""
+    found = Window(
+        at=min(window.at for window in windows),
+        elapsed=begin,
+        width=end - begin,
+        warm=any(window.warm for window in windows),
+        over=all(window.over for window in windows),
+    )
+    for window in windows:
+        found.add(window)
+    # Averages over the samples are added up: with the samples of all, they would be averaged.
+    samples = max(window.active[1] for window in windows)
+
+    def sum_of(totals: Iterable[tuple[int, int]]) -> int:
+        return round(sum(total / count * samples for total, count in totals if count))
+
+    found.active = (
+        sum_of((window.active[0], window.active[1]) for window in windows),
+        samples,
+        sum(window.active[2] for window in windows),
+    )
+    found.load = (
+        sum_of((window.load[0], window.active[1]) for window in windows),
+        sum_of((window.load[1], window.active[1]) for window in windows),
+    )
+    found.memory = sum(window.memory for window in windows)
+    return found
+
+
 @attrs.define(kw_only=True)
 class Statistics:
     """The measurements of a run: its windows in order of time, without their histograms, and the sum of those that count."""
@@ -234,7 +301,10 @@ class Statistics:
 
     @classmethod
     def of(cls, rows: Iterable[StoredWindow]) -> Statistics:
-        """From what a store holds, of any number of processes."""
+        """From what a store holds, of any number of processes. Windows of several shards are merged by time."""
+        rows = list(rows)
+        if len({row.shard for row in rows}) > 1:
+            return cls._merged(rows)
         found = cls()
         for row in rows:
             warm = orjson.loads(row.body)["warm"]
@@ -243,6 +313,31 @@ class Statistics:
             if window.is_measured:
                 found.total.width += window.width
         return found
+
+    @classmethod
+    def _merged(cls, rows: Sequence[StoredWindow]) -> Statistics:
+        shards: dict[int, list[Window]] = {}
+        for row in rows:
+            shards.setdefault(row.shard, []).append(Window.loads(row.body))
+        found = cls()
+        for window in merged_by_time(list(shards.values())):
+            if not window.warm:
+                found.total.add(window)
+                found.total.width += window.width if window.is_measured else 0.0
+            window.read_off()
+            window.histograms = {}
+            found.windows.append(window)
+        return found
+
+    def beside(self, other: Statistics) -> Statistics:
+        """These and those of other processes that drive the same run at the same time: counts are added, time is not. Windows
+        of both stand side by side."""
+        if not other.windows:
+            return self
+        total = Window(at=self.total.at, elapsed=self.total.elapsed, width=max(self.total.width, other.total.width))
+        total.add(self.total)
+        total.add(other.total)
+        return Statistics(windows=sorted([*self.windows, *other.windows], key=lambda window: window.elapsed), total=total)
 
     @property
     def elapsed(self) -> float:

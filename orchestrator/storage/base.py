@@ -44,6 +44,8 @@ class Shard:
     owner: str | None = None
     """Stored form of an :class:`~orchestrator.storage.lease.Owner`."""
     lease_until: float = 0.0
+    elapsed: float = 0.0
+    """Seconds of the scenario that were spent on it."""
     done: bool = False
     """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
 
@@ -107,7 +109,7 @@ def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
         holder = Owner.loads(shard.owner)
         if not is_gone(holder):
             raise LeaseHeldError(shard.run_id, str(holder), shard.lease_until, now)
-    return attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner.dumps(), lease_until=now + lease_s)
+    return attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner.dumps(), lease_until=now + lease_s, done=False)
 
 
 def released(shard: Shard, now: float, *, done: bool) -> Shard:
@@ -287,9 +289,15 @@ class Store(ABC):
         """Rate group → the Unix time at which its latest pause ends, or has ended."""
 
     @abstractmethod
-    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
-        """Store windows of statistics (new or over the older ones) of this claim of the shard by their ``seq``, and drop those in
-        ``gone``. Fenced by ``shard``."""
+    async def save_statistics(
+        self, shards: Sequence[Shard], rows: Mapping[int, bytes], gone: Collection[int], elapsed: float
+    ) -> None:
+        """Store windows of statistics (new or over the older ones) by their ``seq``, drop those in ``gone``, and note the seconds
+        of the scenario that were spent on these shards. The windows of a process are kept under the first of its shards.
+
+        Raises:
+            StaleEpochError: One of the shards was claimed by another since.
+        """
 
     @abstractmethod
     async def statistics(self, run_id: str) -> list[StoredWindow]:

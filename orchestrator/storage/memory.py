@@ -165,8 +165,13 @@ class MemoryStore(Store):
     async def pauses(self, run_id: str) -> Mapping[str, float]:
         return dict(self._pauses.get(run_id, {}))
 
-    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
-        self._current(shard)
+    async def save_statistics(
+        self, shards: Sequence[Shard], rows: Mapping[int, bytes], gone: Collection[int], elapsed: float
+    ) -> None:
+        current = [self._current(one) for one in shards]
+        for one in current:
+            self._put(attrs.evolve(one, elapsed=elapsed))
+        shard = shards[0]
         kept = self._statistics.setdefault(shard.run_id, {})
         kept.update({(shard.index, shard.epoch, seq): body for seq, body in rows.items()})
         for seq in gone:

@@ -87,6 +87,7 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE shards DROP COLUMN first;
     ALTER TABLE shards DROP COLUMN count;
     ALTER TABLE shards ADD COLUMN of INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE shards ADD COLUMN elapsed REAL NOT NULL DEFAULT 0;
     ALTER TABLE shards ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
     DROP TABLE statistics;
     CREATE TABLE statistics (

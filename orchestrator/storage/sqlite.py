@@ -47,7 +47,7 @@ BUSY_POLL_S = 0.005
 
 _converter = cattrs.preconf.orjson.make_converter()
 _CHECKPOINT_COLUMNS = "run_id, number, status, position, updated_at, not_before, effects, body"
-_SHARD_COLUMNS = "run_id, shard, of, epoch, owner, lease_until, done"
+_SHARD_COLUMNS = "run_id, shard, of, epoch, owner, lease_until, elapsed, done"
 _EVENT_COLUMNS = "run_id, number, seq, kind, at, state, handler, attempt, outcome, target, duration_s, error, failure, code"
 _CHECKPOINTS = f"SELECT {_CHECKPOINT_COLUMNS} FROM instances WHERE run_id = ?"
 _SAVE_INSTANCE = (
@@ -147,8 +147,8 @@ class SQLiteStore(Store):
                 (run.id, run.workflow, run.status.value, run.created_at, run.updated_at, _converter.dumps(run)),
             )
             db.executemany(
-                f"INSERT INTO shards ({_SHARD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(s.run_id, s.index, s.of, s.epoch, s.owner, s.lease_until, s.done) for s in made],
+                f"INSERT INTO shards ({_SHARD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(s.run_id, s.index, s.of, s.epoch, s.owner, s.lease_until, s.elapsed, s.done) for s in made],
             )
             return [shard for shard in made if shard.owner is not None]
 
@@ -320,11 +320,15 @@ class SQLiteStore(Store):
     async def pauses(self, run_id: str) -> Mapping[str, float]:
         return dict(await self._read("SELECT rate_group, until FROM pauses WHERE run_id = ?", run_id))
 
-    async def save_statistics(self, shard: Shard, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
-        key = (shard.run_id, shard.index, shard.epoch)
+    async def save_statistics(
+        self, shards: Sequence[Shard], rows: Mapping[int, bytes], gone: Collection[int], elapsed: float
+    ) -> None:
+        key = (shards[0].run_id, shards[0].index, shards[0].epoch)
 
         def write(db: sqlite3.Connection) -> None:
-            _check_epoch(db, shard)
+            for shard in shards:
+                _check_epoch(db, shard)
+                db.execute("UPDATE shards SET elapsed = ? WHERE run_id = ? AND shard = ?", (elapsed, shard.run_id, shard.index))
             db.executemany(
                 "INSERT INTO statistics (run_id, shard, epoch, seq, body) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (run_id, shard, epoch, seq) DO UPDATE SET body = excluded.body",
@@ -645,8 +649,17 @@ def _run_from_row(row: Any) -> RunRecord:
 
 
 def _shard_from_row(row: Any) -> Shard:
-    run_id, index, of, epoch, owner, lease_until, done = row
-    return Shard(run_id=run_id, index=index, of=of, epoch=epoch, owner=owner, lease_until=lease_until, done=bool(done))
+    run_id, index, of, epoch, owner, lease_until, elapsed, done = row
+    return Shard(
+        run_id=run_id,
+        index=index,
+        of=of,
+        epoch=epoch,
+        owner=owner,
+        lease_until=lease_until,
+        elapsed=elapsed,
+        done=bool(done),
+    )
 
 
 def _checkpoint_from_row(row: Any) -> Checkpoint:

@@ -11,7 +11,15 @@ import pytest
 from orchestrator.cli import SUMMARIES
 from orchestrator.cli.commands import FLAGS, function_of
 
-HEAVY = ("aiohttp", "cryptography", "jwt", "states.sandbox.app", "states.pingone", "rich.live", "orchestrator.driving.runner")
+HEAVY = (
+    "aiohttp",
+    "cryptography",
+    "jwt",
+    "states.sandbox.app",
+    "states.pingone",
+    "rich.live",
+    "orchestrator.driving.coordinator",
+)
 PROGRAM = """
 import sys
 from orchestrator.cli import entry

@@ -116,7 +116,7 @@ async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -
     whole = await summarise(workflow, store, vault, record, result)
     assert whole.unmeasured == 0
     assert not list(measuring_notes(whole))
-    await store.save_statistics(shard, {}, range(10))
+    await store.save_statistics([shard], {}, range(10), 0.0)
     lost = await summarise(workflow, store, vault, record, result)
     assert lost.unmeasured == 3
     assert list(measuring_notes(lost)) == [

@@ -606,12 +606,12 @@ async def test_the_history_of_an_instance_keeps_its_beginning_and_its_end(kind: 
 async def test_statistics_are_kept_in_order_replaced_and_dropped(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
         old = await store.claim(RUN, 0, OTHER, 30)
-        await store.save_statistics(old, {2: b"two", 1: b"one"}, [])
-        await store.save_statistics(old, {1: b"one and two", 3: b"three"}, [2])
+        await store.save_statistics([old], {2: b"two", 1: b"one"}, [], 1.0)
+        await store.save_statistics([old], {1: b"one and two", 3: b"three"}, [2], 1.0)
         assert [row.body for row in await store.statistics(RUN)] == [b"one and two", b"three"]
         await taken_over(store)
         with pytest.raises(StaleEpochError):
-            await store.save_statistics(old, {1: b"stale"}, [])
+            await store.save_statistics([old], {1: b"stale"}, [], 1.0)
         assert [row.body for row in await store.statistics(RUN)] == [b"one and two", b"three"]
         assert await store.statistics("261123-zzzzzz") == []
 
@@ -651,10 +651,10 @@ async def test_each_shard_has_its_own_claim_instances_and_statistics(kind: str, 
             await store.save(Save(odd if number % 2 else even, checkpoint(number), []))
         assert [row.number for row in await store.load(RUN, shard=odd)] == [1, 3, 5]
         assert [row.number for row in await store.load(RUN, {Status.RUNNING}, after=0, shard=even, limit=1)] == [2]
-        await store.save_statistics(odd, {1: b"odd"}, [])
-        await store.save_statistics(even, {1: b"even"}, [])
+        await store.save_statistics([odd], {1: b"odd"}, [], 1.0)
+        await store.save_statistics([even], {1: b"even"}, [], 1.0)
         assert [(row.shard, row.epoch, row.body) for row in await store.statistics(RUN)] == [(0, 1, b"even"), (1, 1, b"odd")]
-        await store.save_statistics(even, {}, [1])
+        await store.save_statistics([even], {}, [1], 1.0)
         assert [row.body for row in await store.statistics(RUN)] == [b"odd"]
         with pytest.raises(UnknownRunError):
             await store.claim(RUN, 2, OTHER, 30)

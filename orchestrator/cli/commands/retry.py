@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator import api
 from orchestrator.cli.continuing import continue_run
 from orchestrator.cli.naming import parse_instance
-from orchestrator.driving.runner import Mode
+from orchestrator.driving.plan import Mode
 from orchestrator.lifecycle.events import Observer
 
 

@@ -1,0 +1,339 @@
+"""The coordinator of a run: creates or claims it, opens the services, has our shards driven, and ends it.
+
+* The coordinator owns every task.
+* A run is stored after its services have opened (wrong credentials leave nothing behind), and an existing one is
+  claimed before they are (two processes never talk to the same sandbox or tenant for one shard).
+* The first error stops the run, which stays resumable. It is raised itself, not in an ExceptionGroup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Generic
+
+import anyio
+import attrs
+
+from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import ServiceContext
+from orchestrator.driving.leases import LeaseKeeper
+from orchestrator.driving.measuring import StatisticsKeeper
+from orchestrator.driving.options import Job
+from orchestrator.driving.plan import Mode, plan_for
+from orchestrator.driving.shard import ShardDriver
+from orchestrator.errors import (
+    CheckpointError,
+    ConfigurationError,
+    EncryptionKeyError,
+    LeaseExpiredError,
+    ServicesError,
+    StepError,
+    StoreError,
+    UnknownRunError,
+    WorkflowChangedError,
+)
+from orchestrator.inspection.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
+from orchestrator.lifecycle.events import EventStream, Observer
+from orchestrator.lifecycle.instance import Instance, Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.load.estimate import check_quotas
+from orchestrator.storage.checkpoint import stored_definition
+
+END_LIMIT_S = 20.0
+"""How long an ending run may take to store its status and give up its lease."""
+
+
+class Observers:
+    """Who is told of events."""
+
+    def __init__(self) -> None:
+        self.all: list[Observer] = []
+        """Told of what is stored."""
+        self.attempts: list[Observer] = []
+        """Told of attempts and answers, too."""
+        self._streams: list[EventStream] = []
+        self._closed = False
+
+    def add(self, observer: Observer) -> None:
+        """From now on."""
+        self.all.append(observer)
+        if not getattr(observer, "stored_only", False):
+            self.attempts.append(observer)
+
+    def stream(self) -> EventStream:
+        """A new stream of events; it ends with the run."""
+        stream = EventStream()
+        self.add(stream)
+        self._streams.append(stream)
+        if self._closed:
+            stream.close()
+        return stream
+
+    def close(self) -> None:
+        """No more events will come."""
+        self._closed = True
+        for stream in self._streams:
+            stream.close()
+
+
+@attrs.frozen(kw_only=True)
+class Assignment:
+    """What this process is asked to do with a run."""
+
+    mode: Mode
+    shards: int = 1
+    """How many a new run is split into."""
+    drives: bool = True
+    """``False``: a new run is stored, for other processes to drive."""
+    only: Collection[int] | None = None
+    """The shards to drive; ``None``: every free one."""
+    retried: int | None = None
+    """The failed instance to retry; ``None``: all of them."""
+
+
+class Coordinator(Generic[C, S]):
+    """Does one thing with one run: starts, resumes, retries or cleans it up. :mod:`orchestrator.api` is what users see of it."""
+
+    def __init__(self, job: Job[C, S], record: RunRecord, assignment: Assignment) -> None:
+        self.record = record
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self.result: RunResult | None = None
+        self.error: Exception | None = None
+        """Why the run stopped, if it failed as a whole."""
+        self.told = False
+        """Whether the error was raised to a caller that waited."""
+        self.observers = Observers()
+        for observer in job.options.observers:
+            self.observers.add(observer)
+        self._job = job
+        self._assignment = assignment
+        self._leases = LeaseKeeper(job.store, record.id, job.options.lease_s, job.clock)
+        self._plan = plan_for(assignment.mode, record.status)
+        self._stopping = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._shard: ShardDriver[C, S] | None = None
+        """There once the driving begins."""
+
+    @property
+    def statistics(self) -> StatisticsKeeper:
+        """There once ``ready`` is set without an error."""
+        assert self._shard is not None
+        return self._shard.statistics
+
+    @property
+    def driver(self) -> ShardDriver[C, S]:
+        """There once ``ready`` is set without an error."""
+        assert self._shard is not None
+        return self._shard
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with the run after an error."""
+        retried = self._assignment.retried
+        if self._plan.puts_back and not (self._shard is not None and self._shard.put_back):
+            return f"retry {self.record.id}" + ("" if retried is None else f"-{retried}")
+        return f"{'cleanup' if self._plan.rolls_back else 'resume'} {self.record.id}"
+
+    def stop(self) -> None:
+        """Admit nothing more; let attempts in flight finish within the grace period."""
+        self._stopping.set()
+        if self._shard is not None:
+            self._shard.admission.close()
+
+    def cancel(self) -> None:
+        """Stop now."""
+        self.stop()
+        self._scope.cancel()
+
+    async def instance(self, number: int) -> Instance[C]:
+        """An instance as the store has it. Raises ``LookupError``."""
+        found = await load_instance(self._job.workflow, self._job.store, self._job.vault, self.record.id, number)
+        if found is None:
+            raise LookupError(f"instance {number} of run {self.record.id} has not been admitted")
+        return found
+
+    async def execute(self) -> None:
+        """Everything, from the claim to the release; errors are kept for the caller that waits."""
+        try:
+            await self._open()
+        except Exception as error:  # noqa: BLE001  # kept for whoever waits
+            self._fail(error)
+        finally:
+            self.observers.close()
+            self.ready.set()
+            self.ended.set()
+
+    async def _open(self) -> None:
+        """The services close while the lease is still renewed, then the run is released."""
+        # No AsyncExitStack: a task group in it, with a block inside that answers a cancellation with one of its own (aiohttp's
+        # session does), makes an exception that is its own context, and anyio follows contexts for ever.
+        try:
+            if self._assignment.mode is not Mode.START:
+                await self._claim()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._leases.keep, self._fail, name=f"lease of {self.record.id}")
+                try:
+                    await self._with_services()
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            await self._end()
+
+    async def _with_services(self) -> None:
+        store, workflow = self._job.store, self._job.workflow
+        if self._assignment.mode is not Mode.START:
+            await self._check_definition()
+        async with self._services() as services:
+            used: list[int] = []
+            if self._assignment.mode is Mode.START:
+                await self._check_quotas(services)
+                if self.record.scenario.reuse is not None:
+                    used = await usable_instances(workflow, store, self._job.vault, self.record.scenario.reuse)
+                await self._leases.create(
+                    self.record, workflow.fingerprints, self._assignment.shards, claim=self._assignment.drives
+                )
+            else:
+                await self._note_resumption()
+            if self._assignment.drives:
+                await self._drive(services, used)
+            else:
+                self.result = await result_of(store, self.record)
+
+    def _services(self) -> Any:
+        # A run that uses the instances of another one finds what they made in the same place.
+        owner, vault = self.record.scenario.reuse or self.record.id, self._job.vault
+        place = f"{owner} services".encode()
+        return self._job.workflow.open_services(
+            self._job.settings,
+            ServiceContext(
+                run_id=owner,
+                check_lease=self._leases.lease.check,
+                directory=self._job.options.directory,
+                seal=lambda data: vault.seal(data, place),
+                unseal=lambda data: vault.open(data, place),
+                concurrency=self.record.scenario.cap,
+                clock=self._job.clock,
+                alone=self._assignment.drives and (not self._leases.shards or self._leases.share.is_all),
+            ),
+        )
+
+    async def _check_quotas(self, services: S) -> None:
+        if self._job.workflow.quotas is None:
+            return
+        try:
+            quotas = await self._job.workflow.quotas(services)
+        except StepError as error:
+            raise ServicesError(f"the quotas of the tenant cannot be read: {error}") from error
+        check_quotas(quotas, self.record.scenario, self.record.on_success)
+
+    async def _claim(self) -> None:
+        mode = self._plan.mode
+        await self._leases.claim(self._assignment.only, all_of_them=mode in {Mode.RETRY, Mode.CLEAN_UP})
+        # Only now nobody else changes it: the process that had the run until a moment ago may have finished it.
+        self.record = await self._job.store.run(self.record.id)
+        self._plan = plan_for(self._assignment.mode, self.record.status)
+        if self._assignment.mode is Mode.RETRY:
+            await self._check_retry()
+
+    async def _check_retry(self) -> None:
+        run_id, status, retried = self.record.id, self.record.status, self._assignment.retried
+        if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
+            do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
+            raise ConfigurationError(f"run {run_id} is not finished, so nothing of it can be retried yet: {do} it first")
+        if retried is None:
+            return
+        found = await self._job.store.load(run_id, after=retried - 1, limit=1)
+        if not found or found[0].number != retried:
+            raise UnknownRunError(f"instance {run_id}-{retried}", self._job.store.where)
+        if found[0].status is not Status.FAILED:
+            raise ConfigurationError(
+                f"instance {run_id}-{retried} is {found[0].status.value}; one that has failed and was kept can be retried"
+            )
+
+    async def _note_resumption(self) -> None:
+        await self._job.store.add_fingerprints(self._job.workflow.definition, self._job.workflow.fingerprints)
+        if self._plan.puts_back:
+            return  # stored with what is put back: a retry that dies before has changed nothing
+        if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
+            await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
+
+    async def _check_definition(self) -> None:
+        """Refuse before anything is sent, naming every instance that cannot go on."""
+        reader = Reader(self._job.workflow, self._job.store, self._job.vault)
+        touched: list[str] = []
+        changes: tuple[str, ...] = ()
+        last = -1
+        while rows := await self._job.store.load(self.record.id, self._plan.touches, after=last, limit=PAGE):
+            for row in rows:
+                if stored_definition(row) == self._job.workflow.definition:
+                    continue
+                try:
+                    await reader.decode(row)
+                except (CheckpointError, EncryptionKeyError):
+                    continue  # reported at the end: one that cannot be read does not hold up the rest
+                except WorkflowChangedError as error:
+                    touched += error.touched
+                    changes = tuple(dict.fromkeys((*changes, *error.changes)))
+            last = rows[-1].number
+        if touched:
+            raise WorkflowChangedError(self.record.id, self._job.workflow.name, touched, changes)
+
+    async def _drive(self, services: S, used: list[int]) -> None:
+        shard = ShardDriver(self._job, self.record, self._plan, self._leases, used, self._assignment.retried)
+        await shard.statistics.open()
+        self.observers.all.insert(0, shard.statistics.collector)
+        self._shard = shard
+        if self._stopping.is_set():
+            shard.admission.close()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
+            tasks.start_soon(shard.statistics.keep, self._fail, name=f"statistics of {self.record.id}")
+            self.ready.set()
+            with self._scope:
+                await shard.drive(services, self._stopping, self._fail, self.observers.all, self.observers.attempts)
+            if shard.unreadable:
+                more = f" (and {len(shard.unreadable) - 1} more like it)" if len(shard.unreadable) > 1 else ""
+                self._fail(CheckpointError(f"{shard.unreadable[0]}{more}; all other instances were driven"))
+            tasks.cancel_scope.cancel()
+
+    async def _end_grace(self) -> None:
+        await self._stopping.wait()
+        await self._job.clock.sleep(self._job.options.grace_s)
+        self._scope.cancel()
+
+    async def _end(self) -> None:
+        """Store where the run stands and give it up; also when we were cancelled."""
+        if not self._leases.shards:
+            return
+        with anyio.move_on_after(END_LIMIT_S, shield=True) as limit:
+            try:
+                self._leases.lease.check()
+                if self._shard is None:
+                    await self._leases.give_up()
+                    return
+                await self._shard.statistics.save()
+                done = [] if self.error is not None else await self._shard.done()
+                status = await self._leases.release(done, self._meanwhile)
+                found = await result_of(self._job.store, attrs.evolve(self.record, status=status))
+                self.result = attrs.evolve(found, status=status)
+            except (StoreError, LeaseExpiredError) as error:
+                self._fail(error)
+        if limit.cancelled_caught:
+            self._fail(
+                StoreError(f"where run {self.record.id} stands could not be stored within {END_LIMIT_S:g} s; it is resumable")
+            )
+
+    @property
+    def _meanwhile(self) -> RunStatus:
+        """Of a retry that has put nothing back, the status stays as it was."""
+        put_back = self._shard is not None and self._shard.put_back
+        return self._plan.meanwhile if put_back else self.record.status
+
+    def _fail(self, error: Exception) -> None:
+        """Remember the first error and stop: instances that are being driven are suspended as they stand."""
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if self.error is None:
+            self.error = error
+        self.cancel()

@@ -1,0 +1,115 @@
+"""The lease keeper: claims the shards that this process drives, renews their leases, and gives them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import attrs
+
+from orchestrator.clock import Clock
+from orchestrator.errors import LeaseExpiredError, LeaseHeldError, StaleEpochError, StoreError, StoreLostError
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.share import Share
+from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.lease import Lease, this_process
+
+
+class LeaseKeeper:
+    """The shards of one run that this process has claimed. All of them are renewed together, so one deadline holds for all."""
+
+    def __init__(self, store: Store, run_id: str, seconds: float, clock: Clock) -> None:
+        self.lease = Lease(run_id, seconds, clock)
+        self.shards: list[Shard] = []
+        self._store = store
+        self._run_id = run_id
+        self._seconds = seconds
+        self._clock = clock
+        self._before: Mapping[int, bool] = {}
+        """Shard → whether it was done before we claimed it."""
+
+    @property
+    def share(self) -> Share:
+        """The part of the run that is ours."""
+        return Share([shard.index for shard in self.shards], self.shards[0].of)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the scenario that were spent on our shards."""
+        return max((shard.elapsed for shard in self.shards), default=0.0)
+
+    def shard_of(self, number: int) -> Shard:
+        """The shard of ours that owns an instance."""
+        return next(shard for shard in self.shards if shard.owns(number))
+
+    async def create(self, record: RunRecord, fingerprints: Mapping[str, str], shards: int, *, claim: bool) -> None:
+        """Store a new run; ``claim``: with all its shards claimed by us."""
+        asked = self.lease.asked()
+        self.shards = await self._store.create_run(
+            record, fingerprints, shards=shards, claim=range(shards) if claim else (), owner=this_process(), lease_s=self._seconds
+        )
+        if self.shards:
+            self.lease.confirmed(asked)
+
+    async def claim(self, only: Collection[int] | None, *, all_of_them: bool) -> None:
+        """Claim shards of a run.
+
+        Args:
+            only: Indices of those that are wanted; ``None``: every free one that has something left to do.
+            all_of_them: Claim every shard, or none.
+
+        Raises:
+            LeaseHeldError: Another process drives a wanted shard, or all of them.
+            UnknownRunError: The run has no such shard.
+        """
+        known = await self._store.shards(self._run_id)
+        self._before = {shard.index: shard.done for shard in known}
+        left = [shard.index for shard in known if not shard.done] or [shard.index for shard in known]
+        wanted = sorted(self._before if all_of_them else left if only is None else only)
+        held: LeaseHeldError | None = None
+        asked = self.lease.asked()
+        for index in wanted:
+            try:
+                self.shards.append(await self._store.claim(self._run_id, index, this_process(), self._seconds))
+            except LeaseHeldError as error:
+                held = held or error
+        if held is not None and (not self.shards or all_of_them or only is not None):
+            await self.give_up()
+            raise held
+        self.lease.confirmed(asked)
+
+    async def give_up(self) -> None:
+        """Release the shards as they were before the claim."""
+        if self.shards:
+            await self._store.release(self.shards, [index for index, done in self._before.items() if done])
+            self.shards = []
+
+    async def release(self, done: Collection[int], meanwhile: RunStatus) -> RunStatus:
+        """Release the shards; see :meth:`Store.release`."""
+        self.lease.check()
+        shards, self.shards = self.shards, []
+        return await self._store.release(shards, done, meanwhile)
+
+    async def keep(self, fail: Callable[[Exception], None]) -> None:
+        """Renew the leases until cancelled.
+
+        Args:
+            fail: Called when this process may not go on: a shard was claimed by another one, the store is lost, or the lease
+                has run out.
+        """
+        while True:
+            await self._clock.sleep(self._seconds / 3)
+            asked = self.lease.asked()
+            try:
+                self.shards = [
+                    attrs.evolve(await self._store.renew(shard, self._seconds), elapsed=shard.elapsed) for shard in self.shards
+                ]
+                if self.shards:
+                    self.lease.confirmed(asked)
+            except (StaleEpochError, StoreLostError) as error:
+                fail(error)
+            except StoreError:
+                # The store is asked again until the lease has run out; the drivers stop by themselves then.
+                try:
+                    self.lease.check()
+                except LeaseExpiredError as error:
+                    fail(error)

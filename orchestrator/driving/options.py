@@ -1,0 +1,51 @@
+"""Options: how this process drives a run. None of it is part of the run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic
+
+import attrs
+
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import Workflow
+from orchestrator.lifecycle.events import Observer
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How a process drives a run; none of it is part of the run."""
+
+    lease_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    """Lease duration in seconds; it is renewed three times as often."""
+    grace_s: float = 10.0
+    """Grace period for attempts in flight after a request to stop, in seconds."""
+    directory: Path | None = None
+    """Where services may keep files (the embedded sandbox its state); ``None``: nowhere."""
+    vault: Vault | None = None
+    """Encrypts secrets; ``None``: the key from ``ORCHESTRATOR_KEY`` or the user's key file."""
+    observers: Sequence[Observer] = ()
+    clock: Clock = attrs.field(factory=SystemClock)
+    rng: random.Random = attrs.field(factory=random.Random)
+    """Source of the jitter."""
+
+
+@attrs.frozen(kw_only=True)
+class Job(Generic[C, S]):
+    """A workflow with everything that this process needs to drive a run of it."""
+
+    workflow: Workflow[C, S]
+    settings: Any
+    store: Store
+    vault: Vault
+    options: Options
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the options."""
+        return self.options.clock

@@ -1,0 +1,242 @@
+"""The shard driver: drives the instances of the shards that this process has claimed.
+
+A worker drives one instance at a time. There are as many workers as places, so memory and tasks grow with the concurrency and
+not with the number of instances. Instances that an earlier process left come first, then those that the scenario still wants.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Generic
+
+import anyio
+
+from orchestrator.definition.state import C, S
+from orchestrator.driving.admission import Admission
+from orchestrator.driving.drive_context import DriveContext
+from orchestrator.driving.driver import Begin, Driver
+from orchestrator.driving.leases import LeaseKeeper
+from orchestrator.driving.limits import RateLimits
+from orchestrator.driving.measuring import StatisticsKeeper
+from orchestrator.driving.options import Job
+from orchestrator.driving.plan import Mode, Plan
+from orchestrator.errors import CheckpointError, DefinitionError
+from orchestrator.inspection.reading import Reader, load_instance, usable_instances
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
+from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.scenario import UNBOUNDED
+from orchestrator.load.collector import HELD_BACK, REPLACED
+
+_Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
+"""Makes the driver of an instance."""
+
+
+class ShardDriver(Generic[C, S]):
+    """Drives our part of one run."""
+
+    def __init__(
+        self, job: Job[C, S], record: RunRecord, plan: Plan, leases: LeaseKeeper, used: Sequence[int], retried: int | None
+    ) -> None:
+        self.admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
+        self.statistics = StatisticsKeeper(job, record, plan, leases, self.admission)
+        self.unreadable: list[CheckpointError] = []
+        """Checkpoints that could not be understood; all other instances are driven."""
+        self.put_back = not plan.puts_back
+        """Whether failed instances that are to be retried have been put back."""
+        self._job = job
+        self._record = record
+        self._plan = plan
+        self._leases = leases
+        self._used = used
+        self._retried = retried
+        self._reader = Reader(job.workflow, job.store, job.vault)
+        self._total = UNBOUNDED if record.scenario.total is None else record.scenario.total
+        self._walked = False
+
+    async def drive(
+        self,
+        services: S,
+        stopping: anyio.Event,
+        fail: Callable[[Exception], None],
+        observers: Sequence[Observer],
+        attempt_observers: Sequence[Observer],
+    ) -> None:
+        """DriveContext everything there is to do, until it is done or the run is stopped.
+
+        Args:
+            stopping: Set: suspend instead of going on.
+            fail: Told of the error that ends a worker.
+        """
+        drive = self._context(services, stopping, observers, attempt_observers)
+        if self._plan.mode is not Mode.START:
+            for group, until in (await self._job.store.pauses(self._record.id)).items():
+                drive.limits.slow_down(group, until - self._job.clock.now())
+        left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
+        self.admission.begin()
+        if not self.put_back:
+            await self._put_back(drive)
+        places = self._leases.share.part(min(self._record.scenario.cap, self._total))
+        async with anyio.create_task_group() as workers:
+            for index in range(places):
+                name = f"{self._record.id} worker {index}"
+                workers.start_soon(self._worker, drive, index, left, numbers, fail, name=name)
+        if not stopping.is_set():
+            self.admission.end()
+
+    async def done(self) -> list[int]:
+        """The shards of ours that have nothing left to do, as the store has them."""
+        if not (self._walked and self.put_back):
+            return []
+        found = []
+        for shard in self._leases.shards:
+            if await self._job.store.load(self._record.id, RESUMABLE, limit=1, shard=shard):
+                continue
+            # What was not admitted stays so after a clean-up or a retry, and when the scenario is over.
+            over = not self._plan.measures or not self._plan.admits or self.admission.is_over
+            if over or (self._total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._total)):
+                found.append(shard.index)
+        return found
+
+    def _context(
+        self, services: S, stopping: anyio.Event, observers: Sequence[Observer], attempt_observers: Sequence[Observer]
+    ) -> DriveContext[C, S]:
+        record, fraction = self._record, self._leases.share.fraction
+        return DriveContext(
+            workflow=self._job.workflow,
+            services=services,
+            store=self._job.store,
+            codec=self._reader.codec,
+            shard_of=self._leases.shard_of,
+            lease=self._leases.lease,
+            limits=RateLimits({group: rate * fraction for group, rate in record.rates.items()}, self._job.clock),
+            admission=self.admission,
+            clock=self._job.clock,
+            rng=self._job.options.rng,
+            on_failure=record.on_failure,
+            on_success=record.on_success,
+            recorded=record.recorded,
+            observers=observers,
+            attempt_observers=attempt_observers,
+            stopping=stopping,
+        )
+
+    async def _worker(
+        self, drive: DriveContext[C, S], index: int, left: _Queue, numbers: Iterator[int], fail: Callable[[Exception], None]
+    ) -> None:
+        try:
+            before: Instance[C] | None = None
+            refills = True
+            while not drive.stopping.is_set() and (begin := await left.next()) is not None:
+                driver, how = begin()
+                self.admission.take_place()
+                before, free = await self._drive_in_place(driver, how)
+                refills = refills and free
+            if refills and self._plan.admits:
+                await self._admit_all(drive, index, numbers, before)
+        except Exception as error:  # noqa: BLE001  # kept for whoever waits
+            fail(error)
+
+    async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Iterator[int], before: Instance[C] | None) -> None:
+        """DriveContext instance after instance in one place, as long as the scenario wants it filled."""
+        admission, counters = self.admission, self.statistics.collector.counters
+        fruitless, refills = 0, True
+        while refills:
+            fruitless = fruitless + 1 if before is not None and _was_fruitless(before) else 0
+            held_s = await admission.hold_back(index, fruitless)
+            if not await admission.place():
+                return
+            number = next(numbers, None)
+            late_s = None if number is None else await admission.turn(number)
+            if number is None or late_s is None:
+                admission.give_back(None)
+                if number is not None:
+                    continue
+                admission.complete()
+                return
+            if before is not None and before.status is not Status.COMPLETED and self._record.scenario.replaces:
+                counters[REPLACED] += 1
+                counters[HELD_BACK] += held_s > 0
+            before, refills = await self._drive_in_place(await self._admit(drive, number, late_s), Begin.START)
+
+    async def _drive_in_place(self, driver: Driver[C, S], how: Begin) -> tuple[Instance[C], bool]:
+        """The instance as it ended, and whether its place is to be filled again."""
+        ended = await driver.drive(how)
+        return ended, self.admission.give_back(ended.number)
+
+    async def _left(self, drive: DriveContext[C, S]) -> AsyncIterator[_Begin]:
+        """What there is to do before anything new is admitted, in order."""
+        how = Begin.ROLL_BACK if self._plan.rolls_back else Begin.RESUME
+        for shard in self._leases.shards if self._plan.drives else ():
+            found = self._reader.instances(self._record.id, self._plan.drives, self.unreadable.append, shard=shard)
+            async for instance in found:
+                if not self._plan.rolls_back or instance.trail or instance.leftovers or instance.status in RESUMABLE:
+                    yield partial(_driver, drive, instance, how)
+        self._walked = True
+
+    async def _put_back(self, drive: DriveContext[C, S]) -> None:
+        """Atomic, with the status of the run: after a crash either all are put back and `resume` continues, or none and `retry` repeats."""
+        failed = self._reader.instances(self._record.id, {Status.FAILED}, self.unreadable.append)
+        saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
+        await self._job.store.save_all(self._leases.shards[0], saves, self._plan.meanwhile)
+        self.put_back = True
+        for event in (event for save in saves for event in save.events):
+            for observer in drive.observers:
+                observer(event)
+
+    async def _numbers(self) -> Iterable[int]:
+        """The numbers of the instances of ours that were not admitted yet, in order."""
+        if not self._plan.admits:
+            return ()
+        if self._plan.mode is Mode.START and self._leases.share.is_all:
+            return range(self._total)
+        gaps = [await self._job.store.unadmitted(shard, self._total) for shard in self._leases.shards]
+        left = sum(len(gap) for one in gaps for gap in one)
+        self.admission.started = self._leases.share.part(self._total) - left
+        return heapq.merge(*(itertools.chain.from_iterable(one) for one in gaps))
+
+    async def _admit(self, drive: DriveContext[C, S], number: int, late_s: float) -> Driver[C, S]:
+        self.admission.started += 1
+        now, again = self._job.clock.now(), self._record.scenario.reuse is not None
+        context, due = await self._first_context(number), self.admission.elapsed - late_s
+        instance = admit(self._job.workflow, self._record.id, number, context, now, due=due, again=again)
+        return Driver(drive, instance, late_s=late_s)
+
+    async def _first_context(self, number: int) -> C:
+        workflow, reuse = self._job.workflow, self._record.scenario.reuse
+        if reuse is None:
+            context = workflow.initial_context(self._record.id, number, self._job.settings)
+            if type(context) is not workflow.context:
+                wanted, made = workflow.context.__name__, type(context).__name__
+                raise DefinitionError(workflow.name, f"begins with a {made}, not with a {wanted}")
+            return context
+        if not self._used:
+            self._used = await usable_instances(workflow, self._job.store, self._job.vault, reuse)
+        used = self._used[number % len(self._used)]
+        found = await load_instance(workflow, self._job.store, self._job.vault, reuse, used)
+        assert found is not None
+        return found.context
+
+
+def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tuple[Driver[C, S], Begin]:
+    return Driver(drive, instance), how
+
+
+def _was_fruitless(instance: Instance[Any]) -> bool:
+    """Whether it failed before it had finished a round."""
+    return not instance.rounds and instance.status is not Status.COMPLETED
+
+
+class _Queue:
+    """An async iterator that many workers take from."""
+
+    def __init__(self, items: AsyncIterator[_Begin]) -> None:
+        self._items = items
+        self._lock = anyio.Lock()
+
+    async def next(self) -> _Begin | None:
+        async with self._lock:
+            return await anext(self._items, None)
