@@ -40,8 +40,8 @@ from benchmarks.http import STEPS, chains
 from benchmarks.server import cheap_server
 from orchestrator.cli import entry
 from orchestrator.storage.encryption import new_key
-from states.pingone.answers import Reply
-from states.pingone.transport import open_transport
+from states.http.reply import Reply
+from states.http.transport import open_transport
 
 FEW = 50
 """Instances of the run whose cost is taken off."""

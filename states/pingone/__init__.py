@@ -1,4 +1,4 @@
-"""The client: HTTP and PingOne, no workflow."""
+"""The client of PingOne's API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 import attrs
 
 from orchestrator import Clock
+from states.pingone.answers import refusal
 from states.pingone.management import Management
+from states.pingone.masking import MASKING
 from states.pingone.policies import SignOnPolicies
 from states.pingone.settings import PingOneSettings
 from states.pingone.sign_on import SignOn
@@ -30,11 +32,11 @@ class PingOne:
 
 @asynccontextmanager
 async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None]) -> AsyncIterator[PingOne]:
-    """A client with a session of its own; ``guard`` is called before every request."""
-    # With aiohttp behind it: what only looks at a run opens no connection.
-    from states.pingone.session import open_session  # noqa: PLC0415
+    """A client with its own session. ``check_lease`` is called before every request and raises if this process may not send it."""
+    # Imports aiohttp, which commands that only read a run do not need.
+    from states.http.session import open_session  # noqa: PLC0415
 
-    async with open_session(check_lease) as session:
+    async with open_session(check_lease, refuse=refusal, masking=MASKING) as session:
         token = WorkerToken(session, settings, clock)
         management = Management(session, settings, token)
         yield PingOne(

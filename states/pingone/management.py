@@ -12,13 +12,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import attrs
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
-from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, Reply, is_id
-from states.pingone.bodies import JSON, json_body
+from states.http.bodies import JSON, json_body
+from states.http.reply import Reply
+from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, is_id
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
 
 if TYPE_CHECKING:
-    from states.pingone.session import Session
+    from states.http.session import Session
 
 Found = dict[str, Any]
 

@@ -14,13 +14,14 @@ import attrs
 import orjson
 
 from orchestrator import AmbiguousError, PermanentError, Secret
-from states.pingone.answers import Reply, UnauthorizedError, is_id, refusal
-from states.pingone.bodies import json_body
+from states.http.bodies import json_body
+from states.http.reply import Reply
+from states.pingone.answers import UnauthorizedError, is_id, refusal
 from states.pingone.settings import PingOneSettings
 from states.pingone.worker_token import WorkerToken
 
 if TYPE_CHECKING:
-    from states.pingone.session import Session
+    from states.http.session import Session
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 READY = ("USERNAME_PASSWORD_REQUIRED", "PASSWORD_REQUIRED")

@@ -14,12 +14,12 @@ import orjson
 from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
+from states.http.bodies import FORM, form_body
 from states.pingone.assertion import Assertion
-from states.pingone.bodies import FORM, form_body
 from states.pingone.settings import PingOneSettings
 
 if TYPE_CHECKING:
-    from states.pingone.session import Session
+    from states.http.session import Session
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LEEWAY_S = 30

@@ -20,12 +20,14 @@ from urllib.parse import quote_plus
 import anyio
 
 from orchestrator import AmbiguousError, Clock, PermanentError, Secret, StepError, TransientError
-from states.pingone.answers import NoConnectionError, Reply, UnauthorizedError
-from states.pingone.bodies import FORM, form_body
+from states.http.bodies import FORM, form_body
+from states.http.errors import NoConnectionError
+from states.http.reply import Reply
+from states.pingone.answers import UnauthorizedError
 from states.pingone.settings import PingOneSettings
 
 if TYPE_CHECKING:
-    from states.pingone.session import Session
+    from states.http.session import Session
 
 RENEW_AT = 0.8
 """Part of its lifetime after which a token is renewed. [inferred]"""

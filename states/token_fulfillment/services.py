@@ -54,7 +54,7 @@ async def check(client: PingOne) -> dict[str, str]:
 
 def notices() -> tuple[str, ...]:
     """Whether requests take the slower way."""
-    from states.pingone.transport import untested  # noqa: PLC0415  # with aiohttp behind it
+    from states.http.transport import untested  # noqa: PLC0415  # with aiohttp behind it
 
     notice = untested()
     return (notice,) if notice else ()

@@ -476,9 +476,9 @@ def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
 
 
 def test_a_release_of_aiohttp_that_was_not_tested_is_said_first(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("states.pingone.transport.TESTED", "3.1.")
+    monkeypatch.setattr("states.http.transport.TESTED", "3.1.")
     said = f"aiohttp {version('aiohttp')} was not tested: requests take about a third more CPU time"
     assert said in cli("run")[1].splitlines()[0]
     assert f"ok    notice           {said}" in cli("doctor")[1]
-    monkeypatch.setattr("states.pingone.transport.TESTED", version("aiohttp"))
+    monkeypatch.setattr("states.http.transport.TESTED", version("aiohttp"))
     assert "was not tested" not in cli("doctor")[1]

@@ -1,4 +1,4 @@
-"""A request, and how text that comes back for it may be quoted."""
+"""A request, its secrets, and a safe way to quote text of its response."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from urllib.parse import unquote_plus
 import attrs
 
 from orchestrator import Redactor, Secret, visible
-from states.pingone.masking import SECRET_HEADERS, mask_patterns, mask_url, secrets_of_body, secrets_of_url
+from states.http.masking import SECRET_HEADERS, Masking, mask_patterns
 
 QUOTED = 500
-"""Characters of the other side's text that an error quotes."""
+"""Characters of a server's text that an error quotes."""
 _READ = 8 * QUOTED
-"""Characters of it that are looked at: masked secrets make it shorter."""
+"""Characters of it that are masked before the cut: masking makes a text shorter."""
+_DEFAULT = Masking()
 
 
-@attrs.frozen(slots=False)
+@attrs.frozen(slots=False, repr=False)
 class Request:
-    """A request as it is sent. It is shown without its headers and its body."""
+    """A request as it is sent. Its ``repr`` shows neither headers nor body."""
 
     method: str
-    url: str = attrs.field(repr=mask_url)
-    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    body: bytes | None = attrs.field(default=None, repr=False)
-    given: Iterable[Secret] = attrs.field(default=(), repr=False)
-    """Secrets in it that its caller names."""
+    url: str
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+    given: Iterable[Secret] = ()
+    """Secrets in it that the caller names."""
+    masking: Masking = _DEFAULT
+
+    def __repr__(self) -> str:
+        return f"Request({self.method!r}, {self.masking.mask_url(self.url)!r})"
 
     @cached_property
     def secrets(self) -> frozenset[Secret]:
-        """Everything secret that it sends."""
+        """All secrets in it."""
         return frozenset((*map(Secret, self._found()), *self.given))
 
     def quote(self, said: object, most: int = QUOTED) -> str:
-        """Text from the other side as an error may repeat it: without what this request sent, without characters that act
-        on a terminal, and cut."""
+        """A server's text, safe for an error message: secrets of this request masked, control characters replaced, and cut to
+        ``most`` characters."""
         text = visible(mask_patterns(self._redactor.redact(str(said)[:_READ])))
         return text if len(text) <= most else f"{text[:most]}…"
 
@@ -48,9 +53,9 @@ class Request:
         for name, value in self.headers.items():
             if name.lower() in SECRET_HEADERS:
                 yield from _of_cookies(value) if name.lower() == "cookie" else _of_credentials(value)
-        yield from secrets_of_url(self.url)
+        yield from self.masking.secrets_of_url(self.url)
         if self.body is not None:
-            yield from secrets_of_body(self.body, self.headers.get("Content-Type", ""))
+            yield from self.masking.secrets_of_body(self.body, self.headers.get("Content-Type", ""))
 
 
 def _of_cookies(header: str) -> Iterator[str]:
@@ -58,7 +63,7 @@ def _of_cookies(header: str) -> Iterator[str]:
 
 
 def _of_credentials(header: str) -> Iterator[str]:
-    """Of ``Bearer token`` the token; of ``Basic base64(name:password)`` the text, and the password in both forms."""
+    """The token of ``Bearer token``; of ``Basic base64(name:password)`` the base64 text and the password, as sent and decoded."""
     scheme, _, credentials = header.partition(" ")
     yield credentials
     if scheme.lower() == "basic":

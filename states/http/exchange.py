@@ -1,4 +1,4 @@
-"""A request and its answer as an entry of an HTTP archive, with everything masked that could be used.
+"""A request and its response as an entry of an HTTP archive (HAR), with all secrets masked.
 
 Source: HAR 1.2, http://www.softwareishard.com/blog/har-12-spec/
 """
@@ -12,25 +12,26 @@ from typing import Any
 import attrs
 
 from orchestrator import Redactor, Secret, visible
-from states.pingone.answers import Reply
-from states.pingone.masking import MASK, SECRET_HEADERS, mask_body, mask_patterns, mask_url
-from states.pingone.request import Request
+from states.http.masking import MASK, SECRET_HEADERS, Masking, mask_patterns
+from states.http.reply import Reply
+from states.http.request import Request
 
 SHOWN = 20_000
-"""Characters of a text that are shown."""
+"""Characters of a text that are kept."""
 
 
 @attrs.define
 class HttpExchange:
-    """One exchange as it was; see :class:`orchestrator.Exchange`."""
+    """One exchange; implements :class:`orchestrator.Exchange`."""
 
     began: float
-    """Unix time, as ``ended``."""
+    """Unix time."""
     request: Request
     reply: Reply | None = None
     ended: float | None = None
+    """Unix time."""
     error: str | None = None
-    """Why there was no answer."""
+    """Why there was no response."""
 
     def secrets(self) -> frozenset[Secret]:
         """See the protocol."""
@@ -38,33 +39,33 @@ class HttpExchange:
 
     def entry(self, secrets: Redactor) -> dict[str, Any]:
         """See the protocol."""
-        request, reply = self.request, self.reply
+        request, reply, masking = self.request, self.reply, self.request.masking
         took = (self.ended - self.began) * 1000 if self.ended is not None else 0.0
         status, received, body = (reply.status, reply.headers, reply.body) if reply else (0, {}, b"")
         sent: dict[str, Any] = {
             "method": request.method,
-            "url": _clean(mask_url(request.url), secrets),
+            "url": _clean(masking.mask_url(request.url), secrets),
             "httpVersion": "HTTP/1.1",
             "cookies": [],
-            "headers": _headers(request.headers, secrets),
+            "headers": _headers(request.headers, masking, secrets),
             "queryString": [],
             "headersSize": -1,
             "bodySize": len(request.body or b""),
         }
         if request.body is not None:
             media_type = request.headers.get("Content-Type", "")
-            text = mask_body(request.body, media_type, refused=False)
+            text = masking.mask_body(request.body, media_type, refused=False)
             sent["postData"] = {"mimeType": media_type, "text": _clean(text, secrets)}
         media_type = received.get("Content-Type", "")
-        text = mask_body(body, media_type, refused=status >= 400)
+        text = masking.mask_body(body, media_type, refused=status >= 400)
         answer: dict[str, Any] = {
             "status": status,
             "statusText": "",
             "httpVersion": "HTTP/1.1",
             "cookies": [],
-            "headers": _headers(received, secrets),
+            "headers": _headers(received, masking, secrets),
             "content": {"size": len(body), "mimeType": _clean(media_type, secrets), "text": _clean(text, secrets)},
-            "redirectURL": _clean(mask_url(received.get("Location", "")), secrets),
+            "redirectURL": _clean(masking.mask_url(received.get("Location", "")), secrets),
             "headersSize": -1,
             "bodySize": len(body),
         }
@@ -80,11 +81,11 @@ class HttpExchange:
         }
 
 
-def _headers(headers: Mapping[str, str], secrets: Redactor) -> list[dict[str, str]]:
+def _headers(headers: Mapping[str, str], masking: Masking, secrets: Redactor) -> list[dict[str, str]]:
     shown = []
     for name, value in headers.items():
         lower = name.lower()
-        text = MASK if lower in SECRET_HEADERS else mask_url(value) if lower == "location" else value
+        text = MASK if lower in SECRET_HEADERS else masking.mask_url(value) if lower == "location" else value
         shown.append({"name": _clean(name, secrets), "value": _clean(text, secrets)})
     return shown
 

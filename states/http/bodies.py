@@ -1,4 +1,4 @@
-"""The bodies of requests."""
+"""Bodies of requests."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def json_body(data: Mapping[str, Any]) -> bytes:
 
 
 def form_body(fields: Mapping[str, str]) -> bytes:
-    """A form body. (aiohttp's ``FormData`` builds a multipart writer first, for three times the price.)"""
+    """A form body. (aiohttp's ``FormData`` costs three times as much: it builds a multipart writer first.)"""
     return urlencode(fields).encode()

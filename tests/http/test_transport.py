@@ -20,10 +20,12 @@ import aiohttp
 import anyio
 import pytest
 
-from orchestrator import AmbiguousError, TransientError
-from states.pingone import transport
-from states.pingone.session import Session
-from states.pingone.transport import Transport, open_transport
+from orchestrator import AmbiguousError, PermanentError, StepError, TransientError
+from states.http import transport
+from states.http.masking import Masking
+from states.http.reply import Reply
+from states.http.session import Session
+from states.http.transport import Transport, open_transport
 
 
 class Peer:
@@ -86,6 +88,11 @@ def ok(body: bytes = b"", *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 def allowed() -> None:
     """This process may send."""
+
+
+def unexpected(what: str, reply: Reply) -> StepError:
+    """A vendor that knows no errors."""
+    return PermanentError(f"{what}: {reply.status}")
 
 
 async def get(send: Transport, url: str) -> tuple[int, bytes]:
@@ -567,7 +574,7 @@ async def test_a_long_answer_within_the_limit_is_read() -> None:
 )
 async def test_a_head_that_cannot_be_read_is_an_error_that_repeats_nothing(answer: bytes) -> None:
     async with peer(answer) as there, open_transport(allowed) as send:
-        session = Session(send, allowed)
+        session = Session(send, allowed, refuse=unexpected, masking=Masking())
         with pytest.raises(AmbiguousError, match="ask: the answer is not HTTP, or its headers are too long") as caught:
             await session.send("ask", "POST", f"{there.url}/a", headers={"Authorization": f"Bearer {TOKEN.decode()}"}, body=b"{}")
     assert TOKEN.decode() not in "".join(traceback.format_exception(caught.value))
@@ -584,7 +591,7 @@ async def test_interim_answers_come_to_an_end() -> None:
 async def test_a_request_whose_answer_is_too_long_may_have_had_its_effect(method: str, cls: type[Exception]) -> None:
     async with peer(ok(BOMB, b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
         with pytest.raises(TransientError, match="ask: the answer is longer than 8 MB") as caught:
-            await Session(send, allowed).send("ask", method, f"{there.url}/a")
+            await Session(send, allowed, refuse=unexpected, masking=Masking()).send("ask", method, f"{there.url}/a")
         assert type(caught.value) is cls
 
 
@@ -594,7 +601,7 @@ import sys
 
 import anyio
 {imports}
-from states.pingone import transport
+from states.http import transport
 
 
 async def main() -> None:

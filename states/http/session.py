@@ -1,4 +1,4 @@
-"""Sends a request, reads the answer, and turns every failure of the network into ours."""
+"""Sends a request, reads the response, and translates every failure of the network into an error of the engine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from orchestrator import AmbiguousError, Secret, StepError, TransientError, record_exchange
-from states.pingone.answers import NoConnectionError, Reply, refusal
-from states.pingone.bodies import JSON
-from states.pingone.exchange import HttpExchange
-from states.pingone.request import Request
-from states.pingone.transport import (
+from states.http.bodies import JSON
+from states.http.errors import NoConnectionError
+from states.http.exchange import HttpExchange
+from states.http.masking import Masking
+from states.http.reply import Reply
+from states.http.request import Request
+from states.http.transport import (
     CONNECT_TIMEOUT_S,
     MOST_BYTES,
     AnswerTooLongError,
@@ -23,14 +25,24 @@ from states.pingone.transport import (
     open_transport,
 )
 
+Refuse = Callable[[str, Reply], StepError]
+"""Makes the error for a response with an unexpected status, from the operation in words and the response."""
+
 
 class Session:
-    """Sends requests. It keeps no cookies (they belong to the instance), follows no redirects (steps 10 and 13
-    read them), and has no time limit of its own (the attempt has one)."""
+    """Sends requests. It keeps no cookies (they belong to the instance), follows no redirects (the caller reads them), and
+    has no time limit of its own (the attempt has one).
 
-    def __init__(self, transport: Transport, check_lease: Callable[[], None]) -> None:
+    Args:
+        refuse: The vendor's table of errors.
+        masking: The vendor's names of secrets.
+    """
+
+    def __init__(self, transport: Transport, check_lease: Callable[[], None], *, refuse: Refuse, masking: Masking) -> None:
         self._transport = transport
-        self._guard = check_lease
+        self._check_lease = check_lease
+        self._refuse = refuse
+        self._masking = masking
 
     async def send(
         self,
@@ -48,21 +60,21 @@ class Session:
         """One request, sent once.
 
         Args:
-            what: What it asks for, in words, for errors.
-            ok: Statuses that are no error.
-            secrets: Values in the request that are secret, beside those whose place in it says so.
+            what: The operation in words, for errors.
+            ok: Statuses of success.
+            secrets: Secret values in the request that ``masking`` does not recognize.
 
         Raises:
-            StepError: As the answer, or its absence, says (see :mod:`states.pingone.answers`).
-            LeaseExpiredError: This process may not send any more.
+            StepError: The response has another status, or there is none.
+            LeaseExpiredError: This process may no longer send requests.
         """
-        self._guard()  # not even a connection is opened; the transport checks again just before it writes
+        self._check_lease()  # before a connection is opened; the transport checks again just before it writes
         sent = dict(headers or ())
         if body is not None:
             sent["Content-Type"] = media_type
         if cookies:
             sent["Cookie"] = "; ".join(f"{name}={value.reveal()}" for name, value in cookies.items())
-        request = Request(method, url, sent, body, secrets)
+        request = Request(method, url, sent, body, secrets, self._masking)
         exchange = HttpExchange(time.time(), request)
         record_exchange(exchange)
         try:
@@ -70,17 +82,17 @@ class Session:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             exchange.ended, exchange.error = time.time(), f"no answer ({type(error).__name__})"
             failure = _unanswered(what, request, error)
-            # Without its cause, which may quote bytes of the answer.
+            # Without its cause, which may quote bytes of the response.
             raise failure from None
         exchange.ended = time.time()
         reply.asked = request
         if reply.status in ok:
             return reply
-        raise refusal(what, reply)
+        raise self._refuse(what, reply)
 
 
 def _unanswered(what: str, request: Request, error: Exception) -> StepError:
-    """What the end of a request without an answer means."""
+    """The error for a request that got no response."""
     url = request.url
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -106,7 +118,7 @@ def _unanswered(what: str, request: Request, error: Exception) -> StepError:
         case aiohttp.InvalidURL():
             return NoConnectionError(f"{what}: {error.description or 'the address is not valid'}", code="address")
         case _:
-            # The request, or a part of it, was written: whether it was handled is not known.
+            # All or a part of the request was written: the server may have handled it.
             return _unusable(what, request, error)
 
 
@@ -120,7 +132,7 @@ def _unusable(what: str, request: Request, error: Exception) -> StepError:
 
 
 @asynccontextmanager
-async def open_session(check_lease: Callable[[], None]) -> AsyncIterator[Session]:
-    """A session for as many instances as like to share it."""
+async def open_session(check_lease: Callable[[], None], *, refuse: Refuse, masking: Masking) -> AsyncIterator[Session]:
+    """A session with its own connections; all instances of a process share it."""
     async with open_transport(check_lease) as transport:
-        yield Session(transport, check_lease)
+        yield Session(transport, check_lease, refuse=refuse, masking=masking)

@@ -1,9 +1,9 @@
-"""How a request reaches the network: straight over aiohttp's connections, or through its session.
+"""Sends requests over aiohttp's connections directly, or through its session.
 
-:meth:`aiohttp.ClientSession.request` looks after redirects, cookie jars, proxies, netrc, tracing and timers, and starts a
-task for every body. None of that is used here, and it takes as much CPU as all that the engine adds to a request. So a
-request takes a connection out of aiohttp's pool, has aiohttp write it and parse the answer, and gives the connection back. That
-leans on parts of aiohttp that may change with a minor release: under one that was not tested, requests go through its session.
+:meth:`aiohttp.ClientSession.request` handles redirects, cookie jars, proxies, netrc, tracing and timers, and starts a task
+for each body. We use none of these, and they cost as much CPU as the whole engine adds to a request. So we take a connection
+from aiohttp's pool, use aiohttp's writer and parser on it, and give it back. This uses parts of aiohttp that a minor release
+may change: with an untested release, requests go through the session.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
-from states.pingone.answers import Reply
+from states.http.reply import Reply
 
 TESTED = "3.14."
-"""The releases of aiohttp over whose connections we send."""
+"""Prefix of the tested releases of aiohttp, whose connections we use directly."""
 CONNECT_TIMEOUT_S = 10.0
 MOST_BYTES = 8 << 20
-"""Of the body of an answer, decompressed. A full page of a list has three million."""
+"""Limit of a response body, decompressed. A full page of a list has 3 MB."""
 MOST_INTERIM = 16
-"""Interim answers (100, 103) before an answer."""
+"""Limit of interim responses (100, 103) before a response."""
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 _HEADERS = {"User-Agent": "token-fulfillment-orchestrator"}
 _PARTS = re.compile(r"(https?://[^/?#@\s]+)(/[^#\s]*)(?:#\S*)?", re.IGNORECASE)
 
 Transport = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Reply]]
-"""Sends a request (method, URL, headers, body) once, follows nothing, keeps no cookies, and reads the answer to its end. A GET
-whose kept connection breaks before the answer is sent again, on a fresh one: servers close kept connections without notice. It
-has no time limit but for connecting. ``HTTPS_PROXY`` and ``NO_PROXY`` say by way of which proxy. The lease is checked as the last
-thing before bytes are written: connecting may take so long that another process has taken the run over.
+"""Sends a request (method, URL, headers, body) once and reads the whole response. It follows no redirects and keeps no cookies.
+A GET is sent again on a new connection if its kept connection breaks before the response: servers close kept connections
+without notice. Only connecting has a time limit. ``HTTPS_PROXY`` and ``NO_PROXY`` select a proxy. The lease is checked directly
+before bytes are written, because connecting may take so long that another process has resumed the run.
 
 Raises:
     LeaseExpiredError: Nothing was sent.
     aiohttp.InvalidURL: Nothing was sent.
-    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError: There is no connection, so
+    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError: There was no connection, so
         nothing was sent.
-    AnswerTooLongError, NotHttpError: The request was written, and the answer cannot be used.
+    AnswerTooLongError, NotHttpError: The request was written, and the response cannot be used.
     aiohttp.ClientError, OSError: The connection broke.
 """
 
 
 class AnswerTooLongError(aiohttp.ClientError):
-    """The body of an answer is larger than ``MOST_BYTES``; the connection was closed while it came."""
+    """The body of a response is larger than ``MOST_BYTES``. The connection was closed."""
 
 
 class NotHttpError(aiohttp.ClientError):
-    """What came is not HTTP, or its head is larger than aiohttp takes. The text is not repeated."""
+    """The response is not HTTP, or its head exceeds the limits of aiohttp. The error does not quote it."""
 
 
 def untested() -> str | None:
-    """What a user should know of the release of aiohttp that is installed, if there is something."""
+    """A notice for users if the installed release of aiohttp was not tested."""
     if aiohttp.__version__.startswith(TESTED):
         return None
     return (
@@ -73,13 +73,13 @@ def untested() -> str | None:
 
 @asynccontextmanager
 async def open_transport(check_lease: Callable[[], None]) -> AsyncIterator[Transport]:
-    """A transport with its own connections; all instances of a process may share it.
+    """A transport with its own connections; all instances of a process share it.
 
     Args:
         check_lease: Raises when this process may not send a request.
     """
-    # limit=0: aiohttp's pool hands a freed connection back to its last user and starves those that wait; how many
-    # instances are driven at once is the run's to say.
+    # limit=0: with a limit, aiohttp's pool gives a freed connection to its last user and starves the waiting ones. The run
+    # limits how many instances are active.
     async with _GuardedConnector(check_lease) as connector, _GuardedConnector(check_lease, force_close=True) as fresh:
         if untested() is None:
             yield _Direct(connector, fresh).send
@@ -89,17 +89,16 @@ async def open_transport(check_lease: Callable[[], None]) -> AsyncIterator[Trans
 
 
 class _GuardedConnector(aiohttp.TCPConnector):
-    """Gives out a connection only if a request may be sent at that moment. No ``await`` that waits may stand between here
-    and the writing."""
+    """Checks the lease when it gives out a connection. Nothing between here and the write may suspend."""
 
     def __init__(self, check_lease: Callable[[], None], *, force_close: bool = False) -> None:
         super().__init__(limit=0, force_close=force_close)
-        self._guard = check_lease
+        self._check_lease = check_lease
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Connection:
         connection = await super().connect(req, traces, timeout)
         try:
-            self._guard()
+            self._check_lease()
         except BaseException:
             connection.release()
             raise
@@ -107,20 +106,20 @@ class _GuardedConnector(aiohttp.TCPConnector):
 
 
 class _KeptConnectionLostError(Exception):
-    """A kept connection broke before the answer."""
+    """A kept connection broke before the response."""
 
 
 class _Direct:
-    """Requests straight over the connections of a connector; ``fresh`` keeps none."""
+    """Sends requests over the connections of a connector. ``fresh`` is a second connector that keeps no connections."""
 
     def __init__(self, connector: aiohttp.BaseConnector, fresh: aiohttp.BaseConnector) -> None:
         self._connector = connector
         self._fresh = fresh
         self._loop = asyncio.get_running_loop()
         self._origins: dict[str, aiohttp.ClientRequest] = {}
-        """Scheme, host and port → a request to there: tells the pool where to, and has the headers that all requests share."""
+        """Scheme, host and port → a request to that origin, as the pool wants it, with the headers that all requests share."""
         self._used: WeakSet[ResponseHandler] = WeakSet()
-        """Connections on which a request was sent."""
+        """Connections that were used before."""
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See :data:`Transport`."""
@@ -170,12 +169,12 @@ class _Direct:
             connection = await connector.connect(to, traces=[], timeout=_TIMEOUT)
             protocol = _protocol(connection)
             if protocol not in self._used:
-                # On a new connection, the first thing that a server says is its answer, even if it says it before we ask.
+                # On a new connection, the first data is the response, even if it arrives before the request is sent.
                 self._used.add(protocol)
                 return connection, False
             if not protocol.should_close:
                 return connection, True
-            # Something was said on a kept one while nobody asked (a 408, say): it does not answer the next request.
+            # Unsolicited data on a kept connection (e.g. a 408): it would be read as the response to the next request.
             connection.close()
 
     async def _exchange(
@@ -184,7 +183,7 @@ class _Direct:
         protocol = _protocol(connection)
         protocol.set_response_params(read_until_eof=True)
         if (error := protocol.exception()) is not None:
-            raise error  # the server spoke first, and another protocol
+            raise error  # the server sent data first, and it is not HTTP
         writer = StreamWriter(protocol, self._loop)
         await writer.write_headers(f"{method} {target} HTTP/1.1", headers)
         await writer.write_eof(body or b"")
@@ -204,7 +203,7 @@ class _Direct:
 
 
 async def _read(payload: aiohttp.StreamReader) -> bytes:
-    """The whole body; aiohttp decompresses no more of it than fits into a buffer until that is read."""
+    """The whole body. aiohttp decompresses only as much as its buffer holds until we read, so a small bomb stays small."""
     parts, length = [], 0
     while part := await payload.readany():
         length += len(part)
@@ -215,19 +214,19 @@ async def _read(payload: aiohttp.StreamReader) -> bytes:
 
 
 def _protocol(connection: Connection) -> ResponseHandler:
-    assert connection.protocol is not None, "it is open"
+    assert connection.protocol is not None, "the connection is open"
     return connection.protocol
 
 
 class _GuardedBody(aiohttp.BytesPayload):
-    """aiohttp's session writes a body, and the headers with it, in another task than the one that had the connection."""
+    """Checks the lease again: aiohttp's session writes headers and body in another task than the one that got the connection."""
 
     def __init__(self, body: bytes, check_lease: Callable[[], None]) -> None:
         super().__init__(body)
-        self._guard = check_lease
+        self._check_lease = check_lease
 
     async def write_with_length(self, writer: Any, content_length: int | None) -> None:
-        self._guard()
+        self._check_lease()
         await super().write_with_length(writer, content_length)
 
 
@@ -239,14 +238,14 @@ async def _through_session(connector: aiohttp.BaseConnector, check_lease: Callab
             connector=connector, cookie_jar=jar, timeout=_TIMEOUT, headers=_HEADERS, connector_owner=False
         )
 
-    # aiohttp sends a request again by itself when a connection breaks, PUT and DELETE included. A password that is set twice may
-    # fail its own history: whether anything but a GET is sent again is for the driver to decide.
+    # When a connection breaks, aiohttp repeats requests, also PUT and DELETE. Setting a password twice may violate the
+    # password history, so only the driver decides whether another method than GET is sent again.
     reading, writing = session(), session()
     writing._retry_connection = False  # noqa: SLF001  # there is no public switch
 
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         proxy, to = _proxy_for(_checked(_split(url)[0])), URL(url, encoded=True)
-        # Reading to the end gives the connection back, and so does a failure: no need of `async with`.
+        # Reading to the end releases the connection, and so does a failure, so `async with` is not needed.
         data = None if body is None else _GuardedBody(body, check_lease)
         client = reading if method == "GET" else writing
         try:
@@ -254,7 +253,7 @@ async def _through_session(connector: aiohttp.BaseConnector, check_lease: Callab
         except aiohttp.ClientHttpProxyError:
             raise
         except aiohttp.ClientError as error:
-            check_lease()  # a body that may not be written reads as a broken connection
+            check_lease()  # aiohttp reports a failed check in `_GuardedBody` as a broken connection
             if isinstance(error, aiohttp.ClientResponseError):
                 raise NotHttpError from error
             raise
@@ -289,7 +288,7 @@ class _Proxy(TypedDict, total=False):
 
 
 def _proxy_for(origin: URL) -> _Proxy:
-    """As the environment says. What is not encrypted stays on this machine, where no proxy is wanted."""
+    """The proxy that the environment selects. Plain HTTP is loopback only, so it is never proxied."""
     host = origin.host
     if origin.scheme != "https" or host is None or urllib.request.proxy_bypass(host):
         return {}
@@ -302,7 +301,7 @@ def _proxy_for(origin: URL) -> _Proxy:
         proxy = URL()
     if proxy.scheme not in ("http", "https") or not proxy.host:
         raise aiohttp.InvalidURL(str(origin), "HTTPS_PROXY does not name an http proxy")
-    # Host: aiohttp would put it in later, and then look for connections in another place than where it keeps them.
+    # Set Host now: aiohttp would add it later, and the keys of its connection pool would differ.
     headers = {"Host": origin.host_port_subcomponent or host}
     if proxy.user:
         headers["Proxy-Authorization"] = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")

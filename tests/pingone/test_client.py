@@ -33,23 +33,24 @@ from orchestrator import (
     ThrottledError,
     TransientError,
 )
-from states.pingone import PingOne, open_client, transport, worker_token
+from states.http import transport
+from states.http.errors import NoConnectionError
+from states.http.reply import Reply
+from states.http.request import Request
+from states.pingone import PingOne, open_client, worker_token
 from states.pingone.answers import (
     AccessError,
     AlreadyExistsError,
     ConstraintError,
     InvalidError,
     MissingError,
-    NoConnectionError,
     RefusedGrantError,
-    Reply,
     UnauthorizedError,
     is_id,
     refusal,
 )
 from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
 from states.pingone.management import Listing
-from states.pingone.request import Request
 from states.pingone.settings import PingOneSettings, Region
 from states.pingone.tokens import ExpiredTokenError
 from states.sandbox.passwords import unsatisfied
