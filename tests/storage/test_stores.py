@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 
 import anyio
 import attrs
+import orjson
 import pytest
 
 from orchestrator import (
@@ -236,6 +238,20 @@ async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_pat
         assert f"instance {RUN}-1 cannot be stored" in failed[0]
         assert [row.number for row in await store.load(RUN)] == [0, 2, 3, 4]
         assert [len(await store.events(RUN, number)) for number in range(5)] == [1, 0, 1, 1, 1]
+
+
+async def test_a_store_in_memory_keeps_no_more_than_the_bodies(tmp_path: Path) -> None:
+    body = orjson.dumps(list(range(1000)))
+    async with opened("memory", tmp_path / "s.db") as store:
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        tracemalloc.start()
+        try:
+            for number in range(50):
+                await store.save(Save(shard, checkpoint(number, body=orjson.dumps(list(range(1000)))), (event(number, 1),)))
+            kept = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert kept < 2 * 50 * len(body)
 
 
 @BACK_ENDS
