@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # type checkers take it for true; the module ``typing`` i
 if TYPE_CHECKING:
     from orchestrator.api import Run, cleanup, resume, retry, start
     from orchestrator.clock import Clock, SystemClock
+    from orchestrator.definition.function_state import state
     from orchestrator.definition.retry_policy import RetryPolicy
     from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
     from orchestrator.definition.workflow import Proof, Quota, Segment, ServiceContext, Workflow
@@ -132,6 +133,7 @@ __all__ = [
     "retry",
     "setting",
     "start",
+    "state",
     "visible",
 ]
 
@@ -169,6 +171,7 @@ _NAMES_OF = {
     "inspection.reading": ("RunResult",),
     "driving.recording": ("Exchange", "record_exchange"),
     "redaction": ("Redactor", "visible"),
+    "definition.function_state": ("state",),
     "definition.retry_policy": ("RetryPolicy",),
     "lifecycle.run": ("RunRecord", "RunStatus"),
     "driving.options": ("Options",),

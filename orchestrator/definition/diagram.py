@@ -1,38 +1,84 @@
-"""Pictures of a workflow's machine, drawn from its table: Mermaid text, and SVG or PNG where Graphviz is installed."""
+"""Diagrams of a workflow, drawn from the rows of its machine: Mermaid text, and SVG or PNG where Graphviz is installed."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import Any
+from collections.abc import Iterator
 
-from orchestrator.definition.machine import Move
-from orchestrator.definition.workflow import Workflow
+import attrs
+
+from orchestrator.definition.machine import (
+    FAIL,
+    FAILED,
+    FINISH,
+    PUT_BACK,
+    RETRY,
+    ROLL_BACK,
+    ROLLBACK_FAILED,
+    ROLLED_BACK,
+    ROLLING_BACK,
+    UNDO,
+    Machine,
+    Move,
+)
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import ConfigurationError
 
 FORMATS = ("svg", "png")
+ANY_STATE = "any_state"
+"""Stands for each state of the workflow in the moves that the engine adds to all of them."""
+_BACKWARD = 'style=dashed, constraint=false, color="#aa3333", fontcolor="#aa3333"'
+_STATIONS = {
+    ANY_STATE: '[label="any state", shape=plaintext, fillcolor="white", color="white"]',
+    ROLLING_BACK: '[fillcolor="#fdf1e3", color="#b9772b"]',
+    ROLLED_BACK: '[peripheries=2, fillcolor="#f3f4f6", color="#55606e"]',
+    ROLLBACK_FAILED: '[peripheries=2, fillcolor="#fbe9e7", color="#aa3333"]',
+    FAILED: '[label="failed (kept)", peripheries=2, fillcolor="#fbe9e7", color="#aa3333"]',
+}
+"""Style in Graphviz of each position that a workflow does not declare."""
+_LABELS = {
+    RETRY: "retry",
+    FAIL: "fail (kept)",
+    ROLL_BACK: "roll_back",
+    UNDO: "undo, newest first",
+    FINISH: "finish",
+    PUT_BACK: "put_back (retry)",
+}
 
 
-def mermaid(workflow: Workflow[Any, Any]) -> str:
-    """A state diagram in Mermaid's language. The way back, which leads from every state, is drawn once."""
-    lines = ["stateDiagram-v2", f"    [*] --> {workflow.initial}"]
-    lines += [f"    {move.source} --> {move.target}: {move.trigger}" for move in _drawn(workflow)]
-    lines += [f"    {end} --> [*]" for end in workflow.ends]
-    lines += [
-        '    state "any state" as any_state',
-        "    any_state --> rolling_back: roll_back",
-        "    any_state --> failed: fail (kept)",
-        "    rolling_back --> rolling_back: undo",
-        "    rolling_back --> rolled_back: nothing left",
-        "    rolling_back --> rollback_failed: leftovers",
-        "    rolled_back --> [*]",
-        "    failed --> any_state: put_back (retry)",
-    ]
+@attrs.frozen
+class Arrow:
+    """The moves between two positions, as one arrow."""
+
+    source: str
+    target: str
+    labels: tuple[str, ...]
+    backward: bool
+
+
+def arrows(machine: Machine) -> Iterator[Arrow]:
+    """Every row of the machine as part of an arrow. Rows that the engine adds for each state are drawn once, from or to
+    ``ANY_STATE``."""
+    found: dict[tuple[str, str, bool], dict[str, None]] = {}
+    for move in machine:
+        source, target = (_drawn(position, machine, move) for position in (move.source, move.target))
+        backward = move.back is not None or move.trigger.startswith(PUT_BACK)
+        found.setdefault((source, target, backward), {})[_label(move)] = None
+    for (source, target, backward), labels in found.items():
+        yield Arrow(source, target, tuple(labels), backward)
+
+
+def mermaid(workflow: AnyWorkflow) -> str:
+    """A state diagram in the language of Mermaid."""
+    lines = ["stateDiagram-v2", f"    [*] --> {workflow.initial}", f'    state "any state" as {ANY_STATE}']
+    lines += [f"    {arrow.source} --> {arrow.target}: {', '.join(arrow.labels)}" for arrow in arrows(workflow.machine)]
+    lines += [f"    {end} --> [*]" for end in (*workflow.ends, ROLLED_BACK)]
     return "\n".join(lines) + "\n"
 
 
-def dot(workflow: Workflow[Any, Any]) -> str:
-    """The same in Graphviz's language; states in columns, with what rolls back marked."""
+def dot(workflow: AnyWorkflow) -> str:
+    """A state diagram in the language of Graphviz: states in a column, those with a rollback marked."""
     lines = [
         "digraph machine {",
         '  graph [rankdir=TB, bgcolor="white", fontname="Helvetica", nodesep=0.35, ranksep=0.28, pad=0.2];',
@@ -47,44 +93,35 @@ def dot(workflow: Workflow[Any, Any]) -> str:
         fill = ', fillcolor="#fdf1e3", color="#b9772b"' if state.can_roll_back else ""
         lines.append(f'  "{state.name}" [label="{number}  {state.name}{undo}"{fill}];')
     lines += [f'  "{end}" [shape=box, peripheries=2, fillcolor="#e6f4ea", color="#3b7d4f"];' for end in workflow.ends]
-    for move in _drawn(workflow):
-        style = ', style=dashed, constraint=false, color="#aa3333", fontcolor="#aa3333"' if move.backward else ""
-        lines.append(f'  "{move.source}" -> "{move.target}" [label=" {move.trigger} "{style}];')
-    lines += [
-        '  any [label="any state", shape=plaintext, fillcolor="white", color="white"];',
-        '  rolling_back [fillcolor="#fdf1e3", color="#b9772b"];',
-        '  rolled_back [peripheries=2, fillcolor="#f3f4f6", color="#55606e"];',
-        '  rollback_failed [peripheries=2, fillcolor="#fbe9e7", color="#aa3333"];',
-        '  failed [label="failed (kept)", peripheries=2, fillcolor="#fbe9e7", color="#aa3333"];',
-        '  any -> rolling_back [label=" roll_back "];',
-        '  any -> failed [label=" fail "];',
-        '  failed -> any [label=" put_back ", style=dashed, constraint=false, color="#aa3333", fontcolor="#aa3333"];',
-        '  rolling_back -> rolling_back [label=" undo, newest first "];',
-        '  rolling_back -> rolled_back [label=" nothing left "];',
-        '  rolling_back -> rollback_failed [label=" leftovers "];',
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
+    lines += [f'  "{name}" {style};' for name, style in _STATIONS.items()]
+    for arrow in arrows(workflow.machine):
+        # An arrow from an end back into the rollback must not move the end to the top of the column.
+        style = f", {_BACKWARD}" if arrow.backward else ", constraint=false" if arrow.source in workflow.ends else ""
+        lines.append(f'  "{arrow.source}" -> "{arrow.target}" [label=" {", ".join(arrow.labels)} "{style}];')
+    return "\n".join((*lines, "}")) + "\n"
 
 
-def picture(workflow: Workflow[Any, Any], form: str) -> bytes:
+def picture(workflow: AnyWorkflow, form: str) -> bytes:
     """An SVG or PNG picture.
 
     Raises:
-        ConfigurationError: Graphviz is not installed, or fails.
+        ConfigurationError: Graphviz is not installed, or it fails.
     """
     program = shutil.which("dot")
     if program is None:
-        raise ConfigurationError("a picture needs Graphviz (its program `dot` is not installed); Mermaid text works without")
+        raise ConfigurationError("a picture needs Graphviz, and its program `dot` is not installed; Mermaid text needs nothing")
     done = subprocess.run([program, f"-T{form}"], input=dot(workflow).encode(), capture_output=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise ConfigurationError(f"Graphviz failed: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
 
 
-def _drawn(workflow: Workflow[Any, Any]) -> list[Move]:
-    """One arrow for moves between the same two places."""
-    triggers: dict[tuple[str, str, bool], list[str]] = {}
-    for move in workflow.machine.moves:
-        triggers.setdefault((move.source, move.target, move.backward), []).append(move.trigger)
-    return [Move(source, ", ".join(names), target, backward) for (source, target, backward), names in triggers.items()]
+def _drawn(position: str, machine: Machine, move: Move) -> str:
+    return ANY_STATE if move.by_engine and position in machine.states else position
+
+
+def _label(move: Move) -> str:
+    if not move.by_engine:
+        return move.trigger
+    prefix = next((prefix for prefix in (FINISH, PUT_BACK) if move.trigger.startswith(prefix)), move.trigger)
+    return _LABELS[prefix]

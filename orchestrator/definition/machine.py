@@ -1,28 +1,30 @@
-"""The machine of a workflow: its table of moves, held by one ``transitions.Machine``.
+"""The machine of a workflow: a table of moves, executed by one ``transitions.Machine``.
 
 Rules of this file:
 
-* Every move of an instance is a row of the table, and the table is checked, fired, fingerprinted and drawn from
-  here alone. A move that is not a row raises and changes nothing.
-* One synchronous machine per workflow, shared by all instances. No model is ever added to it (``add_model``
-  scans a list and costs more than a request) and it has no callbacks: a transition does no I/O.
-* Positions are the states of the workflow, its ends, and the four stations of the engine below.
+* Every move of an instance is a row of the table, the moves of the engine included. The table is checked, executed,
+  fingerprinted and drawn by iterating over :class:`Machine`. A move without a row raises an error and changes nothing.
+* All instances of a workflow share one synchronous machine. No model is ever added to it (``add_model`` searches a list and
+  costs more than a request), and it has no callbacks: a transition does no I/O.
+* A position is a state of the workflow, an end of the workflow, or one of the four stations of the engine below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import attrs
 from transitions import Machine as TransitionsMachine
 from transitions import MachineError
+
+from orchestrator.definition.state import Back
 
 ROLLING_BACK = "rolling_back"
 ROLLED_BACK = "rolled_back"
 ROLLBACK_FAILED = "rollback_failed"
 FAILED = "failed"
 STATIONS = (ROLLING_BACK, ROLLED_BACK, ROLLBACK_FAILED, FAILED)
-"""Positions that every machine has beside the workflow's own."""
+"""Positions that every machine has in addition to those of its workflow."""
 
 RETRY = "retry"
 FAIL = "fail"
@@ -30,23 +32,26 @@ ROLL_BACK = "roll_back"
 UNDO = "undo"
 ENGINE_TRIGGERS = frozenset({RETRY, FAIL, ROLL_BACK, UNDO})
 FINISH = "finish_"
-"""Prefix of the moves out of ``rolling_back``: ``finish_<where the instance ends>``."""
+"""Prefix of the moves out of ``rolling_back``; the position in which the instance ends follows."""
 PUT_BACK = "put_back_"
-"""Prefix of the moves out of ``failed``, for the user to ask for: ``put_back_<the state that failed>``."""
+"""Prefix of the moves out of ``failed``, which the user asks for; the state that failed follows."""
 
 
 @attrs.frozen
 class Move:
-    """One row of the table: ``trigger`` takes an instance from ``source`` to ``target``."""
+    """One row of the table: ``trigger`` moves an instance from ``source`` to ``target``."""
 
     source: str
     trigger: str
     target: str
-    backward: bool = False
+    back: Back | None = None
+    """The backward transition that the workflow declares."""
+    by_engine: bool = False
+    """Whether the engine added the row; the others are transitions of the workflow."""
 
 
 class _Position:
-    """What the machine moves: nothing but the attribute that it reads and writes."""
+    """The model of the machine: one attribute, which the machine reads and writes."""
 
     __slots__ = ("state",)
 
@@ -54,51 +59,47 @@ class _Position:
         self.state = state
 
 
-def engine_moves(states: Iterable[str], ends: Iterable[str]) -> list[Move]:
-    """The moves that the engine adds to those of a workflow: retry, failure, and the ways back."""
-    moves = []
-    for state in states:
-        moves += [Move(state, RETRY, state), Move(state, FAIL, FAILED), Move(state, ROLL_BACK, ROLLING_BACK)]
-        moves.append(Move(FAILED, PUT_BACK + state, state, backward=True))
-    ends = tuple(ends)
-    for place in (*ends, FAILED, ROLLBACK_FAILED):
-        moves.append(Move(place, ROLL_BACK, ROLLING_BACK))
-    moves += [Move(ROLLING_BACK, UNDO, ROLLING_BACK), Move(ROLLING_BACK, ROLL_BACK, ROLLING_BACK)]
-    for place in (*ends, ROLLED_BACK, ROLLBACK_FAILED):
-        moves.append(Move(ROLLING_BACK, FINISH + place, place))
-    return moves
-
-
 class Machine:
-    """The shared machine of one workflow."""
+    """The machine of one workflow; iterating over it yields every row.
+
+    Args:
+        states: The states of the workflow, in their order.
+        ends: The ends of the workflow.
+        moves: The transitions of the workflow.
+    """
 
     def __init__(self, states: Iterable[str], ends: Iterable[str], moves: Iterable[Move]) -> None:
         self.states = tuple(states)
         self.ends = tuple(ends)
-        self.moves = tuple(moves)
-        rows = [*self.moves, *engine_moves(self.states, self.ends)]
+        self._rows = (*moves, *_engine_moves(self.states, self.ends))
         self._machine = TransitionsMachine(
             model=None,
             states=[*self.states, *self.ends, *STATIONS],
             initial=self.states[0],
-            transitions=[{"trigger": row.trigger, "source": row.source, "dest": row.target} for row in rows],
+            transitions=[{"trigger": row.trigger, "source": row.source, "dest": row.target} for row in self],
             auto_transitions=False,
         )
-        self._fired: dict[tuple[str, str], str] = {}
+        self._targets: dict[tuple[str, str], str] = {}
+
+    def __iter__(self) -> Iterator[Move]:
+        return iter(self._rows)
+
+    def declared(self) -> Iterator[Move]:
+        """The transitions of the workflow."""
+        return (row for row in self if not row.by_engine)
 
     def fire(self, source: str, trigger: str) -> str:
-        """Where ``trigger`` leads from ``source``.
+        """The position to which ``trigger`` leads from ``source``.
 
-        The machine never changes and has no callbacks, so a move that was fired once leads to the same place for
-        ever: it is remembered. (Firing costs a tenth of a step.)
+        The result is cached: the machine never changes and has no callbacks, and firing takes a tenth of a step.
 
         Raises:
             MachineError: The table has no such row.
         """
         move = (source, trigger)
-        if move not in self._fired:
-            self._fired[move] = self._fire(source, trigger)
-        return self._fired[move]
+        if move not in self._targets:
+            self._targets[move] = self._fire(source, trigger)
+        return self._targets[move]
 
     def _fire(self, source: str, trigger: str) -> str:
         event = self._machine.events.get(trigger)
@@ -107,3 +108,17 @@ class Machine:
         position = _Position(source)
         event.trigger(position)
         return position.state
+
+
+def _engine_moves(states: Iterable[str], ends: tuple[str, ...]) -> Iterator[Move]:
+    """The rows that the engine adds: retry, failure, rollback, and back into a state that failed."""
+    for state in states:
+        yield Move(state, RETRY, state, by_engine=True)
+        yield Move(state, FAIL, FAILED, by_engine=True)
+        yield Move(state, ROLL_BACK, ROLLING_BACK, by_engine=True)
+        yield Move(FAILED, PUT_BACK + state, state, by_engine=True)
+    for position in (*ends, FAILED, ROLLBACK_FAILED, ROLLING_BACK):
+        yield Move(position, ROLL_BACK, ROLLING_BACK, by_engine=True)
+    yield Move(ROLLING_BACK, UNDO, ROLLING_BACK, by_engine=True)
+    for position in (*ends, ROLLED_BACK, ROLLBACK_FAILED):
+        yield Move(ROLLING_BACK, FINISH + position, position, by_engine=True)

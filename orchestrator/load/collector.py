@@ -179,7 +179,7 @@ class Collector:
             for key, known in window.errors.items():
                 self._all_errors.count_error(key, known.example, known.count)
         self._ends = frozenset(workflow.ends)
-        self._complete = {DONE, workflow.again}
+        self._complete = {DONE, workflow.round_outcome}
         """Outcomes that end a span."""
         self._begun: dict[int, dict[str, float]] = {}
         """Instance → spans that it is in → when they began (steady time)."""

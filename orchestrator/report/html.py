@@ -268,7 +268,8 @@ def _data(picture: Picture) -> dict[str, Any]:
     marks += [(window.elapsed, "graceful stop") for window in windows if window.over][:1]
     if workflow.round_end is not None and picture.summary.scenario.rounds != 1:
         rounds = [
-            _number(w.rate(f"{workflow.round_end}.moved.{workflow.again}", f"{workflow.round_end}.moved.done")) for w in windows
+            _number(w.rate(f"{workflow.round_end}.moved.{workflow.round_outcome}", f"{workflow.round_end}.moved.done"))
+            for w in windows
         ]
     else:
         rounds = None

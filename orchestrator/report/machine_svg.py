@@ -1,15 +1,16 @@
-"""The machine as an inline SVG with a count on each transition: a column of states, ways back on the right, and what leaves the
-column on the left. Labels stand in columns of their own beyond the lines, in the row of the state that they leave.
+"""The machine as an inline SVG with a count on each transition.
+
+The states are a column. Backward transitions are drawn on the right; transitions that skip states, and failures, on the left.
+Labels stand in a column beside the lines, in the row of the source state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from orchestrator.definition.state import Back
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.machine import FAIL
+from orchestrator.definition.workflow import AnyWorkflow
 
 _ROW = 46
 _BOX_HEIGHT = 26
@@ -26,27 +27,29 @@ _Label = tuple[str, str]
 
 
 def machine_svg(
-    workflow: Workflow[Any, Any], moves: Mapping[tuple[str, str], int], failed: Mapping[str, int], here: Mapping[str, int]
+    workflow: AnyWorkflow, moves: Mapping[tuple[str, str], int], failed: Mapping[str, int], here: Mapping[str, int]
 ) -> str:
     """SVG text.
 
     Args:
-        moves: (state, outcome) → how often.
-        failed: State → how often an instance could not go on from it.
-        here: State → instances that stand in it now.
+        moves: (state, outcome) → how often it was taken.
+        failed: State → how many instances failed in it.
+        here: State → how many instances are in it now.
     """
-    places = [*(state.name for state in workflow.states), *workflow.ends]
+    places = [*workflow.machine.states, *workflow.ends]
     row = {name: index for index, name in enumerate(places)}
     ways: dict[tuple[int, int], list[_Label]] = {}
-    for state in workflow.states:
-        for outcome, to in state.transitions.items():
-            count = moves.get((state.name, outcome), 0)
-            way = row[state.name], row[to.target if isinstance(to, Back) else to]
-            ways.setdefault(way, []).append((f"{outcome} {count:,}", "" if count else "unused"))
+    gave_up: dict[int, list[_Label]] = {}
+    for move in workflow.machine:
+        if not move.by_engine:
+            count = moves.get((move.source, move.trigger), 0)
+            way = row[move.source], row[move.target]
+            ways.setdefault(way, []).append((f"{move.trigger} {count:,}", "" if count else "unused"))
+        elif move.trigger == FAIL and (count := failed.get(move.source, 0)):
+            gave_up[row[move.source]] = [(f"{count:,} gave up", "fail")]
     steps = {way: labels for way, labels in ways.items() if way[1] == way[0] + 1}
     back = {way: labels for way, labels in ways.items() if way[1] <= way[0]}
     over = {way: labels for way, labels in ways.items() if way[1] > way[0] + 1}
-    gave_up = {row[name]: [(f"{count:,} gave up", "fail")] for name, count in failed.items() if count}
 
     left_labels = _by_row(over, gave_up)
     right_labels = _by_row({way: [(text, f"back {style}") for text, style in labels] for way, labels in back.items()})

@@ -327,7 +327,7 @@ def test_names_of_the_statistics_are_not_for_states() -> None:
         async def run(self, step):
             return done(step.context)
 
-    with pytest.raises(Exception, match="'instance' is a name of the engine's own"):
+    with pytest.raises(Exception, match="'instance' is reserved for the engine"):
         toy(Ledger(), Instance())
-    with pytest.raises(Exception, match="the span 'whole' names the state 'four', and there is none"):
+    with pytest.raises(Exception, match="the segment 'whole' names an unknown state 'four'"):
         toy(Ledger(), Three(), segments=(Segment("whole", "three", "four"),))
