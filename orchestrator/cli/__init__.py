@@ -30,6 +30,7 @@ SUMMARIES = {
     "run": "Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.",
     "load": "Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.",
     "resume": "Go on with an interrupted run: what was in flight first, then what was not started yet.",
+    "drive": "Drive some shards of a run, beside other processes that drive the others.",
     "retry": "Have failed instances of a finished run go on from the step that failed: those that were kept as they are.",
     "list": "List the runs of the store, the newest first. Needs no key.",
     "show": "Show a run, or one instance of it: history, where it stands, what it created, what would happen next and why.",

@@ -21,10 +21,10 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
-from orchestrator.inspection.reading import stored_instances
+from orchestrator.inspection.reading import RunResult, stored_instances
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.events import Observer
-from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.report import json as json_report
 from orchestrator.report import text
@@ -139,6 +139,8 @@ async def drive(
             "interrupted before anything was started" + (f"; to try again: orchestrator {again}{suffix or ''}" if again else "")
         )
         return ExitCode.INTERRUPTED
+    if result.part_done and result.status is RunStatus.RUNNING:
+        return _print_part_done(result, as_json, suffix)
     assert options.vault is not None
     record = await store.run(result.run_id)
     summary = await summarise(workflow, store, options.vault, record, result)
@@ -147,6 +149,16 @@ async def drive(
     if not cleaning:
         await write_reports(workflow, store, options.vault, record, summary, display)
     return code
+
+
+def _print_part_done(result: RunResult, as_json: bool, suffix: str | None) -> int:
+    """Our shards are done, and other processes drive the rest: the one that finishes last prints the summary."""
+    if as_json:
+        stdout().print(json_report.dumps({"run": result.run_id, "status": result.status.value, "part_done": True}))
+    else:
+        where = f"orchestrator show {result.run_id}{suffix or ''}"
+        stdout().print(f"This process has finished its part of run {result.run_id}; other processes drive the rest: {where}")
+    return ExitCode.SUCCESS
 
 
 async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:

@@ -99,6 +99,9 @@ class OutputSettings:
     )
 
 
+_SHARDS_HELP = "How many parts the run is split into; each can be driven by its own process (see `orchestrator drive`)."
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings(OutputSettings):
     """What a run is; the table ``[run]``."""
@@ -110,6 +113,7 @@ class RunSettings(OutputSettings):
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
     record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
+    shards: int = setting(_SHARDS_HELP, default=1)
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""
@@ -163,6 +167,7 @@ class LoadSettings(OutputSettings):
     on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.TEARDOWN)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
     record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
+    shards: int = setting(_SHARDS_HELP, default=1)
     threshold: tuple[str, ...] = setting(
         "What the run has to keep to, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'; any number of times.",
         default=(),

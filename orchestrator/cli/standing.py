@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from orchestrator.clock import SystemClock
@@ -10,7 +11,7 @@ from orchestrator.storage.base import Shard
 from orchestrator.storage.lease import Owner, is_gone
 
 
-def standing(record: RunRecord, shard: Shard | None) -> str:
+def standing(record: RunRecord, shards: Sequence[Shard]) -> str:
     """The status of a run as it is: one whose process died says *running* in the store."""
     under_way = {
         RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),
@@ -20,8 +21,10 @@ def standing(record: RunRecord, shard: Shard | None) -> str:
     if record.status not in under_way:
         return record.status.value
     driven, left = under_way[record.status]
-    who = driver(shard)
-    return f"{driven} ({who})" if who else left
+    drivers = dict.fromkeys(who for shard in shards if (who := driver(shard)))
+    if not drivers:
+        return "stored, not driven yet" if not any(shard.epoch for shard in shards) else left
+    return f"{driven} ({'; '.join(drivers)})"
 
 
 def driver(shard: Shard | None) -> str | None:

@@ -314,9 +314,10 @@ class Coordinator(Generic[C, S]):
                     return
                 await self._shard.statistics.save()
                 done = [] if self.error is not None else await self._shard.done()
+                part_done = len(done) == len(self._leases.shards)
                 status = await self._leases.release(done, self._meanwhile)
                 found = await result_of(self._job.store, attrs.evolve(self.record, status=status))
-                self.result = attrs.evolve(found, status=status)
+                self.result = attrs.evolve(found, status=status, part_done=part_done)
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:

@@ -29,6 +29,8 @@ class RunResult:
     status: RunStatus
     counts: Mapping[Status, int]
     """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+    part_done: bool = False
+    """Whether this process has finished its shards; the run may go on in other processes."""
 
     @property
     def interrupted(self) -> bool:

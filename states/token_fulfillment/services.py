@@ -103,6 +103,11 @@ async def _embedded_sandbox(
 ) -> AsyncIterator[TokenFulfillmentSettings]:
     """A sandbox of the run's own. It keeps its state in a file, so that a killed run finds it again, until nothing is
     left in it."""
+    if not context.alone:
+        raise ServicesError(
+            "the embedded sandbox belongs to one process, and other processes drive this run too; start `orchestrator sandbox` "
+            "and export the variables that it prints before you start the run"
+        )
     from states.sandbox import serve  # noqa: PLC0415  # with a web server behind it, which a tenant does not need
 
     path = context.directory / "sandboxes" / f"{context.run_id}.journal" if context.directory and context.run_id else None

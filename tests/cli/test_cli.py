@@ -405,7 +405,7 @@ def test_a_picture_of_the_machine(cli: Any, home: Path, monkeypatch: pytest.Monk
     assert "Graphviz" in err
 
 
-COMMANDS = ["run", "resume", "retry", "list", "show", "cleanup", "graph", "sandbox", "doctor"]
+COMMANDS = ["run", "resume", "drive", "retry", "list", "show", "cleanup", "graph", "sandbox", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

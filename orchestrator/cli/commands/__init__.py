@@ -20,6 +20,8 @@ _WHICH = {"workflow": (argument("Which workflow; needed if several are installed
 _WORKFLOW = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
 _PLAN = {"scenario": (argument("TOML file with the table [load]."), None)}
 _RUN = {"run": (argument("Id of the run."), None)}
+_SHARD = {"shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0; any number of times."), None)}
+_NO_DRIVE = {"no_drive": (flag(bool, "--no-drive", "Only store the run; its shards are driven by `orchestrator drive`."), False)}
 _WHAT = {"what": (argument("Id of a run, or of an instance."), None)}
 _TWO = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
 _HAR = {"har": (flag(str | None, "--har", "Write the requests of an instance here, as an HTTP archive (HAR)."), None)}
@@ -61,8 +63,9 @@ def _all(settings: Any) -> Any:
 
 FLAGS = {
     "run": Flags(_WHICH | _ENGINE, (RunSettings, EngineSettings), _all),
-    "load": Flags(_PLAN | _WORKFLOW | _ENGINE, (LoadSettings, EngineSettings), _all),
+    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _ENGINE, (LoadSettings, EngineSettings), _all),
     "resume": Flags(_RUN | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
+    "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
     "list": Flags(_ENGINE),
     "show": Flags(_WHAT | _HAR | _ENGINE),

@@ -62,6 +62,6 @@ async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
         "workflow": record.workflow,
         "started_at": record.created_at,
         "status": record.status.value,
-        "standing": standing(record, shards[0] if shards else None),
+        "standing": standing(record, shards),
         "counts": {status.value: number for status, number in result.counts.items()},
     }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import attrs
+from orjson import dumps
 
 from orchestrator import api
+from orchestrator.api import Run
+from orchestrator.cli.console import stdout
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow, parse_run
 from orchestrator.cli.outputs import Outputs
@@ -19,6 +23,7 @@ from orchestrator.errors import SettingError
 from orchestrator.inspection.reading import run_of, stored_settings
 from orchestrator.lifecycle.events import Observer
 from orchestrator.load.estimate import estimate
+from orchestrator.report.exit_codes import ExitCode
 from orchestrator.settings import settings_of
 from orchestrator.storage import open_store
 from orchestrator.storage.base import Store
@@ -32,6 +37,7 @@ async def command(
     workflow: str | None = None,
     json: bool = False,
     config: Path | None = None,
+    no_drive: bool = False,
     **flags: Any,
 ) -> int:
     """Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.
@@ -83,9 +89,26 @@ async def command(
             abort=wanted.abort,
             recorded=wanted.record,
             reports=outputs.stored(),
+            shards=wanted.shards,
+            drive=not no_drive,
             options=options,
         )
+        if no_drive:
+            return await _only_store(opened, wanted.shards, json, resolver.suffix)
         return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
+
+
+async def _only_store(opened: AbstractAsyncContextManager[Run[Any]], shards: int, as_json: bool, suffix: str | None) -> int:
+    """Store a run for other processes to drive, and print the commands that do so."""
+    async with opened as run:
+        await run.wait()
+    if as_json:
+        stdout().print(dumps({"run": run.id, "shards": shards}).decode())
+        return ExitCode.SUCCESS
+    stdout().print(f"Run {run.id} is stored with {shards} shard{'s' if shards != 1 else ''}. Drive each in its own process:")
+    for shard in range(shards):
+        stdout().print(f"  orchestrator drive {run.id} --shard {shard}{suffix or ''}")
+    return ExitCode.SUCCESS
 
 
 async def _settings_of_used(

@@ -50,6 +50,7 @@ async def command(
             rates=wanted.rates,
             recorded=wanted.record,
             reports=outputs.stored(),
+            shards=wanted.shards,
             options=options,
         )
         return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)

@@ -76,7 +76,7 @@ async def command(
         instance = await load_instance(workflow, store, vault, run_id, number)
         if instance is None:
             raise UnknownRunError(f"instance {what}", store.where)
-        shard = (await store.shards(run_id))[0]
+        shard = next(one for one in await store.shards(run_id) if one.owns(number))
         events = await store.events(run_id, number)
         exchanges = Codec(workflow, vault).evidence(instance.id, await store.evidence(run_id, number))
     data = _instance_data(workflow, record, instance, shard, events) | {"exchanges": exchanges}
@@ -100,7 +100,7 @@ async def _show_run(
     settings = _shown_settings(workflow, record, vault)
     places = Counter({place: number for (status, place), number in (await store.counts(record.id)).items()})
     head = {
-        "status": standing(record, shards[0]),
+        "status": standing(record, shards),
         "started": when(record.created_at),
         "workflow": f"{record.workflow} version {record.version}",
         "scenario": record.scenario.describe(),
