@@ -17,16 +17,17 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from benchmarks.engine import WORKFLOW
 from orchestrator import Options, Scenario, Vault, open_store, resume, start
-from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.details import details_of
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
 from orchestrator.load.collector import resident_bytes
 from orchestrator.report.html import page
-from orchestrator.report.picture import take_picture
-from orchestrator.report.summary import summarise
 from orchestrator.storage.base import Store
 
 REAL = 200
@@ -60,17 +61,20 @@ def options() -> Options:
     return Options(vault=Vault(bytes(32), "the benchmark"))
 
 
+async def stored(store: Store, run_id: str) -> StoredRun[Any]:
+    """The run that is measured."""
+    return await StoredRun.load(WORKFLOW, run_id, store=store, vault=Vault(bytes(32), "the benchmark"))
+
+
 async def show(store: Store, run_id: str) -> None:
     """What `show` and the end of a run read."""
-    record = await store.run(run_id)
-    await summarise(WORKFLOW, store, Vault(bytes(32), "the benchmark"), record, await result_of(store, record))
+    await summarise(await stored(store, run_id))
 
 
 async def report(store: Store, run_id: str) -> None:
     """What `report` reads, and its page."""
-    record, vault = await store.run(run_id), Vault(bytes(32), "the benchmark")
-    summary = await summarise(WORKFLOW, store, vault, record, await result_of(store, record))
-    page(await take_picture(WORKFLOW, store, vault, record, summary))
+    run = await stored(store, run_id)
+    page(await details_of(run, await summarise(run)))
 
 
 async def stopped(store: Store, run_id: str) -> None:

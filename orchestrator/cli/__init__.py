@@ -33,7 +33,7 @@ SUMMARIES = {
     "drive": "Drive some shards of a run, beside other processes that drive the others.",
     "retry": "Have failed instances of a finished run go on from the step that failed: those that were kept as they are.",
     "list": "List the runs of the store, the newest first. Needs no key.",
-    "show": "Show a run, or one instance of it: history, where it stands, what it created, what would happen next and why.",
+    "show": "Show a run, or one instance of it: history, status, what it created, what would happen next and why.",
     "cleanup": "Remove everything that a run has made, whatever its state: completed, failed, interrupted, with leftovers.",
     "report": "Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.",
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",

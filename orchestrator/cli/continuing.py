@@ -1,4 +1,4 @@
-"""What the commands share that continue a stored run: ``resume``, ``retry`` and ``cleanup``."""
+"""Continuing a stored run: what ``resume``, ``retry`` and ``cleanup`` have in common."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from orchestrator.cli.driving import display_of, drive, options_of, print_summar
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.registry import find_workflow
-from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.plan import Mode
 from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.stored_run import StoredRun, newest_runs
+from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.summary import summarise
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage import open_store
 from orchestrator.storage.base import Store
 
@@ -43,7 +44,7 @@ async def continue_run(
     engine, outputs = resolver.engine().value, Outputs.of(flags)
     outputs.check()
     async with open_store(engine.url, create=False) as store:
-        record = await _named_run(store, named, mode)
+        record = await _record(store, named, mode)
         if record is None:
             return _nothing_to_do(as_json)
         vault = resolver.vault()
@@ -51,8 +52,8 @@ async def continue_run(
         if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode, number)):
             if outputs.stored():
                 await store.set_reports(record.id, {**record.reports, **outputs.stored()})
-                record = await store.run(record.id)
-            return await _already_finished(found, store, vault, record, as_json, resolver.suffix, why)
+            stored: StoredRun[Any] = await StoredRun.load(found, record.id, store=store, vault=vault)
+            return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
         options = options_of(resolver, engine, vault, (*display.observers, *observers))
@@ -72,11 +73,11 @@ async def continue_run(
         )
 
 
-async def _named_run(store: Store, given: str | None, mode: Mode) -> RunRecord | None:
-    if given is not None:
-        return await store.run(given)
-    runs = await store.runs(1, frozenset(RunStatus) - {RunStatus.FINISHED} if mode is Mode.RESUME else None)
-    return runs[0] if runs else None
+async def _record(store: Store, named: str | None, mode: Mode) -> RunRecord | None:
+    """The run that is named, or the newest that the command can continue."""
+    if named is not None:
+        return await store.run(named)
+    return next(iter(await newest_runs(store, unfinished=mode is Mode.RESUME)), None)
 
 
 async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:
@@ -98,13 +99,10 @@ def _nothing_to_do(as_json: bool) -> int:
     return ExitCode.SUCCESS
 
 
-async def _already_finished(
-    found: Workflow[Any, Any], store: Store, vault: Any, record: RunRecord, as_json: bool, suffix: str | None, why: str
-) -> int:
-    result = await result_of(store, record)
-    summary = await summarise(found, store, vault, record, result)
-    code = summary.exit_code()
+async def _already_finished(run: StoredRun[Any], as_json: bool, suffix: str | None, why: str) -> int:
+    summary = await summarise(run)
+    code = exit_code(summary)
     print_summary(summary, code, as_json, suffix, why)
-    # Whoever finished it may have been killed before these were written.
-    await write_reports(found, store, vault, record, summary, Silent() if as_json else Plain(found))
+    # The process that finished the run may have been killed before it wrote them.
+    await write_reports(run, summary, Silent() if as_json else Plain(run.workflow))
     return code

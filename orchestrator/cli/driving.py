@@ -21,17 +21,18 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
-from orchestrator.inspection.reading import RunResult, stored_instances
+from orchestrator.inspection.reading import Reader, RunResult
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import Summary, summarise
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.events import Observer
-from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.report import json as json_report
 from orchestrator.report import text
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.summary import Summary, summarise
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Store
-from orchestrator.storage.encryption import Vault
 
 
 def options_of(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Observer]) -> Options:
@@ -118,8 +119,7 @@ async def drive(
                     with display:
                         display.say("; ".join((f"run {run.id}", *workflow.notices())))
                         if outputs is not None and outputs.stored():
-                            stored = await store.run(run.id)
-                            await store.set_reports(run.id, {**stored.reports, **outputs.stored()})
+                            await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()
             except Exception as error:  # noqa: BLE001  # told bare below, not as the group that the task group makes of it
                 failure = error
@@ -142,12 +142,12 @@ async def drive(
     if result.part_done and result.status is RunStatus.RUNNING:
         return _print_part_done(result, as_json, suffix)
     assert options.vault is not None
-    record = await store.run(result.run_id)
-    summary = await summarise(workflow, store, options.vault, record, result)
-    code = summary.exit_code(cleaning=cleaning)
+    stored: StoredRun[Any] = await StoredRun.load(workflow, result.run_id, store=store, vault=options.vault)
+    summary = await summarise(stored)
+    code = exit_code(summary, cleaning=cleaning)
     print_summary(summary, code, as_json, suffix)
     if not cleaning:
-        await write_reports(workflow, store, options.vault, record, summary, display)
+        await write_reports(stored, summary, display)
     return code
 
 
@@ -164,16 +164,14 @@ def _print_part_done(result: RunResult, as_json: bool, suffix: str | None) -> in
 async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:
     """One line on stderr for everything that exists, or may exist, because of a run: nobody will find it in its store."""
     assert options.vault is not None
-    async for instance in stored_instances(workflow, store, options.vault, run_id):
+    async for instance in Reader(workflow, store, options.vault).instances(run_id, None):
         for _, effect in effects_of(workflow, instance):
             stderr().print(f"  {instance.id}  {effect.kind} {effect.name}{f' ({effect.id})' if effect.id else ''}")
 
 
-async def write_reports(
-    workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary, display: Display
-) -> None:
+async def write_reports(run: StoredRun[Any], summary: Summary, display: Display) -> None:
     """Write the reports that are stored with a run, and say where they are."""
-    for path in await Outputs.of(record.reports).write(workflow, store, vault, record, summary):
+    for path in await Outputs.of(run.record.reports).write(run, summary):
         display.say(f"written: {path}")
 
 

@@ -1,9 +1,10 @@
-"""What a user named on the command line: a workflow, a run or an instance; and what is meant when nothing is named."""
+"""Workflows, runs and instances as users name them, and the defaults when they name none."""
 
 from __future__ import annotations
 
 from orchestrator.definition.registry import workflow_names
 from orchestrator.errors import ConfigurationError
+from orchestrator.inspection.stored_run import newest_runs
 from orchestrator.lifecycle.run import RunRecord, parse_id
 from orchestrator.storage.base import Store
 
@@ -20,9 +21,11 @@ def default_workflow() -> str:
     return names[0]
 
 
-async def newest_run(store: Store) -> RunRecord:
-    """The run that is used when none is named. Raises ``ConfigurationError`` if the store has none."""
-    runs = await store.runs(1)
+async def named_or_newest(store: Store, run_id: str | None) -> RunRecord:
+    """The run that is named, or else the newest. Raises ``ConfigurationError`` if the store has none."""
+    if run_id is not None:
+        return await store.run(run_id)
+    runs = await newest_runs(store)
     if not runs:
         raise ConfigurationError(f"there is no run in {store.where} yet; `orchestrator run` starts one")
     return runs[0]

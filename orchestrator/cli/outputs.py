@@ -9,15 +9,12 @@ from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
-from orchestrator.lifecycle.run import RunRecord
+from orchestrator.inspection.details import details_of
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import Summary
 from orchestrator.report import csv, junit
 from orchestrator.report.html import page
-from orchestrator.report.picture import take_picture
-from orchestrator.report.summary import Summary
-from orchestrator.storage.base import Store
-from orchestrator.storage.encryption import Vault
 
 
 @attrs.frozen
@@ -45,20 +42,18 @@ class Outputs:
         if self.csv is not None:
             check_writable("csv", Path(self.csv) / "states.csv")
 
-    async def write(
-        self, workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, summary: Summary
-    ) -> list[Path]:
+    async def write(self, run: StoredRun[Any], summary: Summary) -> list[Path]:
         """Write them all; the paths. Raises ``SettingError``."""
         if not self.stored():
             return []
-        picture = await take_picture(workflow, store, vault, record, summary)
+        details = await details_of(run, summary)
         files: dict[Path, str] = {}
         if self.report is not None:
-            files[Path(self.report)] = page(picture)
+            files[Path(self.report)] = page(details)
         if self.csv is not None:
-            files |= {Path(self.csv) / name: text for name, text in csv.tables(picture).items()}
+            files |= {Path(self.csv) / name: text for name, text in csv.tables(details).items()}
         if self.junit is not None:
-            files[Path(self.junit)] = junit.document(picture)
+            files[Path(self.junit)] = junit.document(details)
         return write_files(files)
 
 

@@ -89,15 +89,6 @@ async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, ru
     return await Reader(workflow, store, vault).decode(rows[0])
 
 
-async def stored_instances(
-    workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, statuses: Iterable[Status] | None = None
-) -> AsyncIterator[Instance[C]]:
-    """The instances of a run in order, read in pages; raises as :func:`resume` does."""
-    reader: Reader[C] = Reader(workflow, store, vault)
-    async for instance in reader.instances(run_id, statuses):
-        yield instance
-
-
 async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str) -> list[int]:
     """The instances of a run whose effects were kept, for another run to go round with.
 
@@ -108,7 +99,7 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
     if record.scenario.reuse is not None:
         raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.reuse}: name that one")
     check_key(record, vault)
-    kept = stored_instances(workflow, store, vault, run_id, [Status.COMPLETED])
+    kept = Reader(workflow, store, vault).instances(run_id, [Status.COMPLETED])
     found = [instance.number async for instance in kept if instance.trail]
     if not found:
         raise ConfigurationError(f"run {run_id} has no completed instance that was kept; start it with --on-success keep")

@@ -33,6 +33,8 @@ class Status(StrEnum):
 
 TERMINAL = frozenset({Status.COMPLETED, Status.ROLLED_BACK, Status.FAILED, Status.ROLLBACK_FAILED})
 """Nothing leaves these but an explicit command of the user."""
+NOT_COMPLETED = TERMINAL - {Status.COMPLETED}
+"""Statuses of instances that ended without success."""
 RESUMABLE = frozenset(Status) - TERMINAL
 
 

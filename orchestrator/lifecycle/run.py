@@ -45,6 +45,10 @@ class RunStatus(StrEnum):
     """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
 
 
+UNFINISHED = frozenset(RunStatus) - {RunStatus.FINISHED}
+"""Statuses of runs that have work left."""
+
+
 @attrs.frozen(kw_only=True)
 class RunRecord:
     """A run as it is stored."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+from orchestrator.inspection.details import Details
 from orchestrator.lifecycle.instance import Status
 from orchestrator.load.statistics import START_LAG, WAIT, Latency, figure
-from orchestrator.report.picture import Picture
 from orchestrator.report.text import milliseconds
 
 NOISE = 0.03
@@ -28,20 +28,20 @@ class Change:
 class Comparison:
     """See the module."""
 
-    first: Picture
-    second: Picture
+    first: Details
+    second: Details
     numbers: tuple[Change, ...]
     latencies: tuple[tuple[str, tuple[Change, Change, Change]], ...]
     """State or span → p50, p95, p99."""
 
 
-def compare(first: Picture, second: Picture) -> Comparison:
+def compare(first: Details, second: Details) -> Comparison:
     """Of runs of one workflow."""
     one, two = first.summary, second.summary
     numbers = [
         _number("instances started", one.admitted, two.admitted, None),
         _number("completed", one.counts.get(Status.COMPLETED, 0), two.counts.get(Status.COMPLETED, 0), None),
-        _number("did not complete", _failed(first), _failed(second), False),
+        _number("did not complete", first.failures, second.failures, False),
         _number("errors met", sum(e.tally.count for e in one.errors), sum(e.tally.count for e in two.errors), False),
         _number("seconds measured", one.statistics.seconds, two.statistics.seconds, None),
     ]
@@ -61,11 +61,6 @@ def compare(first: Picture, second: Picture) -> Comparison:
         if latency is not None and other is not None:
             latencies.append((name, (_time(latency, other, 50), _time(latency, other, 95), _time(latency, other, 99))))
     return Comparison(first=first, second=second, numbers=tuple(numbers), latencies=tuple(latencies))
-
-
-def _failed(picture: Picture) -> int:
-    counts = picture.summary.counts
-    return sum(counts.get(status, 0) for status in (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED))
 
 
 def _number(what: str, before: float, after: float, more_is_better: bool | None) -> Change:

@@ -7,33 +7,33 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.inspection.details import Details
 from orchestrator.load.statistics import PERCENTILES, Latency
-from orchestrator.report.picture import Picture
 
 _LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
 
 
-def tables(picture: Picture) -> Mapping[str, str]:
+def tables(details: Details) -> Mapping[str, str]:
     """File name → CSV text."""
-    return {"states.csv": _states(picture), "timeline.csv": _timeline(picture), "errors.csv": _errors(picture)}
+    return {"states.csv": _states(details), "timeline.csv": _timeline(details), "errors.csv": _errors(details)}
 
 
-def _states(picture: Picture) -> str:
+def _states(details: Details) -> str:
     rows: list[list[Any]] = []
-    for row in picture.summary.states:
+    for row in details.summary.states:
         if row.whole:
             rows.append([row.state, "whole", row.ok, row.retried, row.recovered, row.failed, *_latency(row.whole)])
         series = (("attempt", row.attempt), ("recover", row.recover))
         rows += [[row.state, what, "", "", "", "", *_latency(latency)] for what, latency in series if latency]
         if row.rollback:
             rows.append([row.state, "rollback", "", row.rollback_retried, "", row.rollback_failed, *_latency(row.rollback)])
-    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in picture.summary.segments]
+    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in details.summary.segments]
     return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
 
 
-def _timeline(picture: Picture) -> str:
+def _timeline(details: Details) -> str:
     rows: list[list[Any]] = []
-    for window in picture.summary.statistics.windows:
+    for window in details.summary.statistics.windows:
         ended = sum(count for name, count in window.counters.items() if name.startswith("ended."))
         head: list[Any] = [
             window.at,
@@ -68,8 +68,8 @@ def _timeline(picture: Picture) -> str:
     return _written([*names, *_LATENCY], rows)
 
 
-def _errors(picture: Picture) -> str:
-    rows = [[e.key.state, e.key.kind, _cell(e.key.code), e.tally.count, _cell(e.tally.example)] for e in picture.summary.errors]
+def _errors(details: Details) -> str:
+    rows = [[e.key.state, e.key.kind, _cell(e.key.code), e.tally.count, _cell(e.tally.example)] for e in details.summary.errors]
     return _written(["state", "kind", "code", "count", "example"], rows)
 
 

@@ -1,4 +1,4 @@
-"""Exit codes of the command line."""
+"""The exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a program that called us learns."""
+    """The exit code of a command."""
 
     SUCCESS = 0
     FAILED = 1
@@ -16,6 +16,6 @@ class ExitCode(IntEnum):
     LEFTOVERS = 3
     """Something could not be removed; ``cleanup`` tries again."""
     THRESHOLD = 4
-    """The run did not keep to a threshold."""
+    """The run broke a threshold."""
     INTERRUPTED = 130
-    """``resume`` goes on."""
+    """Interrupted; ``resume`` continues it."""

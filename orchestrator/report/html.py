@@ -14,14 +14,15 @@ from typing import Any
 
 import orjson
 
+from orchestrator.inspection.details import Details, main_series
+from orchestrator.inspection.rows import StateRow, move_counts
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.scenario import show_duration
 from orchestrator.load.statistics import START_LAG, WAIT, Latency, Statistics, Window
 from orchestrator.report.comparison import Change, Comparison
 from orchestrator.report.machine_svg import machine_svg
-from orchestrator.report.picture import Picture, main_series
-from orchestrator.report.tables import StateRow, move_counts
 from orchestrator.report.text import counted, measuring_notes, milliseconds
+from orchestrator.report.verdict import VERDICTS, exit_code
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""
@@ -29,45 +30,45 @@ INSTANCES_SHOWN = 100
 ERRORS_SHOWN = 20
 
 
-def page(picture: Picture) -> str:
+def page(details: Details) -> str:
     """The report of a run."""
-    summary = picture.summary
-    good, verdict = picture.verdict
+    summary = details.summary
+    good, verdict = VERDICTS[exit_code(summary)]
     body = [
         f"<h1>{escape(summary.workflow)} <span class='faint'>{escape(summary.run_id)}</span></h1>",
         f"<p><span class='badge {'good' if good else 'bad'}'>{verdict}</span> {escape(counted(summary))}</p>",
         (
-            f"<p class='faint'>{escape(summary.scenario.describe())} · started {_when(picture.record.created_at)} · "
+            f"<p class='faint'>{escape(summary.scenario.describe())} · started {_when(details.record.created_at)} · "
             f"duration {show_duration(round(summary.statistics.elapsed, 1))}</p>"
         ),
-        _verdicts(picture),
+        _verdicts(details),
         _gaps(summary.statistics),
         *(f"<p class='faint'>{escape(note)}.</p>" for note in measuring_notes(summary)),
-        _tiles(picture),
-        _charts(picture),
+        _tiles(details),
+        _charts(details),
         "<h2>States</h2>",
         "<p class='faint'>Milliseconds, of the whole state: from when it was due to its outcome, retries and waits included.</p>",
         _states(summary.states),
-        "<h2>Spans and waits</h2>" + _spans(picture) if summary.segments else "",
-        _errors(picture),
+        "<h2>Spans and waits</h2>" + _spans(details) if summary.segments else "",
+        _errors(details),
         "<h2>Where instances stand</h2>",
-        _funnel(picture),
+        _funnel(details),
         "<h2>The machine</h2><p class='faint'>How often each transition was taken. Pale: never; the warm-up is not counted.</p>",
         machine_svg(
-            picture.workflow,
-            move_counts(picture.workflow, summary.statistics),
+            details.workflow,
+            move_counts(details.workflow, summary.statistics),
             {row.state: row.failed for row in summary.states},
-            picture.here,
+            details.here,
         ),
-        _failed(picture),
+        _failed(details),
     ]
-    return _document(f"{summary.workflow} {summary.run_id}", body, _data(picture))
+    return _document(f"{summary.workflow} {summary.run_id}", body, _data(details))
 
 
 def comparison_page(comparison: Comparison) -> str:
     """Two runs side by side."""
     first, second = comparison.first, comparison.second
-    heads = "".join(f"<th>{escape(picture.summary.run_id).replace('-', '-<wbr>')}</th>" for picture in (first, second))
+    heads = "".join(f"<th>{escape(details.summary.run_id).replace('-', '-<wbr>')}</th>" for details in (first, second))
     rows = "".join(f"<tr><td>{escape(c.what)}</td>{_change(c)}</tr>" for c in comparison.numbers)
     states = "".join(
         f"<tr><td>{escape(name)}</td>{''.join(_change(change, of=change.what) for change in changes)}</tr>"
@@ -94,7 +95,7 @@ def comparison_page(comparison: Comparison) -> str:
         for one, two in [(first, second)]
         for name, _ in comparison.latencies
     }
-    runs = [picture.summary.run_id for picture in (first, second)]
+    runs = [details.summary.run_id for details in (first, second)]
     data = {"curves": curves, "percentiles": CURVE, "runs": runs, "main": _main(first, list(curves))}
     return _document(" and ".join(runs), body, data)
 
@@ -120,9 +121,9 @@ def _when(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _verdicts(picture: Picture) -> str:
+def _verdicts(details: Details) -> str:
     items = []
-    for verdict in sorted(picture.summary.verdicts, key=lambda one: one.holds):
+    for verdict in sorted(details.summary.verdicts, key=lambda one: one.holds):
         style, mark = ("good", "✓") if verdict.holds else ("bad", "✗")
         items.append(f"<li class='{style}'>{mark} <b>{escape(verdict.text)}</b>: {escape(verdict.found)}</li>")
     return f"<ul class='verdicts'>{''.join(items)}</ul>" if items else ""
@@ -135,13 +136,12 @@ def _gaps(statistics: Statistics) -> str:
     return f"<p class='faint'>The run was {'; '.join(told)}. The time axis leaves that out.</p>" if told else ""
 
 
-def _tiles(picture: Picture) -> str:
-    summary = picture.summary
-    failed = sum(summary.counts.get(status, 0) for status in (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED))
+def _tiles(details: Details) -> str:
+    summary = details.summary
     tiles = [
         ("instances started", f"{summary.admitted:,}"),
         ("completed", f"{summary.counts.get(Status.COMPLETED, 0):,}"),
-        ("did not complete", f"{failed:,}"),
+        ("did not complete", f"{details.failures:,}"),
     ]
     if summary.scenario.is_open:
         tiles += [("started late", f"{summary.statistics.total.counters['late']:,}"), ("missed", f"{summary.missed:,}")]
@@ -155,7 +155,7 @@ def _tiles(picture: Picture) -> str:
     return f"<div class='tiles'>{shown}</div>"
 
 
-def _charts(picture: Picture) -> str:
+def _charts(details: Details) -> str:
     def chart(name: str, title: str, select: str = "") -> str:
         chosen = f" <select id='{select}' aria-label='of what'></select>" if select else ""
         return f"<div class='chart'><h3>{title}{chosen}</h3><div id='{name}'></div></div>"
@@ -165,7 +165,7 @@ def _charts(picture: Picture) -> str:
         chart("concurrency", "Concurrency"),
         chart("latency", "Latency over time", "latency-of"),
         chart("curve", "Latency by percentile", "curve-of"),
-        *([chart("errors", "Errors")] if picture.summary.errors else []),
+        *([chart("errors", "Errors")] if details.summary.errors else []),
         chart("memory", "Memory of this program"),
     ]
     return f"<div class='charts'>{''.join(charts)}</div>"
@@ -196,34 +196,34 @@ def _states(rows: Sequence[StateRow]) -> str:
     return f"<div class='scroll'><table><tr>{head}</tr>{''.join(shown)}</table></div>"
 
 
-def _spans(picture: Picture) -> str:
-    rows = "".join(f"<tr><td>{escape(n)}</td><td>{one.count}</td>{_cells(one)}</tr>" for n, one in picture.summary.segments)
+def _spans(details: Details) -> str:
+    rows = "".join(f"<tr><td>{escape(n)}</td><td>{one.count}</td>{_cells(one)}</tr>" for n, one in details.summary.segments)
     return f"<div class='scroll'><table><tr><th></th><th>count</th>{_LATENCY_HEAD}</tr>{rows}</table></div>"
 
 
-def _errors(picture: Picture) -> str:
-    if not picture.summary.errors:
+def _errors(details: Details) -> str:
+    if not details.summary.errors:
         return ""
     rows = "".join(
         f"<tr><td>{escape(e.key.state)}</td><td>{escape(e.key.kind)}</td><td>{escape(e.key.code)}</td><td>{e.tally.count}</td>"
         f"<td class='text'>{escape(e.tally.example)}</td></tr>"
-        for e in picture.summary.errors[:ERRORS_SHOWN]
+        for e in details.summary.errors[:ERRORS_SHOWN]
     )
-    more = len(picture.summary.errors) - ERRORS_SHOWN
+    more = len(details.summary.errors) - ERRORS_SHOWN
     note = f"<p class='faint'>{more} rarer kinds are not shown here.</p>" if more > 0 else ""
     head = "<th>state</th><th>kind</th><th>code</th><th>count</th><th class='text'>one of them</th>"
     return f"<h2>Errors</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
-def _funnel(picture: Picture) -> str:
+def _funnel(details: Details) -> str:
     """How many completed each state, for the first time or again; which instances stand there now, and for how long."""
-    widest = max((row.ok for row in picture.summary.states), default=0) or 1
+    widest = max((row.ok for row in details.summary.states), default=0) or 1
     rows = []
-    for row in picture.summary.states:
-        oldest = picture.oldest.get(row.state)
+    for row in details.summary.states:
+        oldest = details.oldest.get(row.state)
         waits = f"{show_duration(round(oldest[1], 1))} ({escape(oldest[0])})" if oldest else ""
         bar = f"<span class='bar' style='width:{100 * row.ok / widest:.1f}%'></span>" if row.ok else ""
-        here = picture.here.get(row.state, 0)
+        here = details.here.get(row.state, 0)
         rows.append(
             f"<tr><td>{escape(row.state)}</td><td>{bar}</td><td>{row.ok:,}</td><td>{here or ''}</td><td>{waits}</td></tr>"
         )
@@ -231,15 +231,15 @@ def _funnel(picture: Picture) -> str:
     return f"<div class='scroll'><table class='funnel'><tr>{head}</tr>{''.join(rows)}</table></div>"
 
 
-def _failed(picture: Picture) -> str:
-    if not picture.failed:
+def _failed(details: Details) -> str:
+    if not details.failed:
         return ""
     rows = "".join(
         f"<tr><td>{escape(instance)}</td><td>{status.value}</td><td>{escape(failure.state)}</td>"
         f"<td class='text'>{escape(failure.message)}</td></tr>"
-        for instance, status, failure in picture.failed[:INSTANCES_SHOWN]
+        for instance, status, failure in details.failed[:INSTANCES_SHOWN]
     )
-    more = picture.failures - INSTANCES_SHOWN
+    more = details.failures - INSTANCES_SHOWN
     note = f"<p class='faint'>{more} more are not shown here.</p>" if more > 0 else ""
     head = "<th>instance</th><th>status</th><th>state</th><th class='text'>why</th>"
     return f"<h2>Instances that failed</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>{note}"
@@ -255,18 +255,18 @@ def _change(change: Change, *, of: str = "") -> str:
     )
 
 
-def _data(picture: Picture) -> dict[str, Any]:
-    statistics = picture.summary.statistics
+def _data(details: Details) -> dict[str, Any]:
+    statistics = details.summary.statistics
     windows = [window for window in statistics.windows if window.width > 0]
-    segments = [name for name, _ in picture.summary.segments]
-    names = [*segments, *(row.state for row in picture.summary.states if row.whole)]
-    main = _main(picture, names)
-    workflow = picture.workflow
+    segments = [name for name, _ in details.summary.segments]
+    names = [*segments, *(row.state for row in details.summary.states if row.whole)]
+    main = _main(details, names)
+    workflow = details.workflow
     marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
-    if picture.summary.scenario.warm_up:
-        marks.append((picture.summary.scenario.warm_up, "end of warm-up"))
+    if details.summary.scenario.warm_up:
+        marks.append((details.summary.scenario.warm_up, "end of warm-up"))
     marks += [(window.elapsed, "graceful stop") for window in windows if window.over][:1]
-    if workflow.round_end is not None and picture.summary.scenario.rounds != 1:
+    if workflow.round_end is not None and details.summary.scenario.rounds != 1:
         rounds = [
             _number(w.rate(f"{workflow.round_end}.moved.{workflow.round_outcome}", f"{workflow.round_end}.moved.done"))
             for w in windows
@@ -280,7 +280,7 @@ def _data(picture: Picture) -> dict[str, Any]:
         "rounds": rounds,
         "active": [_number(window.concurrency) for window in windows],
         "active_max": [window.active[2] for window in windows],
-        "wanted": None if picture.summary.scenario.is_open else [_number(window.wanted) for window in windows],
+        "wanted": None if details.summary.scenario.is_open else [_number(window.wanted) for window in windows],
         "offered": None if rounds is None else [_number(window.offered) for window in windows],
         "errors": [_number(sum(t.count for t in window.errors.values()) / window.width) for window in windows],
         "memory": [_number(window.memory / 1e6) for window in windows],
@@ -292,9 +292,9 @@ def _data(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _main(picture: Picture, names: Sequence[str]) -> str:
+def _main(details: Details, names: Sequence[str]) -> str:
     """The series that a chart opens on."""
-    main = main_series(picture.workflow)
+    main = main_series(details.workflow)
     return main if main in names else next(iter(names), "")
 
 

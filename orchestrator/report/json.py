@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import orjson
 
+from orchestrator.inspection.rows import StateRow
+from orchestrator.inspection.summary import Summary
 from orchestrator.load.collector import HELD_BACK, REPLACED
 from orchestrator.load.statistics import PERCENTILES, ROUND, Latency
-from orchestrator.report.summary import Summary
-from orchestrator.report.tables import StateRow
 from orchestrator.report.text import next_commands
 
 
@@ -84,7 +85,7 @@ def latency_data(latency: Latency) -> dict[str, Any]:
     return {"count": latency.count, "min": latency.min, **percentiles, "max": latency.max}
 
 
-def har(exchanges: list[dict[str, Any]]) -> str:
+def har(exchanges: Iterable[Mapping[str, Any]]) -> str:
     """Exchanges as an HTTP archive (HAR 1.2)."""
     return dumps(
         {

@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
+from orchestrator.inspection.details import Details
 from orchestrator.lifecycle.events import EventKind
 from orchestrator.lifecycle.instance import Failure, Status
-from orchestrator.report.picture import Picture
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,10 +35,10 @@ class _Case:
     details: str = ""
 
 
-def document(picture: Picture) -> str:
+def document(details: Details) -> str:
     """The XML text."""
-    summary = picture.summary
-    cases = [*_thresholds(picture), *(_states(picture) if picture.history else _instances(picture)), *_run(picture)]
+    summary = details.summary
+    cases = [*_thresholds(details), *(_states(details) if details.history else _instances(details)), *_run(details)]
     kinds = [case.kind for case in cases]
     numbers = {
         "tests": str(len(cases)),
@@ -64,61 +64,62 @@ def document(picture: Picture) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _thresholds(picture: Picture) -> Iterator[_Case]:
-    for verdict in picture.summary.verdicts:
+def _thresholds(details: Details) -> Iterator[_Case]:
+    for verdict in details.summary.verdicts:
         yield _Case(group="thresholds", name=verdict.text, kind=None if verdict.holds else "failure", message=verdict.found)
 
 
-def _states(picture: Picture) -> Iterator[_Case]:
+def _states(details: Details) -> Iterator[_Case]:
     """Each state of the only instance, with the time that its attempts took."""
-    failures = {failure.state: (status, failure) for _, status, failure in picture.failed}
-    for state in picture.workflow.states:
-        events = [event for event in picture.history if event.state == state.name and event.handler in ("run", "recover")]
+    failures = {failure.state: (status, failure) for _, status, failure in details.failed}
+    for state in details.workflow.states:
+        events = [event for event in details.history if event.state == state.name and event.handler in ("run", "recover")]
         seconds = sum(event.duration_s or 0.0 for event in events)
         if state.name in failures:
-            yield _failed(picture, "states", state.name, *failures.pop(state.name), seconds=seconds)
+            yield _failed(details, "states", state.name, *failures.pop(state.name), seconds=seconds)
         elif any(event.kind is EventKind.MOVED for event in events):
             yield _Case(group="states", name=state.name, seconds=seconds)
         else:
             yield _Case(group="states", name=state.name, kind="skipped", message="the instance did not reach this state")
     # It was rolled back by its user, or something of it is left over.
-    for instance, status, failure in picture.failed:
+    for instance, status, failure in details.failed:
         if failure.state in failures or status is Status.ROLLBACK_FAILED:
-            yield _failed(picture, "instances", instance, status, failure)
+            yield _failed(details, "instances", instance, status, failure)
 
 
-def _instances(picture: Picture) -> Iterator[_Case]:
-    summary = picture.summary
-    for instance, status, failure in picture.failed:
-        yield _failed(picture, "instances", instance, status, failure)
-    if (more := picture.failures - len(picture.failed)) > 0:
+def _instances(details: Details) -> Iterator[_Case]:
+    summary = details.summary
+    for instance, status, failure in details.failed:
+        yield _failed(details, "instances", instance, status, failure)
+    if (more := details.failures - len(details.failed)) > 0:
         left = summary.counts.get(Status.ROLLBACK_FAILED, 0)
         kind = "skipped" if summary.failures_allowed and not left else "failure"
-        message = f"only the first {len(picture.failed)} are listed one by one"
+        message = f"only the first {len(details.failed)} are listed one by one"
         yield _Case(group="instances", name=f"{more} more that failed", kind=kind, message=message)
     if completed := summary.counts.get(Status.COMPLETED, 0):
         yield _Case(group="instances", name=f"{completed} completed", seconds=summary.statistics.elapsed)
 
 
-def _failed(picture: Picture, group: str, name: str, status: Status, failure: Failure, *, seconds: float | None = None) -> _Case:
+def _failed(details: Details, group: str, name: str, status: Status, failure: Failure, *, seconds: float | None = None) -> _Case:
     """An instance that failed, or the state in which it did."""
     message = (
         f"{failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}" if failure.state else failure.message
     )
     kind = "error" if failure.kind == "bug" else "failure"
-    if picture.summary.failures_allowed and status is not Status.ROLLBACK_FAILED:
+    if details.summary.failures_allowed and status is not Status.ROLLBACK_FAILED:
         kind, message = "skipped", f"the thresholds decide how many may fail: {message}"
-    details = failure.trace or message
-    return _Case(group=group, name=name, seconds=seconds, kind=kind, message=message, type=status.value, details=details)
+    return _Case(
+        group=group, name=name, seconds=seconds, kind=kind, message=message, type=status.value, details=failure.trace or message
+    )
 
 
-def _run(picture: Picture) -> Iterator[_Case]:
+def _run(details: Details) -> Iterator[_Case]:
     """That the run came to its end."""
-    if picture.summary.aborted:
+    if details.summary.aborted:
         name, message = "the scenario reaches its end", "a broken threshold ended it early"
         yield _Case(group="run", name=name, kind="failure", message=message)
-    if picture.summary.unfinished:
-        message = f"it was interrupted; `orchestrator resume {picture.summary.run_id}` continues it"
+    if details.summary.unfinished:
+        message = f"it was interrupted; `orchestrator resume {details.summary.run_id}` continues it"
         yield _Case(group="run", name="the run is finished", kind="failure", message=message)
 
 

@@ -23,9 +23,9 @@ import attrs
 
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
+from orchestrator.inspection.details import Details, main_series
 from orchestrator.load.statistics import PERCENTILES
 from orchestrator.load.thresholds import series_of
-from orchestrator.report.picture import Picture, main_series
 
 _MEMORY = "memory"
 _STATISTICS = ("min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max", "rate")
@@ -53,20 +53,20 @@ class Condition:
     limit: float
     """In %."""
 
-    def judge(self, first: Picture, second: Picture) -> Judgement:
+    def judge(self, first: Details, second: Details) -> Judgement:
         """Whether it is met. One that cannot be judged counts as met: a CI job must not pass because nothing was measured."""
         before, after = self._value(first), self._value(second)
-        for picture, value in ((first, before), (second, after)):
+        for details, value in ((first, before), (second, after)):
             if value is None:
-                return Judgement(self.text, f"run {picture.summary.run_id} has not measured it", True)
+                return Judgement(self.text, f"run {details.summary.run_id} has not measured it", True)
         assert before is not None
         assert after is not None
         from_zero = math.inf if after else 0.0
         change = 100 * (after - before) / before if before else from_zero
         return Judgement(self.text, f"it is {change:+.1f}%", _OPERATORS[self.op](change, self.limit))
 
-    def _value(self, picture: Picture) -> float | None:
-        statistics = picture.summary.statistics
+    def _value(self, details: Details) -> float | None:
+        statistics = details.summary.statistics
         if self.stat is None:
             return float(statistics.total.memory) or None
         latency = statistics.latency(self.name)

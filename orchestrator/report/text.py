@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from orchestrator.inspection.details import FAILED_SHOWN
+from orchestrator.inspection.summary import SHOWN, Summary
 from orchestrator.lifecycle.instance import Failure, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import show_duration
 from orchestrator.load.collector import HELD_BACK, REPLACED
 from orchestrator.load.statistics import ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency
-from orchestrator.report.picture import FAILED_SHOWN
-from orchestrator.report.summary import SHOWN, Summary
 
 ERRORS_SHOWN = 8
 _WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)

@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from orchestrator import PermanentError, cleanup, open_store, start
-from orchestrator.cli.commands.show import why_not_recorded
+from orchestrator.inspection.explain import why_not_recorded
 from tests.cli.test_cli import cli
 from tests.support.toy import Ledger, toy
 

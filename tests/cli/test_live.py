@@ -15,8 +15,10 @@ from orchestrator import Event, EventKind, Options, PermanentError, Run, Scenari
 from orchestrator.cli.console import Output
 from orchestrator.cli.display.load_view import LoadView
 from orchestrator.clock import SystemClock
-from orchestrator.report.summary import summarise
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
 from orchestrator.report.text import lines, measuring_notes
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage.memory import MemoryStore
 from tests.support.toy import Ledger, Making, fast, toy
 
@@ -101,23 +103,23 @@ async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
         while run.aborted is None:
             await anyio.sleep(0.01)
         assert "missed < 1%" in run.aborted
-        result = await run.wait()
-        summary = await summarise(workflow, store, vault, await store.run(run.id), result)
+        await run.wait()
+        summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))
     assert summary.missed > 0
     assert [verdict.holds for verdict in summary.verdicts] == [False]
-    assert summary.exit_code() == 4
+    assert exit_code(summary) == 4
 
 
 async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -> None:
     store, workflow = MemoryStore(), fifteen(Ledger())
     async with start(workflow, store=store, options=fast(vault), instances=3) as run:
-        result = await run.wait()
-    record, [shard] = await store.run(run.id), await store.shards(run.id)
-    whole = await summarise(workflow, store, vault, record, result)
+        await run.wait()
+    [shard], stored = await store.shards(run.id), await StoredRun.load(workflow, run.id, store=store, vault=vault)
+    whole = await summarise(stored)
     assert whole.unmeasured == 0
     assert not list(measuring_notes(whole))
     await store.save_statistics([shard], {}, range(10), 0.0)
-    lost = await summarise(workflow, store, vault, record, result)
+    lost = await summarise(stored)
     assert lost.unmeasured == 3
     assert list(measuring_notes(lost)) == [
         "3 instances ended unmeasured: a kill loses the statistics since the last save, a clean-up or retry has none"
@@ -129,7 +131,8 @@ async def test_instances_that_failed_alike_are_one_line(vault: Vault) -> None:
     ledger.script["run step_02"] = [PermanentError(f"refused {number}", code="403") for number in range(5)]
     workflow = fifteen(ledger)
     async with start(workflow, store=store, options=fast(vault), instances=6) as run:
-        summary = await summarise(workflow, store, vault, await store.run(run.id), await run.wait())
+        await run.wait()
+        summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))
     text = list(lines(summary))
     assert [line for line in text if "refused" in line and " in step_02" in line] == [
         f"  {run.id}-0 and 4 more in step_02, attempt 1 (permanent): refused 0"

@@ -48,7 +48,7 @@ from orchestrator import (
     retry,
     start,
 )
-from orchestrator.inspection.reading import stored_instances
+from orchestrator.inspection.reading import Reader
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.base import Save
 from orchestrator.storage.memory import MemoryStore
@@ -261,7 +261,7 @@ async def one_process(world: World, opened: AbstractAsyncContextManager[Run[Any]
 
 async def check(world: World, workflow: Workflow[Any, Any], record: RunRecord, vault: Vault) -> list[Instance[Any]]:
     """What is said of each instance is so."""
-    found = [instance async for instance in stored_instances(workflow, world.store, vault, record.id)]
+    found = [instance async for instance in Reader(workflow, world.store, vault).instances(record.id, None)]
     for instance in found:
         exist = {name for name in ("first", "second") if world.existing[key_of(name, instance)]}
         match instance.status:

@@ -39,14 +39,16 @@ from orchestrator import (
 from orchestrator.clock import SystemClock, wait_until
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.limits import RateLimits
+from orchestrator.inspection.details import details_of
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
 from orchestrator.load.estimate import check_quotas, check_time, estimate
 from orchestrator.load.statistics import Statistics
 from orchestrator.report import html, text
 from orchestrator.report import json as json_report
 from orchestrator.report.csv import tables
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.picture import take_picture
-from orchestrator.report.summary import summarise
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage.memory import MemoryStore
 from tests.support.clock import ManualClock
 from tests.support.toy import Ledger, Making, Two, fast, toy
@@ -842,13 +844,13 @@ async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_re
     said = "\n".join(text.lines(summary))
     assert f"{rate:.1f} instance/s" in said
     assert "ended in the graceful stop: in the percentiles, in no rate: 15 round, 15 instance" in said
-    page = html.page(await take_picture(workflow, store, vault, await store.run(result.run_id), summary))
+    page = html.page(await details_of(await StoredRun.load(workflow, result.run_id, store=store, vault=vault), summary))
     assert f"<b>{rate:.1f}/s</b><span>instances</span>" in page
     assert '"graceful stop"' in page
 
 
 async def summary_of(workflow: Any, store: MemoryStore, vault: Vault, result: Any) -> Any:
-    return await summarise(workflow, store, vault, await store.run(result.run_id), result)
+    return await summarise(await StoredRun.load(workflow, result.run_id, store=store, vault=vault))
 
 
 async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_users(store: MemoryStore, vault: Vault) -> None:
@@ -864,7 +866,7 @@ async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_user
     counted = summary.statistics.total.counters
     failed, done, replaced = (counted[name] for name in ("round.failed", "round.done", "replaced"))
     assert failed == result.counts[Status.ROLLED_BACK] > 0
-    assert summary.exit_code() is ExitCode.SUCCESS  # the threshold allows these failures
+    assert exit_code(summary) is ExitCode.SUCCESS  # the threshold allows these failures
     said = "\n".join(text.lines(summary))
     assert f"{done} rounds finished, {failed} failed (" in said
     assert re.search(rf"users on average: [0-9.]+ wanted, [0-9.]+ in their rounds; {replaced} replaced after a failure", said)
@@ -872,7 +874,7 @@ async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_user
     assert data["rounds"] == {"done": done, "failed": failed}
     assert data["load"]["replaced"] == replaced
     assert data["spans"]["round"]["count"] == done
-    picture = await take_picture(workflow, store, vault, await store.run(result.run_id), summary)
+    picture = await details_of(await StoredRun.load(workflow, result.run_id, store=store, vault=vault), summary)
     assert "in their rounds" in html.page(picture)
     assert '"wanted":[' in html.page(picture)
     assert {"wanted", "offered"} < set(tables(picture)["timeline.csv"].splitlines()[0].split(","))
@@ -884,7 +886,7 @@ async def test_a_threshold_on_rounds_does_not_excuse_instances_that_failed_befor
     result = await drive(workflow, store, vault, Scenario(instances=5, concurrency=5), thresholds=["round.failed < 60%"])
     summary = await summary_of(workflow, store, vault, result)
     assert [verdict.holds for verdict in summary.verdicts] == [True]
-    assert summary.exit_code() is ExitCode.FAILED
+    assert exit_code(summary) is ExitCode.FAILED
 
 
 def test_time_and_room_are_checked_for_the_users_of_a_soak_though_nobody_knows_how_many_will_replace_them() -> None:

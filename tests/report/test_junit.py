@@ -8,20 +8,21 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator import OnFailure, PermanentError, RunStatus, Scenario, Vault, cleanup, start
-from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.details import details_of
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import Summary, summarise
 from orchestrator.report import junit
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.picture import take_picture
-from orchestrator.report.summary import Summary, summarise
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage.memory import MemoryStore
 from tests.support.toy import Ledger, fast, toy
 
 
 async def reported(workflow: Any, store: MemoryStore, vault: Vault, run_id: str) -> tuple[Summary, ET.Element]:
     """The summary of a run, and its XML, whose counts are true."""
-    record = await store.run(run_id)
-    summary = await summarise(workflow, store, vault, record, await result_of(store, record))
-    root = ET.fromstring(junit.document(await take_picture(workflow, store, vault, record, summary)))
+    stored = await StoredRun.load(workflow, run_id, store=store, vault=vault)
+    summary = await summarise(stored)
+    root = ET.fromstring(junit.document(await details_of(stored, summary)))
     [suite] = root
     cases = suite.findall("testcase")
     assert root.tag == "testsuites"
@@ -74,7 +75,7 @@ async def test_there_is_a_failure_exactly_if_the_exit_code_is_not_zero(
     async with start(workflow, store=store, options=fast(vault), scenario=Scenario(instances=4), **more) as run:
         await run.wait()
     summary, suite = await reported(workflow, store, vault, run.id)
-    assert summary.exit_code() is code
+    assert exit_code(summary) is code
     assert bool(broken(suite)) is (code is not ExitCode.SUCCESS)
     shown = [case.get("name") for case in suite if str(case.get("classname")).endswith(".instances")]
     assert len(shown) == summary.failed + 1, "an instance that failed is a case, whether that is allowed or not"
@@ -88,7 +89,7 @@ async def test_an_interrupted_run_is_a_failure(vault: Vault, instances: int) -> 
     async with start(workflow, store=store, options=fast(vault), instances=instances, thresholds=["failed < 50%"]) as run:
         assert (await run.wait()).status is RunStatus.INTERRUPTED
     summary, suite = await reported(workflow, store, vault, run.id)
-    assert summary.exit_code() is ExitCode.INTERRUPTED
+    assert exit_code(summary) is ExitCode.INTERRUPTED
     assert "the run is finished" in broken(suite)
 
 
@@ -125,5 +126,5 @@ async def test_a_single_instance_that_its_user_removed_is_a_failure_of_no_state(
     async with cleanup(workflow, run.id, store=store, options=fast(vault)) as again:
         await again.wait()
     summary, suite = await reported(workflow, store, vault, run.id)
-    assert summary.exit_code() is ExitCode.FAILED
+    assert exit_code(summary) is ExitCode.FAILED
     assert broken(suite) == [f"{run.id}-0"]

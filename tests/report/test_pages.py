@@ -12,8 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from orchestrator import Back, NextRound, Proof, State, Vault, Workflow, open_store, start
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
 from orchestrator.report.machine_svg import machine_svg
-from orchestrator.report.summary import summarise
 from orchestrator.report.text import lines
 from states.token_fulfillment import WORKFLOW
 from tests.cli.test_cli import cli
@@ -126,8 +127,8 @@ async def test_a_proof_is_claimed_only_where_the_workflow_has_one(vault: Vault, 
     more = {"prove": lambda context: Proof(facts={"made": ", ".join(context.made)})} if proves else {}
     workflow = toy(Ledger(), **more)
     async with open_store("memory:") as store, start(workflow, store=store, instances=instances, options=fast(vault)) as run:
-        result = await run.wait()
-        summary = await summarise(workflow, store, vault, await store.run(run.id), result)
+        await run.wait()
+        summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))
     told = "\n".join(lines(summary))
     assert ("made             one, two, three" in told) is (proves and instances == 1)
     assert ("all 3 completed instances have shown their proof" in told) is (proves and instances == 3)

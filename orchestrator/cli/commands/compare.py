@@ -10,12 +10,14 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.commands.report import picture_of
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import parse_run
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError
+from orchestrator.inspection.details import details_of
+from orchestrator.inspection.stored_run import StoredRun, newest_runs
+from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import json as json_report
@@ -57,12 +59,13 @@ async def command(
     async with open_store(resolver.engine().value.url, create=False) as store:
         records = await _two(store, first, second)
         vault = resolver.vault()
-        pictures = [await picture_of(store, vault, record) for record in records]
-    if pictures[0].summary.workflow != pictures[1].summary.workflow:
+        runs: list[StoredRun[Any]] = [StoredRun.of(record, store, vault) for record in records]
+        first_run, second_run = [await details_of(run, await summarise(run)) for run in runs]
+    if first_run.summary.workflow != second_run.summary.workflow:
         raise ConfigurationError("the two runs are of different workflows: there is nothing to compare")
-    conditions = parse_conditions(fail_on or (), pictures[0].workflow)
-    comparison = compare(*pictures)
-    judgements = [condition.judge(*pictures) for condition in conditions]
+    conditions = parse_conditions(fail_on or (), first_run.workflow)
+    comparison = compare(first_run, second_run)
+    judgements = [condition.judge(first_run, second_run) for condition in conditions]
     code = ExitCode.THRESHOLD if any(judgement.met for judgement in judgements) else ExitCode.SUCCESS
     if output is not None:
         write_files({Path(output): comparison_page(comparison)})
@@ -80,7 +83,7 @@ async def command(
 def _comparison_data(comparison: Comparison, judgements: Sequence[Judgement], code: int) -> dict[str, Any]:
     return {
         "exit_code": code,
-        "runs": [picture.summary.run_id for picture in (comparison.first, comparison.second)],
+        "runs": [details.summary.run_id for details in (comparison.first, comparison.second)],
         "fail_on": [attrs.asdict(judgement) for judgement in judgements],
         "numbers": [attrs.asdict(change) for change in comparison.numbers],
         "latencies": {name: [attrs.asdict(change) for change in changes] for name, changes in comparison.latencies},
@@ -90,8 +93,8 @@ def _comparison_data(comparison: Comparison, judgements: Sequence[Judgement], co
 def _comparison_table(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for picture in (comparison.first, comparison.second):
-        table.add_column(picture.summary.run_id, justify="right", no_wrap=True)
+    for details in (comparison.first, comparison.second):
+        table.add_column(details.summary.run_id, justify="right", no_wrap=True)
     table.add_column("change", justify="right", no_wrap=True)
     for change in comparison.numbers:
         table.add_row(change.what, change.before, change.after, _coloured(change))
@@ -110,7 +113,7 @@ async def _two(store: Store, first: str | None, second: str | None) -> list[RunR
         return [await store.run(parse_run(first)), await store.run(parse_run(second))]
     if first is not None:
         raise ConfigurationError("name two runs, or none for the last two")
-    runs = await store.runs(2)
+    runs = await newest_runs(store, 2)
     if len(runs) < 2:
         raise ConfigurationError(f"there is only one run in {store.where}" if runs else f"there is no run in {store.where}")
     return [runs[1], runs[0]]

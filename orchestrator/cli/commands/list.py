@@ -10,8 +10,9 @@ from rich.table import Table
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.resolver import Resolver
-from orchestrator.cli.standing import standing, when
 from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.standing import local_time, standing
+from orchestrator.inspection.stored_run import newest_runs
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report.exit_codes import ExitCode
@@ -35,7 +36,7 @@ async def command(observers: Sequence[Observer], *, json: bool = False, config: 
         stdout().print("[]" if json else f"No runs yet: there is no store at {engine.url}.")
         return ExitCode.SUCCESS
     async with open_store(engine.url, create=False) as store:
-        found = await store.runs(ALL_RUNS if json else RUNS_LISTED + 1)
+        found = await newest_runs(store, ALL_RUNS if json else RUNS_LISTED + 1)
         rows = [await _listed(store, record) for record in found[: None if json else RUNS_LISTED]]
     if json:
         from orchestrator.report.json import dumps  # noqa: PLC0415  # with all reports behind it
@@ -47,7 +48,7 @@ async def command(observers: Sequence[Observer], *, json: bool = False, config: 
         table.add_column(name, no_wrap=name == "run", overflow="fold", min_width=RUN_ID_WIDTH if name == "run" else None)
     for row in rows:
         counts = ", ".join(f"{number} {status}" for status, number in sorted(row["counts"].items()))
-        table.add_row(row["run"], row["workflow"], when(row["started_at"]), row["standing"], counts)
+        table.add_row(row["run"], row["workflow"], local_time(row["started_at"]), row["standing"], counts)
     stdout().print(table if rows else "No runs yet.")
     if len(found) > len(rows):
         stdout().print("… and older ones; --json lists all")

@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.console import stdout
-from orchestrator.cli.naming import newest_run, parse_run
+from orchestrator.cli.naming import named_or_newest, parse_run
 from orchestrator.cli.outputs import Outputs, check_writable
 from orchestrator.cli.resolver import Resolver
-from orchestrator.definition.registry import find_workflow
-from orchestrator.inspection.reading import check_key, result_of
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
-from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.picture import Picture, take_picture
-from orchestrator.report.summary import summarise
+from orchestrator.report.verdict import exit_code
 from orchestrator.storage import open_store
-from orchestrator.storage.base import Store
-from orchestrator.storage.encryption import Vault
 
 
 async def command(
@@ -49,25 +45,16 @@ async def command(
     if output is not None:
         check_writable("output", Path(output))
     async with open_store(resolver.engine().value.url, create=False) as store:
-        record = await store.run(named) if named is not None else await newest_run(store)
+        record = await named_or_newest(store, named)
         outputs = Outputs((output or f"{record.id}.html") if wants_page else None, csv, junit)
         outputs.check()
-        vault = resolver.vault()
-        picture = await picture_of(store, vault, record)
-        written = await outputs.write(picture.workflow, store, vault, record, picture.summary)
+        stored: StoredRun[Any] = StoredRun.of(record, store, resolver.vault())
+        summary = await summarise(stored)
+        written = await outputs.write(stored, summary)
     if json:
-        data = json_report.document(picture.summary, picture.summary.exit_code())
+        data = json_report.document(summary, exit_code(summary))
         stdout().print(json_report.dumps(data))
         return ExitCode.SUCCESS
     for path in written:
         stdout().print(f"written: {path}")
     return ExitCode.SUCCESS
-
-
-async def picture_of(store: Store, vault: Vault, record: RunRecord) -> Picture:
-    """All that the reports show of a run."""
-    check_key(record, vault)
-    workflow = find_workflow(record.workflow)
-    result = await result_of(store, record)
-    summary = await summarise(workflow, store, vault, record, result)
-    return await take_picture(workflow, store, vault, record, summary)

@@ -11,7 +11,7 @@ from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.display.progress import SAMPLE_EVERY_S, Progress, clock
 from orchestrator.definition.workflow import Workflow
-from orchestrator.report.picture import main_series
+from orchestrator.inspection.details import main_series
 from orchestrator.report.text import milliseconds
 
 LINE_EVERY_S = 5

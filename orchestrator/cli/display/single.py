@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.console import Output, stdout
-from orchestrator.cli.display.base import Display, describe
+from orchestrator.cli.display.base import Display
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.events import Event, EventKind, Observer
+from orchestrator.report.instance import describe
 
 
 class Plain(Display):

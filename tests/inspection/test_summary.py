@@ -6,9 +6,9 @@ import sqlite3
 from pathlib import Path
 
 from orchestrator import Instance, OnFailure, PermanentError, Status, Vault, open_store, resume, start
-from orchestrator.inspection.reading import result_of, stored_instances
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import SHOWN, summarise
 from orchestrator.lifecycle.effects import effects_of
-from orchestrator.report.summary import SHOWN, summarise
 from tests.support.toy import Ledger, fast, toy
 
 
@@ -18,13 +18,12 @@ async def test_a_summary_counts_all_instances_and_reads_a_page_of_them(tmp_path:
     async with open_store(f"sqlite:{path}") as store:
         options = fast(vault)
         async with start(workflow, store=store, instances=100, concurrency=10, on_failure=OnFailure.KEEP, options=options) as run:
-            result = await run.wait()
+            await run.wait()
         with sqlite3.connect(path) as db:
             damaged = db.execute("UPDATE instances SET body = x'00' WHERE status = 'completed' AND number >= 50").rowcount
         db.close()
         assert damaged == 50
-        record = await store.run(run.id)
-        summary = await summarise(workflow, store, vault, record, result)
+        summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))
     assert summary.counts == {Status.COMPLETED: 99, Status.FAILED: 1}
     assert summary.existing == {"thing": 99 * 3 + 2}
     assert len(summary.standing) == SHOWN
@@ -41,8 +40,7 @@ async def test_a_summary_of_a_run_that_was_killed_counts_what_was_under_way(tmp_
         with sqlite3.connect(path) as db:
             db.execute("UPDATE instances SET effects = NULL WHERE number % 2")
         db.close()
-        record = await store.run(run.id)
-        summary = await summarise(workflow, store, vault, record, await result_of(store, record))
+        summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))
     assert summary.existing == {"thing": 90}
 
 
@@ -57,7 +55,8 @@ async def test_what_is_stored_as_existing_is_what_a_decoded_instance_says(tmp_pa
         ledger.script["run two"] = [None] * 6 + [stop]
         async with start(workflow, store=store, instances=12, concurrency=2, options=fast(vault)) as run:
             await run.wait()
-        found: list[Instance[object]] = [one async for one in stored_instances(workflow, store, vault, run.id)]
+        stored = await StoredRun.load(workflow, run.id, store=store, vault=vault)
+        found: list[Instance[object]] = [one async for one in stored.instances()]
         rows = {row.number: row.effects for row in await store.load(run.id)}
         statuses = {one.status for one in found}
         assert statuses >= {Status.COMPLETED, Status.SUSPENDED, Status.ROLLBACK_FAILED}

@@ -1,4 +1,4 @@
-"""What a run has come to, as data: one object that the text and the JSON form are made from."""
+"""The summary of a run: counts, measurements, verdicts, failures, and the effects that exist."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from typing import Any
 import attrs
 
 from orchestrator.definition.state import Effect
-from orchestrator.definition.workflow import Workflow
-from orchestrator.inspection.reading import Reader, RunResult
+from orchestrator.inspection.reading import RunResult
+from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, span_rows, state_rows
+from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.effects import effects_of
-from orchestrator.lifecycle.instance import TERMINAL, Failure, Leftover, Status
-from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Leftover, Status
+from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import ABORTED, MISSED
 from orchestrator.load.statistics import ROUND, Latency, Statistics, Window
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
-from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.tables import ErrorRow, StateRow, error_rows, span_rows, state_rows
-from orchestrator.storage.base import Store
-from orchestrator.storage.encryption import Vault
 
-FAILED = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED, Status.ROLLING_BACK})
-"""Statuses of instances whose failure is told; what one that goes on has met is in its history."""
+FAILED = NOT_COMPLETED | {Status.ROLLING_BACK}
+"""Statuses of instances whose failure is listed. The failures of a running instance are in its history."""
 SHOWN = 20
-"""Entries of a list that are kept for showing; counts are always of all."""
+"""Entries of a list that are kept; counts are always of all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +37,7 @@ class Standing:
 
 @attrs.frozen(kw_only=True)
 class Summary:
-    """See the module. Lists are cut to ``SHOWN``; ``existing`` counts all by kind."""
+    """The result of a run, as far as it has come. Lists are cut to ``SHOWN``; ``existing`` counts all effects by kind."""
 
     run_id: str
     workflow: str
@@ -51,13 +48,13 @@ class Summary:
     leftovers: tuple[tuple[str, Leftover], ...]
     failures: tuple[tuple[str, Failure], ...]
     proofs: Mapping[str, Mapping[str, str]]
-    """Instance → what it has shown."""
+    """Instance → the facts that prove its success."""
     scenario: Scenario
     statistics: Statistics
     missed: int
     """Arrivals of an open scenario that never started."""
     aborted: bool
-    """Whether a broken threshold has ended the scenario."""
+    """Whether a broken threshold ended the scenario early."""
     verdicts: tuple[Verdict, ...]
     judged: bool
     """Whether a threshold says how many instances may fail."""
@@ -74,7 +71,7 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Instances that did not complete, and those that are on their way back."""
+        """Instances that did not complete, including those that are being rolled back."""
         return sum(self.counts.get(status, 0) for status in FAILED)
 
     @property
@@ -84,20 +81,20 @@ class Summary:
 
     @property
     def unfinished(self) -> bool:
-        """Whether ``resume`` has something to do."""
+        """Whether ``resume`` can continue the run."""
         return self.status is not RunStatus.FINISHED
 
     @property
-    def _unexcused(self) -> int:
-        """Instances that failed, but for those whose failed rounds a threshold allows."""
+    def unexcused(self) -> int:
+        """Failed instances, less those that failed in a round whose failure a threshold allows."""
         failed = self.counts.get(Status.FAILED, 0) + self.counts.get(Status.ROLLED_BACK, 0)
         excused = sum(window.counters[f"{ROUND}.failed"] for window in self.statistics.windows) if self.rounds_judged else 0
         return max(0, failed - excused)
 
     @property
     def unmeasured(self) -> int:
-        """Instances that ended and are in no statistics: a kill loses those since the last save, and what a clean-up or a retry
-        does is not measured."""
+        """Ended instances that are in no statistics: a kill loses the measurements since the last save, and a clean-up or a
+        retry is not measured."""
         ended = sum(number for status, number in self.counts.items() if status in TERMINAL)
         return max(0, ended - self._ended(self.statistics.windows))
 
@@ -113,25 +110,15 @@ class Summary:
     @property
     def failures_allowed(self) -> bool:
         """Whether the thresholds decide about failed instances; leftovers are never allowed."""
-        return self.judged or (self.rounds_judged and not self._unexcused)
-
-    def exit_code(self, *, cleaning: bool = False) -> ExitCode:
-        """For the shell; a clean-up is a success when nothing is left."""
-        if self.unfinished:
-            return ExitCode.INTERRUPTED
-        if self.counts.get(Status.ROLLBACK_FAILED):
-            return ExitCode.LEFTOVERS
-        if not cleaning and (self.broken or self.aborted):
-            return ExitCode.THRESHOLD
-        if not cleaning and not self.failures_allowed and self._unexcused:
-            return ExitCode.FAILED
-        return ExitCode.SUCCESS
+        return self.judged or (self.rounds_judged and not self.unexcused)
 
 
-async def summarise(workflow: Workflow[Any, Any], store: Store, vault: Vault, record: RunRecord, result: RunResult) -> Summary:
-    """The summary of a run as the store has it."""
+async def summarise(run: StoredRun[Any]) -> Summary:
+    """The summary of a run as it is stored now."""
+    workflow, store, record = run.workflow, run.store, run.record
+    result = await run.result()
     existing = Counter(await store.effects(record.id))
-    reader: Reader[Any] = Reader(workflow, store, vault)
+    reader = run.reader()
     async for instance in reader.uncounted(record.id):
         existing.update(effect.kind for _, effect in effects_of(workflow, instance))
     # Decode no more than can be shown: a run may have a million instances.

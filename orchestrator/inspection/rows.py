@@ -1,4 +1,4 @@
-"""The numbers of a run as rows: one source for every form of report."""
+"""The measurements of a run as rows: one for each state, span and kind of error. Every form of report shows these."""
 
 from __future__ import annotations
 
