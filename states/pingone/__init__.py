@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -16,6 +17,9 @@ from states.pingone.settings import PingOneSettings
 from states.pingone.sign_on import SignOn
 from states.pingone.tokens import Tokens
 from states.pingone.worker_token import WorkerToken
+
+if TYPE_CHECKING:
+    from states.http.session import Session
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +34,20 @@ class PingOne:
     tokens: Tokens
 
 
+def client_over(session: Session, settings: PingOneSettings, clock: Clock) -> PingOne:
+    """A client that sends its requests over this session."""
+    token = WorkerToken(session, settings, clock)
+    management = Management(session, settings, token)
+    return PingOne(
+        settings=settings,
+        worker_token=token,
+        management=management,
+        policies=SignOnPolicies(management),
+        sign_on=SignOn(session, settings, token),
+        tokens=Tokens(session, settings),
+    )
+
+
 @asynccontextmanager
 async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None]) -> AsyncIterator[PingOne]:
     """A client with its own session. ``check_lease`` is called before every request and raises if this process may not send it."""
@@ -37,13 +55,4 @@ async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Call
     from states.http.session import open_session  # noqa: PLC0415
 
     async with open_session(check_lease, refuse=refusal, masking=MASKING) as session:
-        token = WorkerToken(session, settings, clock)
-        management = Management(session, settings, token)
-        yield PingOne(
-            settings=settings,
-            worker_token=token,
-            management=management,
-            policies=SignOnPolicies(management),
-            sign_on=SignOn(session, settings, token),
-            tokens=Tokens(session, settings),
-        )
+        yield client_over(session, settings, clock)
