@@ -1,7 +1,7 @@
 """The sandbox: an emulator of the part of PingOne that the workflow uses. A stand-in, not PingOne.
 
-It knows nothing of the client and of the workflow, and they nothing of it but this page. Each name is imported from its module when it
-is first used: a command that serves no sandbox needs no web server.
+It shares no code with the client and the workflow; they use only the names of this module. Each name is imported from its module on
+first use, so that commands without a sandbox do not import a web server.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from states.sandbox.routes import OPERATIONS
     from states.sandbox.settings import AuthorizeError, SandboxSettings
     from states.sandbox.signing import SigningKey
+    from states.sandbox.state_file import StateFileError
 
 __all__ = [
     "OPERATIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "Sandbox",
     "SandboxSettings",
     "SigningKey",
+    "StateFileError",
     "parse_faults",
     "restore",
     "serve",
@@ -35,6 +37,7 @@ _MODULE_OF = {
     "Sandbox": "app",
     "SandboxSettings": "settings",
     "SigningKey": "signing",
+    "StateFileError": "state_file",
     "parse_faults": "faults",
     "restore": "app",
     "serve": "app",

@@ -19,7 +19,7 @@ import attrs
 import orjson
 from aiohttp import web
 
-from states.sandbox import discovery, journal, tokens
+from states.sandbox import discovery, tokens
 from states.sandbox.audit import Seen
 from states.sandbox.calls import Answer, Call, media_type_of, parse_form, repeated_names
 from states.sandbox.environment import Environment
@@ -30,6 +30,7 @@ from states.sandbox.responses import refusal, response, status_error, unrouted
 from states.sandbox.routes import MANAGEMENT, OAUTH_OPERATIONS, SIGN_ON, Handler
 from states.sandbox.settings import SandboxSettings
 from states.sandbox.signing import SigningKey
+from states.sandbox.state_file import Cipher, StateFile, identity_of, signing_key_of
 from states.sandbox.worker import WorkerTokens
 
 _HANG_S = 3600.0
@@ -45,22 +46,22 @@ class Sandbox:
         faults: Iterable[Fault] = (),
         key: SigningKey | None = None,
         now: Callable[[], float] = time.time,
-        keep: journal.Journal | None = None,
+        state_file: StateFile | None = None,
     ) -> None:
         settings = settings or SandboxSettings()
-        entries = keep.read() if keep else []
-        self._journal = keep
+        self._state_file = state_file
+        identity = state_file.identity() if state_file else None
         self.port: int | None = None
-        if keep and entries:
-            first = entries[0]
-            self.port = first["port"]
-            settings = attrs.evolve(settings, **{name: first[name] for name in ("environment_id", "worker_id", "worker_secret")})
-            key = journal.restored_key(first)
-        self.environment = Environment(settings, now, keep.restored(entries[1:]) if keep else ())
+        if identity:
+            self.port = identity["port"]
+            names = ("environment_id", "worker_id", "worker_secret")
+            settings = attrs.evolve(settings, **{name: identity[name] for name in names})
+            key = signing_key_of(identity)
+        self.environment = Environment(settings, now, state_file.objects() if state_file else ())
         self.faults = Faults(faults, settings.seed)
         self.key = key or SigningKey()
         self.url = ""
-        self._is_new = not entries
+        self._is_new = identity is None
         self._workers = WorkerTokens()
         self._served: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
         """Connection → requests that were handled on it."""
@@ -87,16 +88,19 @@ class Sandbox:
         return app
 
     def close(self) -> None:
-        """Let go of the file that keeps the state, if there is one."""
-        if self._journal:
-            self._journal.close()
+        """Close the state file, if there is one, and delete it if no object is left."""
+        if self._state_file is None:
+            return
+        self._state_file.close()
+        if not any(self.audit()["existing"].values()):
+            self._state_file.delete()
 
     def started(self, port: int) -> None:
-        """Note where it listens, for the next time."""
+        """Save the port, so that a restored sandbox listens on it again."""
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        if self._journal and self._is_new:
-            self._journal.append(journal.identity(self.environment, self.key, port))
+        if self._state_file and self._is_new:
+            self._state_file.save_identity(identity_of(self.environment, self.key, port))
         self._keep_changes()
 
     def _route_sign_on(self, app: web.Application, prefix: str) -> None:
@@ -190,11 +194,8 @@ class Sandbox:
         return refusal(status_error(fault), call)
 
     def _keep_changes(self) -> None:
-        if self._journal:
-            self._journal.changes(self.environment.changes)
-            if self._journal.is_long and self.port is not None:
-                identity = journal.identity(self.environment, self.key, self.port)
-                self._journal.rewrite(identity, self.environment.everything())
+        if self._state_file:
+            self._state_file.save(self.environment.changes)
         self.environment.changes.clear()
 
     async def _send_audit(self, request: web.Request) -> web.Response:
@@ -222,9 +223,13 @@ async def serve(sandbox: Sandbox, *, port: int = 0) -> AsyncIterator[Sandbox]:
             await runner.cleanup()
 
 
-def restore(path: Path, seal: journal.Cipher, unseal: journal.Cipher, settings: SandboxSettings | None = None) -> Sandbox:
-    """A sandbox that keeps its state in a file, and goes on from it if it is there."""
-    return Sandbox(settings, keep=journal.Journal(path, seal, unseal))
+def restore(path: Path, encrypt: Cipher, decrypt: Cipher, settings: SandboxSettings | None = None) -> Sandbox:
+    """A sandbox that keeps its state in a file, and restores the state that the file holds.
+
+    Raises:
+        StateFileError: The file cannot be opened or read.
+    """
+    return Sandbox(settings, state_file=StateFile(path, encrypt, decrypt))
 
 
 def _hang_up(request: web.Request) -> web.Response:

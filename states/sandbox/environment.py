@@ -97,10 +97,6 @@ class Environment:
         """A fresh secret: 64 characters, enough for HS512."""
         return _secret(self._rng)
 
-    def everything(self) -> list[Change]:
-        """All that exists."""
-        return [(kind, row.id, row) for kind, table in self.tables.items() for row in table.rows.values()]
-
     def created(self, kind: str, name: str) -> None:
         """Tell the audit."""
         self.audit.created[kind, name] += 1

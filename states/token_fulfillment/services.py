@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -101,46 +100,45 @@ async def _sign_in(client: PingOne, context: ServiceContext) -> None:
 async def _embedded_sandbox(
     settings: TokenFulfillmentSettings, context: ServiceContext
 ) -> AsyncIterator[TokenFulfillmentSettings]:
-    """A sandbox of the run's own. It keeps its state in a file, so that a killed run finds it again, until nothing is
-    left in it."""
+    """The run's own sandbox. Its state is in a file, from which a resumed run restores it; an empty sandbox deletes the file."""
     if not context.alone:
         raise ServicesError(
             "the embedded sandbox belongs to one process, and other processes drive this run too; start `orchestrator sandbox` "
             "and export the variables that it prints before you start the run"
         )
-    from states.sandbox import serve  # noqa: PLC0415  # with a web server behind it, which a tenant does not need
+    from states.sandbox import StateFileError, serve  # noqa: PLC0415  # imports a web server, which a tenant does not need
 
-    path = context.directory / "sandboxes" / f"{context.run_id}.journal" if context.directory and context.run_id else None
-    sandbox = _open_sandbox(path, context)
-    try:
-        async with serve(sandbox):
-            yield attrs.evolve(
-                settings,
-                client_id=sandbox.environment.worker_id,
-                client_secret=Secret(sandbox.environment.worker_secret),
-                environment_id=sandbox.environment.id,
-                base_url=sandbox.url,
-                api_hostname=None,
-                auth_hostname=None,
-            )
-    except OSError as error:
-        raise ServicesError(
-            f"the sandbox of this run cannot listen on 127.0.0.1:{sandbox.port or ''} again: {error.strerror}; free the port and "
-            "try again"
-        ) from error
-    finally:
-        sandbox.close()
-        if path is not None and not any(sandbox.audit()["existing"].values()):
-            path.unlink(missing_ok=True)
+    async with AsyncExitStack() as stack:
+        try:
+            sandbox = _open_sandbox(context)
+            stack.callback(sandbox.close)
+            await stack.enter_async_context(serve(sandbox))
+        except StateFileError as error:
+            raise ServicesError(f"the state of the sandbox cannot be saved: {error}") from error
+        except OSError as error:
+            raise ServicesError(
+                f"the sandbox of this run cannot listen on 127.0.0.1:{sandbox.port or ''} again: {error.strerror}; free the port "
+                "and try again"
+            ) from error
+        yield attrs.evolve(
+            settings,
+            client_id=sandbox.environment.worker_id,
+            client_secret=Secret(sandbox.environment.worker_secret),
+            environment_id=sandbox.environment.id,
+            base_url=sandbox.url,
+            api_hostname=None,
+            auth_hostname=None,
+        )
 
 
-def _open_sandbox(path: Path | None, context: ServiceContext) -> Sandbox:
-    from states.sandbox import Sandbox, restore  # noqa: PLC0415
+def _open_sandbox(context: ServiceContext) -> Sandbox:
+    from states.sandbox import Sandbox, StateFileError, restore  # noqa: PLC0415
 
-    if path is None:
+    if context.directory is None or not context.run_id:
         return Sandbox()
+    path = context.directory / "sandboxes" / f"{context.run_id}.db"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return restore(path, context.seal, context.unseal)
     except OSError as error:
-        raise ServicesError(f"the state of the sandbox cannot be kept in {path}: {error.strerror}") from error
+        raise StateFileError(f"{path.parent}: {error.strerror}") from error
+    return restore(path, context.seal, context.unseal)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import base64
-import os
-import stat
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from states.pingone.assertion import jwks, new_private_key
-from states.sandbox import OPERATIONS, AuthorizeError, journal, parse_faults, restore, serve
+from states.sandbox import OPERATIONS, AuthorizeError, parse_faults
 from states.sandbox.expressions import check, evaluate
 from states.sandbox.filters import FilterError, parse
 from states.sandbox.passwords import unsatisfied
@@ -31,7 +27,6 @@ from tests.support.caller import (
     PASSWORD_SET,
     REDIRECT,
     Answer,
-    Caller,
     Moving,
     assertion,
     calling,
@@ -581,73 +576,6 @@ async def test_a_seed_repeats_ids_and_credentials() -> None:
     async with sandbox(seed=4) as first, sandbox(seed=4) as second, sandbox(seed=5) as other:
         assert first.environment.worker_secret == second.environment.worker_secret
         assert first.environment.id != other.environment.id
-
-
-async def test_a_restored_sandbox_goes_on_where_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "s.journal"
-    async with aiohttp.ClientSession() as http:
-        first = restore(path, bytes, bytes)
-        async with serve(first):
-            call = Caller(first, http)
-            await call.sign_in()
-            tenant = await furnish(call)
-            await call("DELETE", f"users/{tenant.user}")
-        first.close()
-        whole = path.read_bytes()
-        path.write_bytes(whole + b"\x00\x00\x10\x00torn")
-        second = restore(path, bytes, bytes)
-        async with serve(second):
-            assert second.url == first.url
-            call = Caller(second, http)
-            await call.sign_in()
-            assert (await call("GET", f"applications/{tenant.app}")).status == 200
-            assert (await call("GET", f"users/{tenant.user}")).status == 404
-        second.close()
-    assert path.read_bytes().startswith(whole)
-
-
-async def test_a_journal_that_has_grown_long_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LONG_BYTES", 20_000)
-    path = tmp_path / "s.journal"
-    async with aiohttp.ClientSession() as http:
-        first = restore(path, bytes, bytes)
-        async with serve(first):
-            call = Caller(first, http)
-            await call.sign_in()
-            tenant = await furnish(call)
-            sizes = []
-            for _ in range(60):
-                kept = (await call("POST", "populations", json={"name": "passing"})).body["id"]
-                assert (await call("DELETE", f"populations/{kept}")).status == 204
-                await get_code(call, tenant)
-                sizes.append(path.stat().st_size)
-        first.close()
-        assert any(after < before for before, after in pairwise(sizes))
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        second = restore(path, bytes, bytes)
-        assert second.environment.everything() == first.environment.everything()
-        async with serve(second):
-            assert second.url == first.url
-            call = Caller(second, http)
-            await call.sign_in()
-            assert (await call("GET", f"applications/{tenant.app}")).status == 200
-        second.close()
-    assert [file.name for file in tmp_path.iterdir()] == ["s.journal"]
-
-
-def test_an_entry_that_did_not_fit_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = journal.Journal(tmp_path / "s.journal", bytes, bytes)
-    kept.append({"n": 1})
-    write = os.write
-    with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda file, data: write(file, data[:3]))
-        with pytest.raises(OSError, match="No space"):
-            kept.append({"n": 2})
-        kept.rewrite({"n": 3}, [])
-    kept.append({"n": 4})
-    assert kept.read() == [{"n": 1}, {"n": 4}]
-    kept.close()
-    assert [file.name for file in tmp_path.iterdir()] == ["s.journal"]
 
 
 FAULTS_REFUSED = ["create_user", "create_user:explode", "nothing:503", "create_user:503*", "create_user:99", "token:latency.SLOW"]
