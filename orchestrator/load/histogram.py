@@ -1,16 +1,18 @@
 """Histogram: counts of durations in log-linear buckets, from which percentiles are read.
 
-The buckets are those of an HdrHistogram with two digits: values (µs) are told apart to better than 1 %. Counts are sparse, because
-a series of a run fills some hundred of the few thousand buckets, and they hold no reference cycles: a histogram frees its memory
-with its last reference, where the objects of the ``hdrhistogram`` package wait for the garbage collector.
+The buckets are those of an HdrHistogram with two digits: values (µs) are told apart to better than 1 %. Counts lie in one array from
+the lowest bucket in use to the highest: a series of a run spans some hundred of the few thousand buckets, and takes a sixth of the memory of
+a dictionary. A histogram holds no reference cycles: it frees its memory with its last reference, where the objects of the ``hdrhistogram``
+package wait for the garbage collector.
 
 Source: Gil Tene, HdrHistogram (https://hdrhistogram.github.io/HdrHistogram/).
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 import attrs
@@ -26,8 +28,10 @@ _MASK = (2 << _HALF_BITS) - 1
 class Histogram:
     """Durations in microseconds, from 1 to ``HIGHEST_US``."""
 
-    counts: dict[int, int] = attrs.field(factory=dict)
-    """Bucket → how many."""
+    counts: array[int] = attrs.field(factory=lambda: array("Q"))
+    """How many are in each bucket, from that of the lowest value to that of the highest."""
+    first: int = 0
+    """The bucket of ``counts[0]``."""
     total: int = 0
     min: int = HIGHEST_US
     max: int = 0
@@ -36,50 +40,83 @@ class Histogram:
         """Count values, each between 1 and ``HIGHEST_US``."""
         if not values:
             return
-        counts = self.counts
+        lowest, highest = min(values), max(values)
+        self._cover(_bucket(lowest), _bucket(highest))
+        counts, first = self.counts, self.first
         for value in values:
-            shift = (value | _MASK).bit_length() - _HALF_BITS - 1
-            bucket = (shift << _HALF_BITS) + (value >> shift)
-            counts[bucket] = counts.get(bucket, 0) + 1
+            shift = (
+                (value | _MASK).bit_length() - _HALF_BITS - 1
+            )  # as in `_bucket`: a call for each value would take half the time
+            counts[(shift << _HALF_BITS) + (value >> shift) - first] += 1
         self.total += len(values)
-        self.min = min(self.min, *values)
-        self.max = max(self.max, *values)
+        self.min = min(self.min, lowest)
+        self.max = max(self.max, highest)
 
     def add(self, other: Histogram) -> None:
         """Count everything that ``other`` has counted."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        if not other.total:
+            return
+        self._cover(other.first, other.first + len(other.counts) - 1)
+        counts, first = self.counts, self.first
+        for bucket, count in other._filled():
+            counts[bucket - first] += count
         self.total += other.total
         self.min = min(self.min, other.min)
         self.max = max(self.max, other.max)
 
     def values_at(self, percentiles: Iterable[float]) -> list[int]:
         """The values (µs) at these percentiles: the highest of the bucket in which each lies. There must be values."""
-        buckets = sorted(self.counts)
-        sums = list(accumulate(self.counts[bucket] for bucket in buckets))
+        sums = list(accumulate(self.counts))
         found = []
         for percentile in percentiles:
             target = max(1, int(percentile / 100 * self.total + 0.5))
-            found.append(_highest_in(buckets[min(bisect_left(sums, target), len(sums) - 1)]))
+            found.append(_highest_in(self.first + min(bisect_left(sums, target), len(sums) - 1)))
         return found
 
     def above(self, limit: int) -> int:
         """How many are certainly higher than ``limit`` µs: those in buckets that lie above it as a whole."""
-        return sum(count for bucket, count in self.counts.items() if bucket and _highest_in(bucket - 1) >= limit)
+        return sum(count for bucket, count in self._filled() if bucket and _highest_in(bucket - 1) >= limit)
 
     def below(self, limit: int) -> int:
         """How many are certainly lower than ``limit`` µs."""
-        return sum(count for bucket, count in self.counts.items() if _highest_in(bucket) < limit)
+        return sum(count for bucket, count in self._filled() if _highest_in(bucket) < limit)
 
     def dumps(self) -> list[int]:
         """The stored form: lowest and highest value, then each bucket with its count."""
-        return [self.min, self.max, *(number for item in self.counts.items() for number in item)]
+        return [self.min, self.max, *(number for item in self._filled() for number in item)]
 
     @classmethod
     def loads(cls, data: Sequence[int]) -> Histogram:
         """From the stored form."""
-        counts = dict(zip(data[2::2], data[3::2], strict=True))
-        return cls(counts, sum(counts.values()), data[0], data[1])
+        histogram = cls(min=data[0], max=data[1])
+        if len(data) > 2:
+            histogram._cover(_bucket(data[0]), _bucket(data[1]))
+        for bucket, count in zip(data[2::2], data[3::2], strict=True):
+            histogram.counts[bucket - histogram.first] = count
+            histogram.total += count
+        return histogram
+
+    def _filled(self) -> Iterator[tuple[int, int]]:
+        """Buckets that are not empty, in order, with their counts."""
+        return (item for item in enumerate(self.counts, self.first) if item[1])
+
+    def _cover(self, first: int, last: int) -> None:
+        """Have a place for each of these buckets."""
+        if not self.counts:
+            self.first = first
+        elif first < self.first:
+            self.counts = _zeros(self.first - first) + self.counts
+            self.first = first
+        self.counts.extend(_zeros(last + 1 - self.first - len(self.counts)))
+
+
+def _zeros(number: int) -> array[int]:
+    return array("Q", bytes(8 * max(0, number)))
+
+
+def _bucket(value: int) -> int:
+    shift = (value | _MASK).bit_length() - _HALF_BITS - 1
+    return (shift << _HALF_BITS) + (value >> shift)
 
 
 def _highest_in(bucket: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import weakref
 from random import Random
 
@@ -49,6 +50,20 @@ def test_histograms_add_up_and_come_back_from_the_store() -> None:
     together.add(Histogram.loads(orjson.loads(orjson.dumps(_histogram(two).dumps()))))
     assert together == _histogram(one + two)
     assert Histogram.loads(Histogram().dumps()) == Histogram()
+
+
+def test_a_histogram_of_three_orders_of_magnitude_takes_less_than_twelve_kilobytes() -> None:
+    values = [int(10 ** (2 + 3 * number / 20_000)) for number in range(20_001)]
+    tracemalloc.start()
+    try:
+        histogram = Histogram()
+        for value in reversed(values):  # one by one, each lower than all before
+            histogram.record([value])
+        size = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert histogram == _histogram(values)
+    assert size < 12_000
 
 
 def test_nothing_measured_is_no_latency() -> None:
