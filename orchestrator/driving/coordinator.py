@@ -18,62 +18,22 @@ from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import ServiceContext
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.measuring import StatisticsKeeper
+from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, plan_for
+from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_retry
 from orchestrator.driving.shard import ShardDriver
 from orchestrator.errors import (
     CheckpointError,
-    ConfigurationError,
-    EncryptionKeyError,
     LeaseExpiredError,
-    ServicesError,
-    StepError,
     StoreError,
-    UnknownRunError,
-    WorkflowChangedError,
 )
-from orchestrator.inspection.reading import PAGE, Reader, RunResult, load_instance, result_of, usable_instances
-from orchestrator.lifecycle.events import EventStream, Observer
-from orchestrator.lifecycle.instance import Instance, Status
+from orchestrator.inspection.reading import RunResult, load_instance, result_of, usable_instances
+from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.load.estimate import check_quotas
-from orchestrator.storage.checkpoint import stored_definition
 
 END_LIMIT_S = 20.0
 """How long an ending run may take to store its status and give up its lease."""
-
-
-class Observers:
-    """Who is told of events."""
-
-    def __init__(self) -> None:
-        self.all: list[Observer] = []
-        """Told of what is stored."""
-        self.attempts: list[Observer] = []
-        """Told of attempts and answers, too."""
-        self._streams: list[EventStream] = []
-        self._closed = False
-
-    def add(self, observer: Observer) -> None:
-        """From now on."""
-        self.all.append(observer)
-        if not getattr(observer, "stored_only", False):
-            self.attempts.append(observer)
-
-    def stream(self) -> EventStream:
-        """A new stream of events; it ends with the run."""
-        stream = EventStream()
-        self.add(stream)
-        self._streams.append(stream)
-        if self._closed:
-            stream.close()
-        return stream
-
-    def close(self) -> None:
-        """No more events will come."""
-        self._closed = True
-        for stream in self._streams:
-            stream.close()
 
 
 @attrs.frozen(kw_only=True)
@@ -183,11 +143,11 @@ class Coordinator(Generic[C, S]):
     async def _with_services(self) -> None:
         store, workflow = self._job.store, self._job.workflow
         if self._assignment.mode is not Mode.START:
-            await self._check_definition()
+            await check_definition(self._job, self.record, self._plan)
         async with self._services() as services:
             used: list[int] = []
             if self._assignment.mode is Mode.START:
-                await self._check_quotas(services)
+                await check_quotas_of(self._job, self.record, services)
                 if self.record.scenario.reuse is not None:
                     used = await usable_instances(workflow, store, self._job.vault, self.record.scenario.reuse)
                 await self._leases.create(
@@ -218,15 +178,6 @@ class Coordinator(Generic[C, S]):
             ),
         )
 
-    async def _check_quotas(self, services: S) -> None:
-        if self._job.workflow.quotas is None:
-            return
-        try:
-            quotas = await self._job.workflow.quotas(services)
-        except StepError as error:
-            raise ServicesError(f"the quotas of the tenant cannot be read: {error}") from error
-        check_quotas(quotas, self.record.scenario, self.record.on_success)
-
     async def _claim(self) -> None:
         mode = self._plan.mode
         await self._leases.claim(self._assignment.only, all_of_them=mode in {Mode.RETRY, Mode.CLEAN_UP})
@@ -234,22 +185,7 @@ class Coordinator(Generic[C, S]):
         self.record = await self._job.store.run(self.record.id)
         self._plan = plan_for(self._assignment.mode, self.record.status)
         if self._assignment.mode is Mode.RETRY:
-            await self._check_retry()
-
-    async def _check_retry(self) -> None:
-        run_id, status, retried = self.record.id, self.record.status, self._assignment.retried
-        if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
-            do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
-            raise ConfigurationError(f"run {run_id} is not finished, so nothing of it can be retried yet: {do} it first")
-        if retried is None:
-            return
-        found = await self._job.store.load(run_id, after=retried - 1, limit=1)
-        if not found or found[0].number != retried:
-            raise UnknownRunError(f"instance {run_id}-{retried}", self._job.store.where)
-        if found[0].status is not Status.FAILED:
-            raise ConfigurationError(
-                f"instance {run_id}-{retried} is {found[0].status.value}; one that has failed and was kept can be retried"
-            )
+            await check_retry(self._job, self.record, self._assignment.retried)
 
     async def _note_resumption(self) -> None:
         await self._job.store.add_fingerprints(self._job.workflow.definition, self._job.workflow.fingerprints)
@@ -257,27 +193,6 @@ class Coordinator(Generic[C, S]):
             return  # stored with what is put back: a retry that dies before has changed nothing
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
-
-    async def _check_definition(self) -> None:
-        """Refuse before anything is sent, naming every instance that cannot go on."""
-        reader = Reader(self._job.workflow, self._job.store, self._job.vault)
-        touched: list[str] = []
-        changes: tuple[str, ...] = ()
-        last = -1
-        while rows := await self._job.store.load(self.record.id, self._plan.touches, after=last, limit=PAGE):
-            for row in rows:
-                if stored_definition(row) == self._job.workflow.definition:
-                    continue
-                try:
-                    await reader.decode(row)
-                except (CheckpointError, EncryptionKeyError):
-                    continue  # reported at the end: one that cannot be read does not hold up the rest
-                except WorkflowChangedError as error:
-                    touched += error.touched
-                    changes = tuple(dict.fromkeys((*changes, *error.changes)))
-            last = rows[-1].number
-        if touched:
-            raise WorkflowChangedError(self.record.id, self._job.workflow.name, touched, changes)
 
     async def _drive(self, services: S, used: list[int]) -> None:
         shard = ShardDriver(self._job, self.record, self._plan, self._leases, used, self._assignment.retried)

@@ -331,3 +331,44 @@ def test_names_of_the_statistics_are_not_for_states() -> None:
         toy(Ledger(), Instance())
     with pytest.raises(Exception, match="the segment 'whole' names an unknown state 'four'"):
         toy(Ledger(), Three(), segments=(Segment("whole", "three", "four"),))
+
+
+def test_shards_that_measure_at_the_same_time_are_merged_by_time() -> None:
+    one, two = Setting(warm_up=2.0), Setting(warm_up=2.0)
+    for number, at in enumerate((one, two)):
+        at.active = 3 + number
+        ticks(at, 8.0)
+    merged = Statistics.of([*one.stored(0), *two.stored(1)])
+    assert [(w.elapsed, w.width, w.warm) for w in merged.windows] == [
+        (0.0, 2.0, True),
+        (2.0, 2.0, False),
+        (4.0, 2.0, False),
+        (6.0, 2.0, False),
+    ]
+    assert merged.seconds == one.read().seconds == 6
+    assert merged.ended("begin") == one.read().ended("begin") + two.read().ended("begin")
+    assert merged.rate("begin") == pytest.approx(2 * one.read().rate("begin"))
+    assert [round(window.concurrency) for window in merged.windows] == [7] * 4
+
+
+def test_a_shard_that_was_interrupted_leaves_no_hole_in_the_time_of_the_run() -> None:
+    whole, first = Setting(), Setting()
+    ticks(whole, 8.0)
+    ticks(first, 3.5)
+    second = Setting(earlier=first.stored(1), epoch=2)
+    second.clock.time = first.clock.time
+    ticks(second, 8.0)
+    merged = Statistics.of([*whole.stored(0), *first.stored(1), *second.stored(1)])
+    assert merged.seconds == pytest.approx(8.0)
+    assert sum(window.width for window in merged.windows) == pytest.approx(8.0)
+    assert merged.ended("begin") == whole.read().ended("begin") + first.read().ended("begin") + second.read().ended("begin")
+
+
+def test_the_numbers_beside_another_process_are_added_and_its_time_is_not() -> None:
+    one, two = Setting(), Setting()
+    for at in (one, two):
+        ticks(at, 6.0)
+    both = one.collector.statistics.beside(Statistics.of(two.stored(1)))
+    assert both.seconds == 6
+    assert both.ended("begin") == 6
+    assert both.latency("begin").count == 6

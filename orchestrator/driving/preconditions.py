@@ -1,0 +1,71 @@
+"""What must hold before a run is driven: room at the tenant, failed instances to retry, checkpoints that fit the definition."""
+
+from __future__ import annotations
+
+from orchestrator.definition.state import C, S
+from orchestrator.driving.options import Job
+from orchestrator.driving.plan import Plan
+from orchestrator.errors import (
+    CheckpointError,
+    ConfigurationError,
+    EncryptionKeyError,
+    ServicesError,
+    StepError,
+    UnknownRunError,
+    WorkflowChangedError,
+)
+from orchestrator.inspection.reading import PAGE, Reader
+from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.load.estimate import check_quotas
+from orchestrator.storage.checkpoint import stored_definition
+
+
+async def check_quotas_of(job: Job[C, S], record: RunRecord, services: S) -> None:
+    """Refuse a scenario that the tenant has no room for. Raises ``ServicesError`` if that cannot be read."""
+    if job.workflow.quotas is None:
+        return
+    try:
+        quotas = await job.workflow.quotas(services)
+    except StepError as error:
+        raise ServicesError(f"the quotas of the tenant cannot be read: {error}") from error
+    check_quotas(quotas, record.scenario, record.on_success)
+
+
+async def check_retry(job: Job[C, S], record: RunRecord, retried: int | None) -> None:
+    """Refuse to retry a run that is not finished, or an instance that was not kept after a failure."""
+    run_id, status = record.id, record.status
+    if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
+        do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
+        raise ConfigurationError(f"run {run_id} is not finished, so nothing of it can be retried yet: {do} it first")
+    if retried is None:
+        return
+    found = await job.store.load(run_id, after=retried - 1, limit=1)
+    if not found or found[0].number != retried:
+        raise UnknownRunError(f"instance {run_id}-{retried}", job.store.where)
+    if found[0].status is not Status.FAILED:
+        raise ConfigurationError(
+            f"instance {run_id}-{retried} is {found[0].status.value}; one that has failed and was kept can be retried"
+        )
+
+
+async def check_definition(job: Job[C, S], record: RunRecord, plan: Plan) -> None:
+    """Refuse before anything is sent, naming every instance that cannot go on."""
+    reader = Reader(job.workflow, job.store, job.vault)
+    touched: list[str] = []
+    changes: tuple[str, ...] = ()
+    last = -1
+    while rows := await job.store.load(record.id, plan.touches, after=last, limit=PAGE):
+        for row in rows:
+            if stored_definition(row) == job.workflow.definition:
+                continue
+            try:
+                await reader.decode(row)
+            except (CheckpointError, EncryptionKeyError):
+                continue  # reported at the end: one that cannot be read does not hold up the rest
+            except WorkflowChangedError as error:
+                touched += error.touched
+                changes = tuple(dict.fromkeys((*changes, *error.changes)))
+        last = rows[-1].number
+    if touched:
+        raise WorkflowChangedError(record.id, job.workflow.name, touched, changes)
