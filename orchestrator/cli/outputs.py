@@ -14,7 +14,6 @@ from orchestrator.inspection.details import details_of
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import Summary
 from orchestrator.report import csv, junit
-from orchestrator.report.html import page
 
 
 @attrs.frozen
@@ -49,6 +48,8 @@ class Outputs:
         details = await details_of(run, summary)
         files: dict[Path, str] = {}
         if self.report is not None:
+            from orchestrator.report.html import page  # noqa: PLC0415  # with Jinja2 behind it
+
             files[Path(self.report)] = page(details)
         if self.csv is not None:
             files |= {Path(self.csv) / name: text for name, text in csv.tables(details).items()}

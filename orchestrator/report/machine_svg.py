@@ -7,10 +7,13 @@ Labels stand in a column beside the lines, in the row of the source state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+
+import attrs
+from markupsafe import Markup
 
 from orchestrator.definition.machine import FAIL
 from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.report.templates import render
 
 _ROW = 46
 _BOX_HEIGHT = 26
@@ -26,10 +29,40 @@ _Label = tuple[str, str]
 """Its text, and its style."""
 
 
+@attrs.frozen(kw_only=True)
+class _Line:
+    """An arrow; ``path`` is the value of the attribute ``d``."""
+
+    style: str
+    path: str
+
+
+@attrs.frozen(kw_only=True)
+class _Box:
+    """A state, or an end."""
+
+    style: str
+    x: int
+    y: int
+    width: int
+    height: int = _BOX_HEIGHT
+
+
+@attrs.frozen(kw_only=True)
+class _Text:
+    """A line of text, in parts that have a style of their own."""
+
+    style: str = ""
+    x: int
+    y: int
+    anchor: str = ""
+    parts: Sequence[_Label]
+
+
 def machine_svg(
     workflow: AnyWorkflow, moves: Mapping[tuple[str, str], int], failed: Mapping[str, int], here: Mapping[str, int]
-) -> str:
-    """SVG text.
+) -> Markup:
+    """The SVG, ready to be put into a page.
 
     Args:
         moves: (state, outcome) → how often it was taken.
@@ -60,22 +93,28 @@ def machine_svg(
     right = left + wide
     left_column, right_column = left - _LANE * (len(over) + 2), right + _LANE * (len(back) + 1) + _GAP
 
-    parts = [_step(way[0], labels, left + wide // 2) for way, labels in steps.items()]
-    parts += [_arc(way, right, right + _LANE * lane, "back", labels) for lane, (way, labels) in enumerate(back.items(), start=1)]
-    parts += [_arc(way, left, left - _LANE * lane, "go", labels) for lane, (way, labels) in enumerate(over.items(), start=1)]
-    parts += [_line(index, left, left_column + 4) for index in gave_up]
-    parts += [_text(index, left_column, labels, "end") for index, labels in left_labels.items()]
-    parts += [_text(index, right_column, labels, "start") for index, labels in right_labels.items()]
+    lines = [_step(way[0], labels, left + wide // 2) for way, labels in steps.items()]
+    lines += [_arc(way, right, right + _LANE * lane, "back", labels) for lane, (way, labels) in enumerate(back.items(), start=1)]
+    lines += [_arc(way, left, left - _LANE * lane, "go", labels) for lane, (way, labels) in enumerate(over.items(), start=1)]
+    lines += [_Line(style="fail", path=f"M{left} {_y(index) + 17} H{left_column + 4}") for index in gave_up]
+    texts = [_step_label(way[0], labels, left + wide // 2) for way, labels in steps.items()]
+    texts += [_label(index, left_column, labels, "end") for index, labels in left_labels.items()]
+    texts += [_label(index, right_column, labels, "start") for index, labels in right_labels.items()]
+    boxes = []
     for name in places:
-        shown = name if name in workflow.ends else _numbered(name, row[name])
-        parts.append(_box(shown, row[name], left, wide, _badge(here, name), end=name in workflow.ends))
-    width = round(right_column + _widest(right_labels) + _GAP)
-    height = _TOP * 2 + _ROW * len(places) - (_ROW - _BOX_HEIGHT)
-    return (
-        f'<div class="scroll"><svg class="machine" viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" '
-        'aria-label="The machine, with how often each transition was taken"><defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" '
-        'markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="context-stroke"/></marker></defs>'
-        f"{''.join(parts)}</svg></div>"
+        y, is_end = _y(row[name]), name in workflow.ends
+        boxes.append(_Box(style="end" if is_end else "state", x=left, y=y, width=wide))
+        texts.append(_Text(x=left + 10, y=y + 17, parts=[(name if is_end else _numbered(name, row[name]), "")]))
+        if badge := _badge(here, name):
+            texts.append(_Text(style="here", x=left + wide - 8, y=y + 17, anchor="end", parts=[(badge, "")]))
+    return render(
+        "machine.svg",
+        width=round(right_column + _widest(right_labels) + _GAP),
+        height=_TOP * 2 + _ROW * len(places) - (_ROW - _BOX_HEIGHT),
+        lines=lines,
+        boxes=boxes,
+        texts=texts,
+        between=_BETWEEN,
     )
 
 
@@ -110,43 +149,29 @@ def _badge(here: Mapping[str, int], name: str) -> str:
     return f"{here[name]:,} here" if here.get(name) else ""
 
 
-def _box(name: str, row: int, left: int, wide: int, badge: str, *, end: bool) -> str:
-    text = f'<text class="here" x="{left + wide - 8}" y="{_y(row) + 17}" text-anchor="end">{badge}</text>' if badge else ""
-    return (
-        f'<rect class="{"end" if end else "state"}" x="{left}" y="{_y(row)}" width="{wide}" height="{_BOX_HEIGHT}" rx="6"/>'
-        f'<text x="{left + 10}" y="{_y(row) + 17}">{escape(name)}</text>{text}'
-    )
+def _step(source: int, labels: Sequence[_Label], middle: int) -> _Line:
+    """To the state below."""
+    return _Line(style=_style("go", labels), path=f"M{middle} {_y(source) + _BOX_HEIGHT} V{_y(source + 1)}")
 
 
-def _step(source: int, labels: Sequence[_Label], middle: int) -> str:
-    """To the state below. A single outcome needs no name."""
-    top = _y(source) + _BOX_HEIGHT
+def _step_label(source: int, labels: Sequence[_Label], middle: int) -> _Text:
+    """Beside the arrow to the state below. A single outcome needs no name."""
     shown = [(text.rpartition(" ")[2], style) for text, style in labels] if len(labels) == 1 else labels
-    return (
-        f'<line class="{_style("go", labels)}" x1="{middle}" y1="{top}" x2="{middle}" y2="{_y(source + 1)}" marker-end="url(#tip)"/>'
-        f'<text class="count" x="{middle + 8}" y="{top + 14}">{_spans(shown)}</text>'
-    )
+    return _Text(style="count", x=middle + 8, y=_y(source) + _BOX_HEIGHT + 14, parts=shown)
 
 
-def _arc(way: tuple[int, int], edge: int, lane: int, kind: str, labels: Sequence[_Label]) -> str:
+def _arc(way: tuple[int, int], edge: int, lane: int, kind: str, labels: Sequence[_Label]) -> _Line:
     """From the edge of one box out to its lane, along it, and into the edge of another box (or the same one)."""
     source, target = way
     begin, end = (_y(source) + 20, _y(source) + 6) if source == target else (_y(source) + 9, _y(target) + 17)
     out, along = (8 if lane > edge else -8), (8 if end > begin else -8)
-    return (
-        f'<path class="{_style(kind, labels)}" d="M{edge} {begin} H{lane - out} Q{lane} {begin} {lane} {begin + along} '
-        f'V{end - along} Q{lane} {end} {lane - out} {end} H{edge}" marker-end="url(#tip)"/>'
+    path = (
+        f"M{edge} {begin} H{lane - out} Q{lane} {begin} {lane} {begin + along} "
+        f"V{end - along} Q{lane} {end} {lane - out} {end} H{edge}"
     )
+    return _Line(style=_style(kind, labels), path=path)
 
 
-def _line(row: int, left: int, to: int) -> str:
-    y = _y(row) + 17
-    return f'<line class="fail" x1="{left}" y1="{y}" x2="{to}" y2="{y}" marker-end="url(#tip)"/>'
-
-
-def _text(row: int, x: int, labels: Sequence[_Label], anchor: str) -> str:
-    return f'<text class="count" x="{x}" y="{_y(row) + 17}" text-anchor="{anchor}">{_spans(labels)}</text>'
-
-
-def _spans(labels: Sequence[_Label]) -> str:
-    return _BETWEEN.join(f'<tspan class="{style.strip()}">{escape(text)}</tspan>' for text, style in labels)
+def _label(row: int, x: int, labels: Sequence[_Label], anchor: str) -> _Text:
+    """In the column of labels."""
+    return _Text(style="count", x=x, y=_y(row) + 17, anchor=anchor, parts=[(text, style.strip()) for text, style in labels])

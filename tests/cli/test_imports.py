@@ -14,6 +14,7 @@ from orchestrator.cli.commands import FLAGS, function_of
 HEAVY = (
     "aiohttp",
     "cryptography",
+    "jinja2",
     "jwt",
     "states.sandbox.app",
     "states.pingone",

@@ -11,13 +11,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from orchestrator import Back, NextRound, Proof, State, Vault, Workflow, open_store, start
+from orchestrator import Back, NextRound, PermanentError, Proof, State, Vault, Workflow, open_store, start
+from orchestrator.inspection.details import details_of
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import summarise
+from orchestrator.report.html import page
 from orchestrator.report.machine_svg import machine_svg
+from orchestrator.report.templates import script_data
 from orchestrator.report.text import lines
 from states.token_fulfillment import WORKFLOW
 from tests.cli.test_cli import cli
+from tests.cli.test_imports import imported
 from tests.support.toy import Ledger, Making, fast, toy
 
 __all__ = ["cli"]
@@ -100,7 +104,7 @@ def test_every_transition_has_its_count() -> None:
 
 
 def data_of(page: str) -> dict[str, Any]:
-    found = re.search(r"<script type='application/json' id='data'>(.*?)</script>", page, re.DOTALL)
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     data: dict[str, Any] = json.loads(found[1])
     return data
@@ -118,7 +122,7 @@ def test_a_run_without_errors_has_no_heading_for_them(cli: Any, home: Path) -> N
     assert cli("load", "--instances", "2", "--report", "one.html")[0] == 0
     page = Path("one.html").read_text()
     assert ">Errors<" not in page
-    assert "id='errors'" not in page
+    assert 'id="errors"' not in page
     assert "errors met" in page  # a tile says that there were none
 
 
@@ -147,3 +151,25 @@ def test_the_numbers_of_a_comparison_have_three_digits_or_so(cli: Any, home: Pat
     for number in numbers:
         whole, _, fraction = number.replace(",", "").partition(".")
         assert len(fraction) <= (1 if len(whole.lstrip("0")) >= 1 else 4), number
+
+
+async def test_words_of_the_other_side_are_text_in_a_page_and_data_in_its_script(vault: Vault) -> None:
+    hostile = "</script><script>alert('x')</script> <!-- & \"quoted\""
+    ledger = Ledger(script={"run two": [PermanentError(hostile, code="<b>403</b>")]})
+    workflow = toy(ledger)
+    async with open_store("memory:") as store:
+        async with start(workflow, store=store, instances=2, options=fast(vault)) as run:
+            await run.wait()
+        stored = await StoredRun.load(workflow, run.id, store=store, vault=vault)
+        text = page(await details_of(stored, await summarise(stored)))
+    assert "alert('x')" not in text
+    assert "&lt;/script&gt;&lt;script&gt;alert(&#39;x&#39;)" in text
+    assert "&lt;b&gt;403&lt;/b&gt;" in text
+    assert "</script>" not in script_data({hostile: hostile})
+    assert json.loads(script_data({hostile: hostile})) == {hostile: hostile}
+
+
+def test_a_run_and_a_comparison_without_a_page_do_not_import_the_templates(home: Path) -> None:
+    for argv in (["load", "--instances=2"], ["load", "--instances=2"], ["compare"], ["report", "--csv=numbers"]):
+        assert imported(("jinja2",), *argv) == [], argv
+    assert imported(("jinja2",), "compare", "--output=two.html") == ["jinja2"]

@@ -23,7 +23,6 @@ from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.comparison import Change, Comparison, compare
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.report.html import comparison_page
 from orchestrator.report.regression import Judgement
 from orchestrator.report.regression import parse_all as parse_conditions
 from orchestrator.storage import open_store
@@ -68,6 +67,8 @@ async def command(
     judgements = [condition.judge(first_run, second_run) for condition in conditions]
     code = ExitCode.THRESHOLD if any(judgement.met for judgement in judgements) else ExitCode.SUCCESS
     if output is not None:
+        from orchestrator.report.html import comparison_page  # noqa: PLC0415  # with Jinja2 behind it
+
         write_files({Path(output): comparison_page(comparison)})
     if json:
         stdout().print(json_report.dumps(_comparison_data(comparison, judgements, code)))

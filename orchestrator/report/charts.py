@@ -1,0 +1,78 @@
+"""The data that the charts of a page draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from orchestrator.inspection.details import Details, main_series
+from orchestrator.lifecycle.scenario import show_duration
+from orchestrator.load.statistics import Statistics, Window
+
+CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
+"""Percentiles of the curve."""
+
+
+def chart_data(details: Details) -> dict[str, Any]:
+    """The series of all charts of a run, over time and by percentile."""
+    statistics = details.summary.statistics
+    windows = [window for window in statistics.windows if window.width > 0]
+    segments = [name for name, _ in details.summary.segments]
+    names = [*segments, *(row.state for row in details.summary.states if row.whole)]
+    main = main_of(details, names)
+    workflow = details.workflow
+    marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
+    if details.summary.scenario.warm_up:
+        marks.append((details.summary.scenario.warm_up, "end of warm-up"))
+    marks += [(window.elapsed, "graceful stop") for window in windows if window.over][:1]
+    if workflow.round_end is not None and details.summary.scenario.rounds != 1:
+        rounds = [
+            _number(w.rate(f"{workflow.round_end}.moved.{workflow.round_outcome}", f"{workflow.round_end}.moved.done"))
+            for w in windows
+        ]
+    else:
+        rounds = None
+    return {
+        "t": [_number(window.elapsed + window.width / 2) for window in windows],
+        "started": [_number(window.rate("started")) for window in windows],
+        "ended": [_number(_sum(window, "ended.") / window.width) for window in windows],
+        "rounds": rounds,
+        "active": [_number(window.concurrency) for window in windows],
+        "active_max": [window.active[2] for window in windows],
+        "wanted": None if details.summary.scenario.is_open else [_number(window.wanted) for window in windows],
+        "offered": None if rounds is None else [_number(window.offered) for window in windows],
+        "errors": [_number(sum(t.count for t in window.errors.values()) / window.width) for window in windows],
+        "memory": [_number(window.memory / 1e6) for window in windows],
+        "latency": {name: [_series(windows, name, p) for p in (50, 95, 99)] for name in names},
+        "curves": {name: curve(statistics, name) for name in names},
+        "percentiles": CURVE,
+        "marks": marks,
+        "main": main,
+    }
+
+
+def main_of(details: Details, names: Sequence[str]) -> str:
+    """The series that a chart opens on."""
+    main = main_series(details.workflow)
+    return main if main in names else next(iter(names), "")
+
+
+def _series(windows: Iterable[Window], name: str, percentile: float) -> list[float | None]:
+    found = (window.latencies.get(name) for window in windows)
+    return [_number(latency.at(percentile) * 1000) if latency else None for latency in found]
+
+
+def curve(statistics: Statistics, name: str) -> list[float | None]:
+    """A series by percentile, in milliseconds."""
+    histogram = statistics.total.histograms.get(name)
+    if histogram is None or not histogram.total:
+        return [None] * len(CURVE)
+    return [_number(min(value, histogram.max) / 1000) for value in histogram.values_at(CURVE)]
+
+
+def _sum(window: Window, prefix: str) -> int:
+    return sum(count for name, count in window.counters.items() if name.startswith(prefix))
+
+
+def _number(value: float) -> float:
+    return float(f"{value:.5g}")
