@@ -3,30 +3,30 @@
 ::
 
     OrchestratorError
-    ├── DefinitionError            a workflow that is refused when it is built
-    ├── ConfigurationError         something the user has to change before anything can start
+    ├── DefinitionError            a workflow is wrong and was refused when it was built
+    ├── ConfigurationError         the user must change something before the program can start
     │   ├── UnknownWorkflowError
     │   ├── SettingError           a flag, a variable or a key of the TOML file
-    │   ├── EncryptionKeyError     the key is missing, malformed or not the one that sealed the data
-    │   ├── ServicesError          what all instances share could not be opened
-    │   └── WorkflowChangedError   stored instances do not fit the definition that is installed
-    ├── StoreError                 the store cannot be used: absent, foreign, read-only, full, locked
+    │   ├── EncryptionKeyError     the key is missing, malformed or different from the one that encrypted the data
+    │   ├── ServicesError          the services of a workflow could not be opened
+    │   └── WorkflowChangedError   stored instances do not fit the installed definition
+    ├── StoreError                 the store cannot be used: missing, of another program, read-only, full, locked
     │   ├── UnknownRunError
-    │   ├── StoreLostError         its file was deleted, moved or replaced while it was in use
+    │   ├── StoreLostError         the file of the store was deleted, moved or replaced while it was in use
     │   ├── LeaseHeldError         another process drives this run
-    │   ├── StaleEpochError        another process has taken this run over
-    │   └── CheckpointError        a checkpoint that cannot be read
-    ├── LeaseExpiredError          we could not renew our lease in time
+    │   ├── StaleEpochError        another process has taken over this run
+    │   └── CheckpointError        a checkpoint cannot be read
+    ├── LeaseExpiredError          this process could not renew its lease in time
     ├── UndeclaredOutcomeError     a bug in a state
-    └── StepError                  what a handler says of its failure
-        ├── TransientError         no effect; worth another attempt
-        │   └── ThrottledError     … of anything of its kind, after a while
-        ├── AmbiguousError         it may have had its effect; look before another attempt
-        ├── ExpiredError           something it needs has run out; take the outcome it names
-        └── PermanentError         no attempt will ever succeed
+    └── StepError                  a handler reports a failure
+        ├── TransientError         the request had no effect; try again
+        │   └── ThrottledError     the same, and the rate group pauses
+        ├── AmbiguousError         the request may have had its effect; recover before another attempt
+        ├── ExpiredError           something that the step needs has expired; take the given outcome
+        └── PermanentError         no attempt can succeed
 
-A sentence says what happened, to what, and what to do next. Where it happened (state, instance, attempt)
-is recorded beside it by the driver. No text of these may hold a secret.
+A message says what happened, to which object, and what to do. The driver records the place (state, instance, attempt)
+separately. No message may contain a secret.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 SHOWN_OF_A_VALUE = 60
-"""Characters of a refused value that a message shows."""
+"""Maximum characters of a refused value in a message."""
 
 
 def shortened(value: object) -> str:
-    """A refused value as a message shows it: quoted, on one line, and cut."""
+    """A refused value for a message: quoted, on one line, and cut."""
     if isinstance(value, str):
         return repr(value if len(value) <= SHOWN_OF_A_VALUE else f"{value[:SHOWN_OF_A_VALUE]}…")
     text = repr(value)
@@ -47,11 +47,11 @@ def shortened(value: object) -> str:
 
 
 class OrchestratorError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class DefinitionError(OrchestratorError):
-    """A workflow that cannot be built; the message names the culprit."""
+    """A workflow cannot be built; the message names the part that is wrong."""
 
     def __init__(self, workflow: str, problem: str) -> None:
         super().__init__(f"workflow {workflow!r}: {problem}")
@@ -60,7 +60,7 @@ class DefinitionError(OrchestratorError):
 
 
 class ConfigurationError(OrchestratorError):
-    """Something has to be changed by the user before anything can start."""
+    """The user must change something before the program can start."""
 
 
 class UnknownWorkflowError(ConfigurationError):
@@ -73,7 +73,7 @@ class UnknownWorkflowError(ConfigurationError):
 
 
 class SettingError(ConfigurationError):
-    """A setting has a value that cannot be used."""
+    """A setting has an invalid value."""
 
     def __init__(self, setting: str, problem: str, source: str | None = None) -> None:
         self.setting = setting
@@ -82,15 +82,15 @@ class SettingError(ConfigurationError):
 
 
 class EncryptionKeyError(ConfigurationError):
-    """The encryption key is malformed, unreadable, or not the one that sealed the data."""
+    """The encryption key is malformed, unreadable, or different from the one that encrypted the data."""
 
 
 class ServicesError(ConfigurationError):
-    """What all instances share could not be opened: credentials, address, certificate."""
+    """The services of a workflow could not be opened (credentials, address, certificate)."""
 
 
 class WorkflowChangedError(ConfigurationError):
-    """Stored instances stand in, or would roll back through, states that have changed since."""
+    """Stored instances are in states, or would roll back states, that have changed since."""
 
     def __init__(self, run_id: str, workflow: str, touched: Iterable[str], changes: Iterable[str]) -> None:
         self.run_id = run_id
@@ -99,28 +99,28 @@ class WorkflowChangedError(ConfigurationError):
         shown = ", ".join(self.touched[:3]) + (" …" if len(self.touched) > 3 else "")
         super().__init__(
             f"run {run_id}: the definition of {workflow!r} has changed ({'; '.join(self.changes)}) and "
-            f"{len(self.touched)} unfinished instance(s) are touched by it ({shown}); resume with the version that "
+            f"this affects {len(self.touched)} unfinished instance(s) ({shown}); resume with the version that "
             "started the run, or add a migration to the workflow"
         )
 
 
 class StoreError(OrchestratorError):
-    """The store cannot do what was asked; the message says where it is and what to do."""
+    """The store cannot be used; the message says where it is and what to do."""
 
 
 class UnknownRunError(StoreError):
-    """The store holds no such run, or no such instance of it."""
+    """The store has no such run, or no such instance."""
 
     def __init__(self, wanted: str, where: str) -> None:
         self.wanted = wanted
-        super().__init__(f"{wanted} is not in {where}; `orchestrator list` shows what is")
+        super().__init__(f"{wanted} is not in {where}; `orchestrator list` shows the runs")
 
 
 class StoreLostError(StoreError):
     """The file of the store was deleted, moved or replaced while this process used it.
 
-    Nothing that is written afterwards would be found again, so the run stops. What was stored can still be read through the store
-    that is open, and :meth:`~orchestrator.Store.rescue` copies it to a new file.
+    Later writes would be lost, so the run stops. The open store can still read its data, and
+    :meth:`~orchestrator.Store.rescue` copies it to a new file.
     """
 
     def __init__(self, where: str) -> None:
@@ -128,7 +128,7 @@ class StoreLostError(StoreError):
 
 
 class LeaseHeldError(StoreError):
-    """Another process drives this run, and its lease has not lapsed."""
+    """Another process drives this run, and its lease has not expired."""
 
     def __init__(self, run_id: str, owner: str, until: float, now: float) -> None:
         self.run_id = run_id
@@ -142,35 +142,35 @@ class LeaseHeldError(StoreError):
 
 
 class StaleEpochError(StoreError):
-    """A checkpoint was refused because another process has taken the run over."""
+    """A checkpoint was refused because another process has taken over the run."""
 
     def __init__(self, run_id: str, epoch: int) -> None:
         self.run_id = run_id
         self.epoch = epoch
         super().__init__(
-            f"run {run_id} has been taken over by another process (our epoch {epoch} is stale); this process has "
-            "stopped and written nothing since"
+            f"another process has taken over run {run_id} (epoch {epoch} is stale); this process has stopped and has written "
+            "nothing since"
         )
 
 
 class CheckpointError(StoreError):
-    """A stored record cannot be understood."""
+    """A stored record cannot be read."""
 
 
 class LeaseExpiredError(OrchestratorError):
-    """The lease could not be renewed in time, so no further request may be sent."""
+    """The lease was not renewed in time, so no further request may be sent."""
 
     def __init__(self, run_id: str, late_s: float) -> None:
         self.run_id = run_id
         self.late_s = late_s
         super().__init__(
-            f"the lease of run {run_id} ran out {late_s:.1f} s ago without being renewed (was this process stopped, "
-            "or the store unreachable?); nothing more was sent or written"
+            f"the lease of run {run_id} expired {late_s:.1f} s ago (was this process stopped, or the store "
+            "unreachable?); nothing was sent or written since"
         )
 
 
 class UndeclaredOutcomeError(OrchestratorError):
-    """A handler ended with an outcome that its state does not declare: a bug in the state."""
+    """A handler returned an outcome that its state does not declare: a bug in the state."""
 
     def __init__(self, state: str, outcome: str, declared: Iterable[str]) -> None:
         self.state = state
@@ -179,10 +179,10 @@ class UndeclaredOutcomeError(OrchestratorError):
 
 
 class StepError(OrchestratorError):
-    """What a handler says of its failure.
+    """A handler raises it to report a failure.
 
     Args:
-        message: One line for people, free of secrets.
+        message: One line for people, without secrets.
         code: A short machine-readable name of the cause, e.g. the vendor's error code.
     """
 
@@ -196,7 +196,7 @@ class TransientError(StepError):
     """The request had no effect and may be sent again.
 
     Args:
-        retry_after: Seconds that the other side asked us to wait; ``None`` when it did not say.
+        retry_after: Seconds that the other side asked to wait; ``None`` if it did not.
     """
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
@@ -205,15 +205,15 @@ class TransientError(StepError):
 
 
 class ThrottledError(TransientError):
-    """The other side limits calls of this kind: the whole rate group of the state waits, not this instance alone."""
+    """The other side limits calls of this kind: the whole rate group of the state pauses, not only this instance."""
 
 
 class AmbiguousError(TransientError):
-    """The request may have had its effect: the state's ``recover`` looks before it is sent again."""
+    """The request may have had its effect: the state's ``recover`` is called before it is sent again."""
 
 
 class ExpiredError(StepError):
-    """Something that the step needs has run out; the state ends with ``outcome``, a declared one."""
+    """Something that the step needs has expired; the state ends with the declared ``outcome``."""
 
     def __init__(self, message: str, *, outcome: str, code: str | None = None) -> None:
         super().__init__(message, code=code)
@@ -221,4 +221,4 @@ class ExpiredError(StepError):
 
 
 class PermanentError(StepError):
-    """No further attempt can succeed; the instance goes to rollback, or is kept, as the run says."""
+    """No further attempt can succeed; the instance is rolled back or kept, depending on the run."""

@@ -1,4 +1,4 @@
-"""A value that is never shown: stars wherever it is printed, logged or formatted."""
+"""Secret: a value that is never shown; stars replace it wherever it is printed, logged or formatted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ MASK = "********"
 
 
 class Secret:
-    """A secret string; only :meth:`reveal` gives the value, so that its uses can be found.
+    """A secret string. Only :meth:`reveal` returns the value, so that every use can be found.
 
-    In a stored context it is encrypted (see :mod:`orchestrator.storage.encryption`). Equal secrets compare equal.
+    It is encrypted in a stored context (see :mod:`orchestrator.storage.encryption`). Equal secrets compare equal.
     """
 
     __slots__ = ("_value", "sealed")
 
     def __init__(self, value: str) -> None:
         self._value = value
-        # The sealed form, kept because an unchanged secret is stored again with every checkpoint.
+        # Cache of the encrypted form: an unchanged secret is stored again with every checkpoint.
         self.sealed: tuple[object, str] | None = None
 
     def reveal(self) -> str:
-        """The value itself."""
+        """The value."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -48,12 +48,12 @@ class Secret:
         return MASK
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Secret is not pickled: it would be written in the clear")
+        raise TypeError("a Secret cannot be pickled: it would be written unencrypted")
 
 
 @lru_cache
 def fields_of(kind: type) -> tuple[str, ...] | None:
-    """Names of the fields of an attrs class, or a dataclass; ``None`` for anything else."""
+    """Names of the fields of an attrs class or a dataclass; ``None`` for any other type."""
     if attrs.has(kind):
         return tuple(field.name for field in attrs.fields(kind))
     if dataclasses.is_dataclass(kind):
@@ -62,7 +62,7 @@ def fields_of(kind: type) -> tuple[str, ...] | None:
 
 
 def secrets_in(value: object) -> Iterator[Secret]:
-    """All secrets inside a context: an instance of an attrs class or a dataclass, or containers of them."""
+    """All secrets in an object of an attrs class or a dataclass, or in a container, recursively."""
     kind = type(value)
     if isinstance(value, Secret):
         yield value

@@ -1,1 +1,1 @@
-"""What a workflow is: its states, its transitions, and the checks when it is built."""
+"""The definition of a workflow: states, transitions, and the checks when it is built."""

@@ -1,4 +1,4 @@
-"""Finds workflows, and the commands that they bring, by entry point."""
+"""Finds the installed workflows and their commands by entry point."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COMMANDS = "orchestrator.commands"
 
 
 def workflow_names() -> list[str]:
-    """The installed workflows."""
+    """Names of the installed workflows."""
     return sorted(point.name for point in entry_points(group=WORKFLOWS))
 
 
 def find_workflow(name: str) -> Workflow[Any, Any]:
-    """An installed workflow.
+    """The installed workflow with this name.
 
     Raises:
-        UnknownWorkflowError: There is none of this name.
+        UnknownWorkflowError: No installed workflow has this name.
         ConfigurationError: It cannot be imported.
     """
-    from orchestrator.definition.workflow import Workflow  # noqa: PLC0415  # the list of commands needs none
+    from orchestrator.definition.workflow import Workflow  # noqa: PLC0415  # listing the commands must stay fast
 
     for point in entry_points(group=WORKFLOWS):
         if point.name == name:
@@ -42,7 +42,8 @@ def find_workflow(name: str) -> Workflow[Any, Any]:
 
 
 def commands() -> dict[str, Callable[[], Callable[..., Any]]]:
-    """Commands that installed packages add to the command line: name → what imports it. Raises ``ConfigurationError`` when called."""
+    """Commands that installed packages add to the command line: name → function that imports the command. The function raises
+    ``ConfigurationError`` if that fails."""
     return {point.name: partial(_load, point) for point in entry_points(group=COMMANDS)}
 
 

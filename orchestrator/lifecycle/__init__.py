@@ -1,1 +1,1 @@
-"""What an instance and a run go through: records and pure functions, without I/O."""
+"""The life of an instance and of a run: records and pure functions, without I/O."""

@@ -1,10 +1,10 @@
-"""What comes next for an instance: pure functions from what happened to what to do.
+"""Decisions: pure functions from the result of an attempt to the next action of the driver.
 
 Rules of this file:
 
-* No I/O, no clock, no randomness but what is passed in.
-* A doubtful attempt is never answered by plainly running the state again, unless the state says *freely*.
-* Every failure ends somewhere: retried within the policy, then rolled back or kept. Nothing waits for ever.
+* No I/O and no clock; the random generator is passed in.
+* A state whose attempt may have had its effect is never simply run again, unless it may be repeated freely.
+* Every failure is retried within the policy, then rolled back or kept. No instance waits for ever.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from orchestrator.lifecycle.instance import Failure, Instance
 
 
 class OnFailure(StrEnum):
-    """What happens to an instance that cannot go on."""
+    """What to do with an instance that fails."""
 
     ROLLBACK = "rollback"
     KEEP = "keep"
 
 
 class OnSuccess(StrEnum):
-    """What happens to what a completed instance made."""
+    """What to do with the effects of a completed instance."""
 
     KEEP = "keep"
     TEARDOWN = "teardown"
@@ -37,7 +37,7 @@ class OnSuccess(StrEnum):
 
 @attrs.frozen
 class Failed:
-    """An attempt ended with an exception; ``trace`` is there when it was a bug."""
+    """An attempt ended with an exception. ``trace`` is set if it is a bug."""
 
     error: Exception
     trace: str | None = None
@@ -45,7 +45,7 @@ class Failed:
 
 @attrs.frozen
 class Retry:
-    """Try again in ``wait`` seconds, after a look if ``doubt``."""
+    """Try again after ``wait`` seconds; with ``doubt``, recover first."""
 
     failure: Failure
     doubt: bool
@@ -54,12 +54,12 @@ class Retry:
 
 @attrs.frozen
 class RunNow:
-    """The look found nothing: the state may be run."""
+    """Recovery found no effect: the state may run."""
 
 
 @attrs.frozen
 class RollBack:
-    """Walk the trail back; ``doubt``: the state that failed may have had its effect all the same."""
+    """Roll back the trail; ``doubt``: the state that failed may have had its effect."""
 
     failure: Failure
     doubt: bool
@@ -67,7 +67,7 @@ class RollBack:
 
 @attrs.frozen
 class Keep:
-    """Leave the instance as it is; ``doubt`` as for :class:`RollBack`."""
+    """Keep the instance as it is; ``doubt`` as in :class:`RollBack`."""
 
     failure: Failure
     doubt: bool
@@ -75,12 +75,12 @@ class Keep:
 
 @attrs.frozen
 class Undone:
-    """The newest state of the trail is rolled back."""
+    """The newest state of the trail has been rolled back."""
 
 
 @attrs.frozen
 class Leave:
-    """The newest state of the trail could not be rolled back: list it and go on with the one before."""
+    """The newest state of the trail cannot be rolled back: list it as a leftover and continue with the state before."""
 
     failure: Failure
 
@@ -95,23 +95,23 @@ def decide(
     spent: float,
     rng: Random,
 ) -> Outcome[C] | Retry | RunNow | RollBack | Keep:
-    """What follows an attempt at ``run`` or ``recover`` of the state that the instance stands in; an outcome: the
-    transition behind it.
+    """The action after an attempt at ``run`` or ``recover`` of the current state; an outcome means its transition.
 
     Args:
-        another_round: Whether the scenario wants another round; a state that begins one unasked has a bug.
-        spent: Seconds since the state was entered, or the instance resumed in it.
+        result: The object that the handler returned, or a :class:`Failed`.
+        another_round: Whether the scenario wants another round; a state that begins one without being asked has a bug.
+        spent: Seconds since the state was entered, or since the instance was resumed in it.
     """
     state = workflow.state_named[instance.position]
     if instance.doubt and result is Recovery.NOT_FOUND:
         return RunNow()
-    result = _understood(workflow, instance, state, result, another_round)
+    result = _checked(workflow, instance, state, result, another_round)
     if isinstance(result, Outcome):
         return result
 
     error, attempt = result.error, instance.failures + 1
     if not isinstance(error, StepError):
-        # Nobody knows how far a handler with a bug came.
+        # A handler with a bug may have had its effect before it failed.
         return Keep(describe(error, instance.position, attempt, kind="bug", trace=result.trace), doubt=True)
     give_up = RollBack if on_failure is OnFailure.ROLLBACK else Keep
     doubt = instance.doubt or isinstance(error, AmbiguousError)
@@ -129,9 +129,9 @@ def decide(
 def decide_rollback(
     state: State[C, Any], instance: Instance[C], result: Failed | None, *, spent: float, rng: Random
 ) -> Undone | Retry | Leave:
-    """What follows an attempt at ``rollback`` of the newest state on the trail; ``None``: it succeeded.
+    """The action after an attempt to roll back the newest state of the trail; ``result`` is ``None`` if it succeeded.
 
-    A rollback may always be repeated, so an ambiguous failure is an ordinary one here.
+    A rollback may always be repeated, so an ambiguous failure is handled like a transient one.
     """
     if result is None:
         return Undone()
@@ -145,21 +145,23 @@ def decide_rollback(
     return Leave(describe(error, state.name, attempt, kind=kind, trace=result.trace))
 
 
-def _understood(
+def _checked(
     workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object, another_round: bool
 ) -> Outcome[C] | Failed:
-    """What a handler answered, as an outcome that may be taken or a failure."""
+    """The result of a handler as an outcome that may be taken, or as a failure."""
     if isinstance(result, Outcome):
         return _check_outcome(workflow, instance, state, result, another_round)
     if isinstance(result, Recovery) and not instance.doubt:
-        return Failed(TypeError(f"run answered {result}, which is for recover to say"))
+        return Failed(TypeError(f"run returned {result}; only recover may return it"))
     if result is Recovery.UNKNOWN:
-        return Failed(AmbiguousError("it could not be told whether an earlier attempt had its effect"))
+        return Failed(AmbiguousError("recovery could not determine whether an earlier attempt had its effect"))
     if isinstance(result, Failed) and isinstance(result.error, ExpiredError):
         outcome = Outcome(result.error.outcome, instance.context)
         return _check_outcome(workflow, instance, state, outcome, another_round, why=f"{result.error.message}; ")
     return (
-        result if isinstance(result, Failed) else Failed(TypeError(f"a handler answered {type(result).__name__}, not an Outcome"))
+        result
+        if isinstance(result, Failed)
+        else Failed(TypeError(f"a handler returned a {type(result).__name__}, not an Outcome"))
     )
 
 
@@ -173,19 +175,17 @@ def _check_outcome(
 ) -> Outcome[C] | Failed:
     if type(outcome.context) is not workflow.context:
         found = type(outcome.context).__name__
-        return Failed(TypeError(f"the outcome {outcome.name!r} came with a {found}, not with a {workflow.context.__name__}"))
+        return Failed(TypeError(f"the context of the outcome {outcome.name!r} is a {found}, not a {workflow.context.__name__}"))
     if outcome.name not in state.outcomes:
         return Failed(UndeclaredOutcomeError(state.name, outcome.name, state.outcomes))
     back = workflow.back(state.name, outcome.name)
     if back and back.at_most is not None and instance.backward.get(f"{state.name}.{outcome.name}", 0) >= back.at_most:
         times = f"{back.at_most} time{'s' if back.at_most > 1 else ''}"
         return Failed(
-            PermanentError(
-                f"{why}{outcome.name!r} led back to {back.target!r} {times} in a row, which is the most allowed", code="bound"
-            )
+            PermanentError(f"{why}{outcome.name!r} led back to {back.target!r} {times} in a row, the maximum", code="bound")
         )
     if isinstance(back, NextRound) and not another_round:
-        return Failed(RuntimeError(f"{outcome.name!r} begins another round though step.another_round said that none is wanted"))
+        return Failed(RuntimeError(f"{outcome.name!r} begins another round although step.another_round is false"))
     return outcome
 
 
@@ -200,7 +200,7 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 def describe(
     error: Exception, state: str, attempt: int, *, kind: str | None = None, suffix: str = "", trace: str | None = None
 ) -> Failure:
-    """An exception as it is stored and shown."""
+    """An exception as a :class:`Failure`."""
     named = kind or next((name for cls, name in _KINDS if isinstance(error, cls)), "bug")
     text = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
     code = error.code if isinstance(error, StepError) else None
@@ -215,5 +215,5 @@ def describe(
 
 
 def storable(said: object) -> str:
-    """What a handler said, as text that every store takes (one that quotes bytes may hold halves of characters)."""
+    """The text of a handler without lone surrogates, which no store accepts (text that quotes bytes may contain them)."""
     return str(said).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Effects: what exists, or may exist, because of an instance."""
+"""Effects: the objects that an instance has created, or may have created, on the other side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.definition.state import Effect, Step
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
 
-_CLOCK, _RNG = SystemClock(), random.Random(0)  # a state names its effect from the context alone
+_CLOCK, _RNG = SystemClock(), random.Random(0)  # not used: a state describes its effect from the context alone
 
 
 def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:
-    """The effects of an instance, oldest first, each with the state that made it."""
+    """The effects of an instance, oldest first, each with its state."""
     states = [left.state for left in reversed(instance.leftovers)] + list(instance.trail)
     if instance.status in RESUMABLE and instance.position in workflow.state_named and instance.position not in states:
         states.append(instance.position)
@@ -23,7 +23,7 @@ def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tu
     for name in states:
         state = workflow.state_named.get(name)
         effect = state.effect(step) if state is not None else None
-        # The current state counts only if an attempt was made and its answer was not received.
+        # The current state counts only if an attempt at it may have had its effect.
         unseen = name == instance.position and not instance.doubt and instance.status is Status.SUSPENDED
         if effect is not None and not unseen:
             found.append((name, effect))

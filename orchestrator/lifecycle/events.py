@@ -1,4 +1,4 @@
-"""What the driver tells: frozen records, stored as the history of an instance and handed to observers."""
+"""Events: frozen records of what happened to an instance, stored as its history and passed to observers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import attrs
 
 
 class EventKind(StrEnum):
-    """What happened. The first two are told to observers only, the others are part of the stored history."""
+    """Kind of an event. The first two are for observers only, the others are part of the stored history."""
 
     ATTEMPT = "attempt"
     """A handler is about to be called."""
     ANSWER = "answer"
-    """A handler has returned or failed; nothing is stored yet."""
+    """A handler has returned or failed; its result is not stored yet."""
     STARTED = "started"
     MOVED = "moved"
-    """A transition: the state ended with ``outcome`` and the instance went to ``target``."""
+    """A transition: the state ended with ``outcome``, and the instance moved to ``target``."""
     RETRY = "retry"
-    """An attempt failed and another one is due."""
+    """An attempt failed, and another one will follow."""
     NOT_FOUND = "not_found"
-    """``recover`` looked and found nothing."""
+    """``recover`` found no effect."""
     ROLLING_BACK = "rolling_back"
     UNDONE = "undone"
     LEFT_OVER = "left_over"
     FAILED = "failed"
-    """An attempt failed for good, and the instance is kept as it is."""
+    """An attempt failed permanently, and the instance is kept as it is."""
     PUT_BACK = "put_back"
-    """The user wants a failed instance to be tried again: it is back in the state that failed."""
+    """A failed instance is back in the state that failed (``retry``)."""
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     ENDED = "ended"
@@ -40,7 +40,7 @@ class EventKind(StrEnum):
 
 @attrs.frozen(kw_only=True, slots=False)  # no slots: a frozen class is made in half the time with a dictionary
 class Event:
-    """One thing that happened to one instance. ``at`` is Unix time, ``duration_s`` that of the attempt."""
+    """One event of one instance. ``at`` is Unix time, ``duration_s`` the duration of the attempt."""
 
     run_id: str
     number: int
@@ -57,32 +57,32 @@ class Event:
     failure: str | None = None
     """Kind of the failure (see :class:`~orchestrator.lifecycle.instance.Failure`)."""
     code: str | None = None
-    """Its code."""
+    """Code of the failure."""
     waited_s: float | None = None
-    """How long the attempt waited for its rate group; of a start, how late it was; of a resumption, how long it had been under
-    way, interruptions left out. Observed, not stored."""
+    """For an attempt, its wait for the rate group; for a start, how late it was; for a resumption, how long the instance had
+    been active, without interruptions. Not stored."""
     total_s: float | None = None
-    """Since the state was due, retries and waits included. Observed, not stored."""
+    """Seconds since the state was due, retries and waits included. Not stored."""
     seq: int | None = None
-    """Place in the history of the instance, from 1; ``None`` for what is only observed."""
+    """Number of the event in the history of the instance, from 1; ``None`` if it is not stored."""
 
 
 class Observer(Protocol):
-    """Told of every event, in order, on the event loop: it must be quick and may not block.
+    """Called with every event, in order, on the event loop: it must be fast and may not block.
 
-    Stored events are told after they are durable. An exception raised here stops the run, which stays
-    resumable: an observer that cannot do its work is not ignored. One that has an attribute ``stored_only`` which is true
-    is not told of attempts and answers: telling them costs, in a run of many.
+    It is called with a stored event after the event is durable. An exception raised here stops the run, which remains
+    resumable: the failure of an observer is never ignored. Set an attribute ``stored_only = True`` to skip the events of
+    attempts; runs of many instances are then faster.
     """
 
     def __call__(self, event: Event) -> None: ...
 
 
 class EventStream:
-    """An async iterator over events for a consumer that may be slower than the run.
+    """An async iterator over events, for a consumer that may be slower than the run.
 
-    It never holds the run up and never grows beyond ``capacity``: the oldest are dropped, and ``missed`` counts
-    them. (The history in the store has all of them.)
+    It never delays the run, and it never holds more than ``capacity`` events: the oldest are dropped, and ``missed`` counts
+    them. (The history in the store is complete.)
     """
 
     def __init__(self, capacity: int = 10_000) -> None:
@@ -98,7 +98,7 @@ class EventStream:
         self._wake.set()
 
     def close(self) -> None:
-        """No more events will come."""
+        """End the iteration after the events that it holds."""
         self._closed = True
         self._wake.set()
 
@@ -109,5 +109,5 @@ class EventStream:
             if self._closed:
                 return
             if self._wake.is_set():
-                self._wake = anyio.Event()  # one for all who wait
+                self._wake = anyio.Event()  # all consumers wait for the same one
             await self._wake.wait()

@@ -1,4 +1,4 @@
-"""Run: instances started together, with everything that is needed to resume them on another machine."""
+"""Run: instances that are started together, with all the data needed to resume them on another machine."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from orchestrator.errors import shortened
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.scenario import Scenario
 
-# Crockford's base 32 in lower case: no letter that can be taken for a digit. Sorts by time.
+# Crockford's base 32 in lower case: no letter looks like a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LONGEST_NUMBER = 10
-"""Digits of an instance's number."""
+"""Maximum digits of an instance's number."""
 _RUN_ID = re.compile(r"\d{6}-[0-9a-hjkmnp-tv-z]{6}")
 
 
 class Recorded(StrEnum):
-    """Whose exchanges are stored."""
+    """Which requests and answers are stored."""
 
     FAILED = "failed"
-    """Of an instance that fails, its last ones."""
+    """The latest ones of an instance that fails."""
     ALL = "all"
-    """Of every instance, all of them, each with the checkpoint that it leads to."""
+    """All of them, each with the checkpoint that follows it."""
 
 
 class RunStatus(StrEnum):
-    """Whether a run has work left. Stored, never derived."""
+    """Whether a run has work left. This is stored, never derived."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     CLEANING_UP = "cleaning_up"
-    """Its user wants everything removed that it has made: whoever takes it up goes on with that, and never forward."""
+    """``cleanup`` removes its effects: a resume continues the removal and never runs an instance forward."""
     RETRYING = "retrying"
-    """It was finished, and its user wants failed instances to go on: whoever takes it up drives those that were put back,
-    and starts nothing new."""
+    """``retry`` continues failed instances: a resume drives those that were put back and starts no new ones."""
     FINISHED = "finished"
-    """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
+    """No work is left: every admitted instance has a final status, and no other instance will be admitted."""
 
 
 UNFINISHED = frozenset(RunStatus) - {RunStatus.FINISHED}
@@ -66,15 +65,15 @@ class RunRecord:
     rates: Mapping[str, float]
     """Rate group → attempts per second."""
     thresholds: tuple[str, ...] = ()
-    """What the run has to keep to (see :mod:`orchestrator.load.thresholds`)."""
+    """Limits for its measurements (see :mod:`orchestrator.load.thresholds`)."""
     abort: bool = False
     """Whether a broken threshold ends the scenario."""
     recorded: Recorded = Recorded.FAILED
-    """Whose requests are stored."""
+    """Which requests and answers are stored."""
     reports: Mapping[str, str] = attrs.field(factory=dict)
-    """Reports that the command line writes when the run ends: form (``report``, ``csv``, ``junit``) → path."""
+    """Reports that the command line writes at the end of the run: format (``report``, ``csv``, ``junit``) → path."""
     key_id: str
-    """Which key sealed its secrets."""
+    """Id of the key that encrypted its secrets."""
     created_at: float
     updated_at: float
 
@@ -87,10 +86,10 @@ def new_run_id(now: float) -> str:
 
 
 def parse_id(text: str) -> tuple[str, int | None]:
-    """A run id, or a run id and the number of an instance (``261123-k7m3qp-17``), apart.
+    """Split the id of a run (``261123-k7m3qp``) or of an instance (``261123-k7m3qp-17``) into run id and number.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: ``text`` is neither.
     """
     run_id, number = text, None
     if text.count("-") == 2:

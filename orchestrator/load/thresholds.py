@@ -28,7 +28,7 @@ import attrs
 
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
-from orchestrator.lifecycle.instance import CUT_OFF, TERMINAL, Status
+from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, Status
 from orchestrator.lifecycle.scenario import Scenario, show_duration
 from orchestrator.load.histogram import Histogram
 from orchestrator.load.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window, figure
@@ -53,7 +53,6 @@ _STATISTICS = ("min", "max", "p50", "p90", "p95", "p99", "p99.9", "count", "rate
 _MEMORY = "memory"
 _LARGEST = 1e12
 """A limit beyond this is a typing error."""
-_NOT_COMPLETED = (Status.FAILED, Status.ROLLED_BACK, Status.ROLLBACK_FAILED)
 _LEAST_POINTS = 5
 """Windows that a slope is drawn through, at least."""
 LEAST_DRIFT_S = 120.0
@@ -177,7 +176,7 @@ class Threshold:
             return window.counters["late"], window.counters["started"]
         # Of those that have ended: nobody knows yet of the others.
         number = {
-            "failed": sum(counts.get(status, 0) for status in _NOT_COMPLETED),
+            "failed": sum(counts.get(status, 0) for status in NOT_COMPLETED),
             "completed": counts.get(Status.COMPLETED, 0),
             "leftovers": counts.get(Status.ROLLBACK_FAILED, 0),
         }[self.subject]

@@ -30,7 +30,7 @@ class Verified:
     """Whether the introspection shows the claim too; the vendor's pages disagree on that."""
 
 
-@attrs.frozen(kw_only=True, slots=False)  # no slots: a copy is one update of its dictionary
+@attrs.frozen(kw_only=True)
 class TokenContext:
     """The context of the token-fulfillment workflow."""
 
@@ -65,13 +65,6 @@ class TokenContext:
     sent_claims: Mapping[str, Any] = attrs.field(factory=dict)
     """What the assertion of the token request said."""
     verified: Verified | None = None
-
-
-def evolve(context: TokenContext, **changes: Any) -> TokenContext:
-    """A copy with these fields changed. (``attrs.evolve`` looks every field up anew, at every step.)"""
-    changed = object.__new__(TokenContext)
-    changed.__dict__.update(context.__dict__, **changes)
-    return changed
 
 
 def initial_context(run_id: str, number: int, settings: TokenFulfillmentSettings) -> TokenContext:

@@ -9,10 +9,12 @@ from abc import abstractmethod
 from collections.abc import Container
 from typing import Any, ClassVar
 
+import attrs
+
 from orchestrator import AmbiguousError, Effect, Outcome, PermanentError, Recovery, ThrottledError, TransientError, done
 from states.pingone.answers import AccessError, AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
-from states.token_fulfillment.context import TokenContext, evolve
+from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.steps import TokenState, TokenStep, grace, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)
@@ -98,7 +100,7 @@ class CreatingState(TokenState):
 
     def _learnt(self, step: TokenStep, found: Found) -> Outcome[TokenContext]:
         learnt: dict[str, Any] = {self.learns: str(found["id"]), "made_at": step.clock.now()}
-        return done(evolve(step.context, **learnt))
+        return done(attrs.evolve(step.context, **learnt))
 
 
 class RemovableState(CreatingState):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import orjson
 
 from orchestrator import Back, ExpiredError, NextRound, Outcome, PermanentError, Recovery, Repeat, done
@@ -12,7 +13,7 @@ from states.pingone.answers import RefusedGrantError, UnauthorizedError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext, Verified, evolve
+from states.token_fulfillment.context import TokenContext, Verified
 from states.token_fulfillment.settings import CUSTOM_CLAIM
 from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TOKEN_CHECK, TokenState, TokenStep, grace, settings_of
 
@@ -56,7 +57,7 @@ class ExchangeToken(TokenState):
                 )
             except RefusedGrantError as error:
                 raise ExpiredError(error.message, outcome="code_expired") from error
-        return done(evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
+        return done(attrs.evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         return Outcome("code_spent", step.context)
@@ -98,7 +99,7 @@ class IntrospectToken(TokenState):
             raise ExpiredError(f"the claim {settings_of(step).claim} is not in the access token", outcome="claim_missing")
         with grace(step, InactiveTokenError, since=step.context.sent_claims["iat"]):
             verified = _verified(step, header, claims, answer)
-        return Outcome("again" if step.another_round else "done", evolve(step.context, verified=verified))
+        return Outcome("again" if step.another_round else "done", attrs.evolve(step.context, verified=verified))
 
 
 def _assertion(step: TokenStep) -> Assertion:

@@ -273,7 +273,7 @@ async def test_an_outcome_comes_with_the_context_of_its_workflow(store: MemorySt
     ledger = Ledger(script={"run two": [done(None)]})
     instance, result = await finish(toy(ledger), store, vault)
     assert instance.status is Status.FAILED
-    assert "came with a NoneType, not with a ToyContext" in instance.failure.message
+    assert "is a NoneType, not a ToyContext" in instance.failure.message
     async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as again:
         await again.wait()
     assert ledger.existing == []
@@ -661,7 +661,7 @@ async def test_a_lease_that_ran_out_stops_before_the_next_attempt(vault: Vault) 
             raise StoreError("unreachable")
 
     ledger = Ledger(script={"run one": [lambda step: anyio.sleep(0.2)]})
-    with pytest.raises(LeaseExpiredError, match="ran out"):
+    with pytest.raises(LeaseExpiredError, match="expired"):
         await finish(toy(ledger), Unreachable(), vault, options=fast(vault, lease_s=0.1 * SPEED))
     assert ledger.calls == ["run one"]
 
