@@ -11,14 +11,13 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
+import psutil
 
 from orchestrator.clock import Clock
 from orchestrator.definition.machine import ROLLING_BACK
@@ -439,9 +438,5 @@ class Collector:
 
 
 def resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Memory of this process that is in RAM."""
+    return int(psutil.Process().memory_info().rss)

@@ -15,6 +15,7 @@ HEAVY = (
     "aiohttp",
     "cryptography",
     "jinja2",
+    "psutil",
     "jwt",
     "states.sandbox.app",
     "states.pingone",

@@ -372,3 +372,10 @@ def test_the_numbers_beside_another_process_are_added_and_its_time_is_not() -> N
     assert both.seconds == 6
     assert both.ended("begin") == 6
     assert both.latency("begin").count == 6
+
+
+def test_the_memory_of_this_process_is_measured() -> None:
+    before = collecting.resident_bytes()
+    held = b"x" * 50_000_000
+    assert before > 1_000_000
+    assert collecting.resident_bytes() - before > 0.8 * len(held)
