@@ -17,7 +17,8 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Arrivals
 from orchestrator.load.abort import ends_scenario
-from orchestrator.load.collector import ABORTED, MISSED, Collector
+from orchestrator.load.collector import Collector
+from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 
@@ -104,7 +105,7 @@ class StatisticsKeeper:
         if not self._record.scenario.is_open or not self._plan.measures:
             return None
         counters = self._counters
-        started = self._admission.started + sum(window.counters["started"] for window in self._others.windows)
+        started = self._admission.started + sum(window.counters[STARTED] for window in self._others.windows)
         found = self._record.scenario.arrivals(self._admission.elapsed, started)
         if not counters[ABORTED]:
             return found
@@ -127,8 +128,8 @@ class StatisticsKeeper:
     def _measured(self) -> Measured:
         """Instances are counted from the start, as they will be in the end; the warm-up is no exception."""
         counters = self._counters
-        counts = {status: counters[f"ended.{status.value}"] for status in Status}
-        counts[Status.RUNNING] = max(0, counters["started"] - sum(counts.values()))
+        counts = counts_by_status(counters)
+        counts[Status.RUNNING] = max(0, counters[STARTED] - sum(counts.values()))
         measured = Measured(statistics=self.collector.statistics.beside(self._others), counts=counts)
         if (arrivals := self.arrivals) is None:
             return measured

@@ -29,7 +29,7 @@ from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import UNBOUNDED
-from orchestrator.load.collector import HELD_BACK, REPLACED
+from orchestrator.load.series import HELD_BACK, REPLACED
 
 _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
 """Makes the driver of an instance."""

@@ -15,7 +15,7 @@ from orchestrator.inspection.summary import Summary
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, Failure, Status
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.load.statistics import INSTANCE
+from orchestrator.load.series import INSTANCE
 
 FAILED_SHOWN = 1000
 """Failed instances that are listed one by one."""

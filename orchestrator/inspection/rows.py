@@ -7,7 +7,9 @@ from typing import Any
 import attrs
 
 from orchestrator.definition.workflow import Workflow
-from orchestrator.load.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency, Statistics
+from orchestrator.load import series
+from orchestrator.load.series import INSTANCE, ROUND, START_LAG
+from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency, Statistics
 
 
 @attrs.frozen(kw_only=True)
@@ -50,16 +52,16 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
         rows.append(
             StateRow(
                 state=name,
-                ok=sum(counters[f"{name}.moved.{outcome}"] for outcome in state.outcomes),
-                retried=counters[f"{name}.retried"],
-                recovered=counters[f"{name}.recovered"],
-                failed=counters[f"{name}.failed"] + counters[f"{name}.cut_off"],
-                rollback_retried=counters[f"{name}.rollback.retried"],
-                rollback_failed=counters[f"{name}.rollback.failed"],
+                ok=sum(counters[series.moved(name, outcome)] for outcome in state.outcomes),
+                retried=counters[series.retried(name)],
+                recovered=counters[series.recovered(name)],
+                failed=counters[series.failed(name)] + counters[series.cut_off(name)],
+                rollback_retried=counters[series.retried(name, rollback=True)],
+                rollback_failed=counters[series.failed(name, rollback=True)],
                 whole=statistics.latency(name),
-                attempt=statistics.latency(f"{name}.attempt"),
-                recover=statistics.latency(f"{name}.recover"),
-                rollback=statistics.latency(f"{name}.rollback"),
+                attempt=statistics.latency(series.call(name, "run")),
+                recover=statistics.latency(series.call(name, "recover")),
+                rollback=statistics.latency(series.call(name, "rollback")),
             )
         )
     return rows
@@ -67,8 +69,7 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
 
 def span_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
     """The spans of the workflow, its rounds, the whole instance, the start lag of arrivals and the waits for rates, where measured."""
-    groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
-    names = [*(span.name for span in workflow.segments), ROUND, INSTANCE, START_LAG, *groups]
+    names = [*(span.name for span in workflow.segments), ROUND, INSTANCE, START_LAG, *series.waits_of(workflow)]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
 
 
@@ -81,4 +82,4 @@ def error_rows(statistics: Statistics) -> list[ErrorRow]:
 def move_counts(workflow: Workflow[Any, Any], statistics: Statistics) -> dict[tuple[str, str], int]:
     """(state, outcome) → how often that transition was taken."""
     counters = statistics.total.counters
-    return {(s.name, outcome): counters[f"{s.name}.moved.{outcome}"] for s in workflow.states for outcome in s.transitions}
+    return {(s.name, outcome): counters[series.moved(s.name, outcome)] for s in workflow.states for outcome in s.transitions}

@@ -16,8 +16,8 @@ from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Leftover, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.collector import ABORTED, MISSED
-from orchestrator.load.statistics import ROUND, Latency, Statistics, Window
+from orchestrator.load.series import ABORTED, MISSED, ROUND, ROUND_FAILED, count_ended
+from orchestrator.load.statistics import Latency, Statistics, Window
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 
 FAILED = NOT_COMPLETED | {Status.ROLLING_BACK}
@@ -88,7 +88,7 @@ class Summary:
     def unexcused(self) -> int:
         """Failed instances, less those that failed in a round whose failure a threshold allows."""
         failed = self.counts.get(Status.FAILED, 0) + self.counts.get(Status.ROLLED_BACK, 0)
-        excused = sum(window.counters[f"{ROUND}.failed"] for window in self.statistics.windows) if self.rounds_judged else 0
+        excused = sum(window.counters[ROUND_FAILED] for window in self.statistics.windows) if self.rounds_judged else 0
         return max(0, failed - excused)
 
     @property
@@ -105,7 +105,7 @@ class Summary:
 
     @staticmethod
     def _ended(windows: Iterable[Window]) -> int:
-        return sum(n for window in windows for name, n in window.counters.items() if name.startswith("ended."))
+        return sum(count_ended(window.counters) for window in windows)
 
     @property
     def failures_allowed(self) -> bool:

@@ -22,7 +22,8 @@ import attrs
 
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.scenario import Scenario, ThinkTimeKind
-from orchestrator.load.statistics import INSTANCE, ROUND, Window
+from orchestrator.load.series import INSTANCE, ROUND, STARTED
+from orchestrator.load.statistics import Window
 from orchestrator.load.thresholds import Measured, Threshold
 
 SETTLED_S = 10.0
@@ -90,9 +91,9 @@ def _will_miss(threshold: Threshold, measured: Measured, scenario: Scenario) -> 
     if scenario.rate is None or scenario.ends_at is None or total is None or threshold.op not in ("<", "<="):
         return False
     latest = _latest(measured.statistics.windows)
-    if not latest or not all(0 < window.rate("started") < scenario.rate for window in latest):
+    if not latest or not all(0 < window.rate(STARTED) < scenario.rate for window in latest):
         return False
-    rate = sum(window.counters["started"] for window in latest) / sum(window.width for window in latest)
+    rate = sum(window.counters[STARTED] for window in latest) / sum(window.width for window in latest)
     started = sum(count for status, count in measured.counts.items() if status is not Status.PENDING)
     left = total - started - rate * (scenario.ends_at - measured.statistics.elapsed)
     return not threshold.judge(attrs.evolve(measured, missed=min(expected, int(left)), due=total)).holds

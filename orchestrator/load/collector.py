@@ -26,7 +26,9 @@ from orchestrator.definition.workflow import Segment, Workflow
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import CUT_OFF
 from orchestrator.lifecycle.scenario import LATE_S
-from orchestrator.load.statistics import INSTANCE, ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Statistics, Window
+from orchestrator.load import series
+from orchestrator.load.series import INSTANCE, OF_RUN, ROUND, ROUND_DONE, ROUND_FAILED, START_LAG
+from orchestrator.load.statistics import ErrorKey, ErrorTally, Statistics, Window
 from orchestrator.storage.base import StoredWindow
 
 TICK_S = 2.0
@@ -35,16 +37,6 @@ GRID_SLACK_S = 0.25
 """How late a tick may come and still count as the one that was due."""
 WINDOWS = 240
 """Windows of one process before they are made wider."""
-ABORTED = "aborted"
-"""Counter of scenarios that a broken threshold has ended."""
-REPLACED = "replaced"
-"""Counter of instances that took the place of one that had failed."""
-HELD_BACK = "held_back"
-"""Counter of those that had to wait for that, because several had failed there in a row."""
-MISSED = "missed"
-"""Counter of arrivals that were due and had not started when a broken threshold ended the scenario."""
-
-_MOVED = "moved."
 
 
 @attrs.define
@@ -73,14 +65,13 @@ class _Tally:
 
     def pour(self, window: Window) -> None:
         """Into a window; start anew."""
-        named = {"run": "attempt"}
-        series = [(self.name, self.totals), *((f"{self.name}.{named.get(h, h)}", v) for h, v in self.handlers.items())]
-        for name, values in series:
+        calls = ((series.call(self.name, handler), values) for handler, values in self.handlers.items())
+        for name, values in ((self.name, self.totals), *calls):
             if values:
                 window.record(name, values)
                 values.clear()
         for name, count in self.counters.items():
-            window.counters[f"{self.name}.{name}"] += count
+            window.counters[name] += count
         self.all.update(self.counters)
         self.counters.clear()
 
@@ -159,19 +150,17 @@ class Collector:
                 name=state.name,
                 firsts=tuple(span.name for span in segments if span.first == state.name),
                 lasts=tuple(span.name for span in segments if span.last == state.name),
-                group=WAIT + state.rate_group if state.rate_group else None,
+                group=series.wait(state.rate_group) if state.rate_group else None,
             )
             for state in workflow.states
         }
         before: Counter[str] = Counter()
         for window in self.statistics.windows:
             before.update(window.counters)  # of the warm-up, too
-        own = ("started", "late", "errors", ABORTED, MISSED, "ended.", REPLACED, HELD_BACK, f"{ROUND}.")
-        self.counters: Counter[str] = Counter({name: n for name, n in before.items() if name.startswith(own)})
-        """``started``, ``late``, ``errors``, ``aborted``, ``missed``, ``replaced``, ``held_back``, ``ended.STATUS``, ``round.done``
-        and ``round.failed``, over all processes."""
-        for name, tally in self.tallies.items():
-            tally.all.update({key.removeprefix(f"{name}."): n for key, n in before.items() if key.startswith(f"{name}.")})
+        self.counters: Counter[str] = Counter({key: n for key, n in before.items() if key in OF_RUN})
+        """The counters ``OF_RUN``, over all processes."""
+        for tally in self.tallies.values():
+            tally.all.update(before)  # it reads those of its state only
         self._all_errors = Window(at=0.0, elapsed=0.0)
         """Of all processes, the warm-up included; of a window, it has the errors only."""
         for window in self.statistics.windows:
@@ -215,7 +204,7 @@ class Collector:
             case EventKind.NOT_FOUND | EventKind.UNDONE:
                 self._called(event)
             case EventKind.ENDED:
-                self.counters[f"ended.{event.outcome}"] += 1
+                self.counters[series.ended(str(event.outcome))] += 1
                 self._leave(event.number)
             case EventKind.SUSPENDED:
                 self._leave(event.number)
@@ -361,11 +350,11 @@ class Collector:
         return _Stored.of(first.seq, body, window)
 
     def _started(self, event: Event) -> None:
-        self.counters["started"] += 1
+        self.counters[series.STARTED] += 1
         late = event.waited_s or 0.0
         if self._arrivals:
             self._measure(START_LAG, late)
-            self.counters["late"] += late > LATE_S
+            self.counters[series.LATE] += late > LATE_S
         self._enter(event.number, event.state)
         # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
         due = self._clock.steady() - late
@@ -376,9 +365,9 @@ class Collector:
         total = event.total_s or 0.0
         tally.totals.append(total)
         tally.handlers[event.handler or "run"].append(event.duration_s or 0.0)
-        tally.count(_MOVED + str(event.outcome))
+        tally.count(series.moved(event.state, str(event.outcome)))
         if event.handler == "recover":
-            tally.count("recovered")
+            tally.count(series.recovered(event.state))
         if event.waited_s and tally.group:
             self._measure(tally.group, event.waited_s)
         begun = self._begun.get(number)
@@ -392,7 +381,7 @@ class Collector:
             if event.target in self._ends and INSTANCE in begun:
                 self._measure(INSTANCE, now - begun[INSTANCE])
         if event.state == self._round_end and event.outcome in self._complete:
-            self.counters[f"{ROUND}.done"] += 1
+            self.counters[ROUND_DONE] += 1
         self.place[number] = (event.target or "", now)
 
     def _called(self, event: Event) -> None:
@@ -408,13 +397,13 @@ class Collector:
         tally = self.tallies.get(event.state)
         if tally is not None:
             # What was cut off, or could not be stored, is no call that failed.
-            what = "retried" if event.kind is EventKind.RETRY else "failed" if event.handler else "cut_off"
-            tally.count(what if event.handler != "rollback" else f"rollback.{what}")
-        self.counters["errors"] += event.handler is not None
+            counted = series.retried if event.kind is EventKind.RETRY else series.failed if event.handler else series.cut_off
+            tally.count(counted(event.state, rollback=event.handler == "rollback"))
+        self.counters[series.ERRORS] += event.handler is not None
         gives_up = event.kind in (EventKind.FAILED, EventKind.ROLLING_BACK) and event.failure != CUT_OFF
         if gives_up and event.state in self._in_round:
-            self.counters[f"{ROUND}.failed"] += 1
-        place = event.state if event.handler != "rollback" else f"{event.state}.rollback"
+            self.counters[ROUND_FAILED] += 1
+        place = event.state if event.handler != "rollback" else series.call(event.state, "rollback")
         key, example = (
             ErrorKey(place, event.failure or "unknown", event.code or ""),
             f"{event.run_id}-{event.number}: {event.error}",
@@ -430,11 +419,11 @@ class Collector:
         self.place.pop(number, None)
         self._begun.pop(number, None)
 
-    def _measure(self, series: str, seconds: float) -> None:
-        if series in self._series:
-            self._series[series].append(seconds)
+    def _measure(self, name: str, seconds: float) -> None:
+        if name in self._series:
+            self._series[name].append(seconds)
         else:
-            self._series[series] = [seconds]
+            self._series[name] = [seconds]
 
 
 def resident_bytes() -> int:

@@ -29,10 +29,6 @@ from orchestrator.load.histogram import HIGHEST_US, Histogram
 from orchestrator.storage.base import StoredWindow
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
-INSTANCE = "instance"
-ROUND = "round"
-START_LAG = "start_lag"
-WAIT = "wait."
 
 _TOUCHING_S = 0.01
 """Windows that overlap by less follow each other."""
@@ -384,7 +380,3 @@ class Statistics:
     def latency(self, series: str) -> Latency | None:
         """A series over all but the warm-up."""
         return Latency.of(self.total.histograms.get(series))
-
-    def count(self, prefix: str) -> int:
-        """The sum of the counters whose name begins so."""
-        return sum(count for name, count in self.total.counters.items() if name.startswith(prefix))

@@ -30,8 +30,10 @@ from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
 from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, Status
 from orchestrator.lifecycle.scenario import Scenario, show_duration
+from orchestrator.load import series as keys
 from orchestrator.load.histogram import Histogram
-from orchestrator.load.statistics import INSTANCE, PERCENTILES, ROUND, START_LAG, WAIT, Latency, Statistics, Window, figure
+from orchestrator.load.series import ROUND
+from orchestrator.load.statistics import PERCENTILES, Latency, Statistics, Window, figure
 
 _GRAMMAR = re.compile(
     r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"
@@ -150,7 +152,7 @@ class Threshold:
     def holds_in(self, window: Window) -> bool | None:
         """Whether it holds within one window alone; ``None``: there is nothing of it there."""
         if self.unit == "%" and not self.drift:
-            value = _percent(*self._part_of(window, {s: window.counters[f"ended.{s.value}"] for s in Status}))
+            value = _percent(*self._part_of(window, keys.counts_by_status(window.counters)))
         else:
             value = found[0] if (found := self._of_window(window)) is not None else None
         return None if value is None else _OPERATORS[self.op](value, self.limit)
@@ -165,15 +167,15 @@ class Threshold:
 
     def _part_of(self, window: Window, counts: Mapping[Status, int]) -> tuple[int, int]:
         if self.stat is not None:
-            counted = window.counters[f"{self.subject}.{self.stat}"]
+            counted = window.counters[keys.share(self.subject, self.stat)]
             if self.subject == ROUND:
-                return counted, window.counters[f"{ROUND}.done"] + counted
-            return counted, sum(window.count(f"{self.subject}.{call}") for call in ("attempt", "recover"))
+                return counted, window.counters[keys.ROUND_DONE] + counted
+            return counted, sum(window.count(keys.call(self.subject, handler)) for handler in ("run", "recover"))
         if self.subject == "errors":
             return sum(tally.count for key, tally in window.errors.items() if key.kind != CUT_OFF), _calls(window)
         if self.subject == "late":
             # They are counted after the warm-up, and so is what they are a part of.
-            return window.counters["late"], window.counters["started"]
+            return window.counters[keys.LATE], window.counters[keys.STARTED]
         # Of those that have ended: nobody knows yet of the others.
         number = {
             "failed": sum(counts.get(status, 0) for status in NOT_COMPLETED),
@@ -244,21 +246,12 @@ def check_span(thresholds: Iterable[Threshold], scenario: Scenario) -> None:
             )
 
 
-def series_of(workflow: Workflow[Any, Any]) -> list[str]:
-    """The names under which something is timed."""
-    states = [state.name for state in workflow.states]
-    calls = [f"{name}.{call}" for name in states for call in ("attempt", "recover", "rollback")]
-    groups = sorted({WAIT + state.rate_group for state in workflow.states if state.rate_group})
-    rounds = [ROUND] if workflow.round_start is not None else []
-    return [*states, *(span.name for span in workflow.segments), *rounds, INSTANCE, START_LAG, *groups, *calls]
-
-
 def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:
     if stat is None and subject in _COUNTS and not drift:
         return
     if subject == _MEMORY and stat is None:
         return
-    states, series = [state.name for state in workflow.states], series_of(workflow)
+    states, series = [state.name for state in workflow.states], keys.all_series(workflow)
     if subject in (*_COUNTS, _MEMORY):
         example = f"{_MEMORY} drift < 5%/h" if subject == _MEMORY else f"{subject} < 1%"
         raise ValueError(f"{text!r}: {subject!r} has no {'drift' if drift and stat is None else stat}; write it like '{example}'")
@@ -322,8 +315,7 @@ def _percent(number: int, whole: int) -> float | None:
 
 def _calls(window: Window) -> int:
     """Calls of handlers."""
-    ends = (".attempt", ".recover", ".rollback")
-    return sum(window.count(name) for name in (window.histograms or window.latencies) if name.endswith(ends))
+    return sum(window.count(name) for name in (window.histograms or window.latencies) if keys.is_call(name))
 
 
 def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.inspection.details import Details, main_series
 from orchestrator.lifecycle.scenario import show_duration
+from orchestrator.load.series import STARTED, count_ended, rounds_done
 from orchestrator.load.statistics import Statistics, Window
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
@@ -25,17 +26,12 @@ def chart_data(details: Details) -> dict[str, Any]:
     if details.summary.scenario.warm_up:
         marks.append((details.summary.scenario.warm_up, "end of warm-up"))
     marks += [(window.elapsed, "graceful stop") for window in windows if window.over][:1]
-    if workflow.round_end is not None and details.summary.scenario.rounds != 1:
-        rounds = [
-            _number(w.rate(f"{workflow.round_end}.moved.{workflow.round_outcome}", f"{workflow.round_end}.moved.done"))
-            for w in windows
-        ]
-    else:
-        rounds = None
+    goes_round = workflow.round_end is not None and details.summary.scenario.rounds != 1
+    rounds = [_number(window.rate(*rounds_done(workflow))) for window in windows] if goes_round else None
     return {
         "t": [_number(window.elapsed + window.width / 2) for window in windows],
-        "started": [_number(window.rate("started")) for window in windows],
-        "ended": [_number(_sum(window, "ended.") / window.width) for window in windows],
+        "started": [_number(window.rate(STARTED)) for window in windows],
+        "ended": [_number(count_ended(window.counters) / window.width) for window in windows],
         "rounds": rounds,
         "active": [_number(window.concurrency) for window in windows],
         "active_max": [window.active[2] for window in windows],
@@ -68,10 +64,6 @@ def curve(statistics: Statistics, name: str) -> list[float | None]:
     if histogram is None or not histogram.total:
         return [None] * len(CURVE)
     return [_number(min(value, histogram.max) / 1000) for value in histogram.values_at(CURVE)]
-
-
-def _sum(window: Window, prefix: str) -> int:
-    return sum(count for name, count in window.counters.items() if name.startswith(prefix))
 
 
 def _number(value: float) -> float:

@@ -6,7 +6,8 @@ import attrs
 
 from orchestrator.inspection.details import Details
 from orchestrator.lifecycle.instance import Status
-from orchestrator.load.statistics import START_LAG, WAIT, Latency, figure
+from orchestrator.load.series import is_work
+from orchestrator.load.statistics import Latency, figure
 from orchestrator.report.text import milliseconds
 
 NOISE = 0.03
@@ -49,7 +50,7 @@ def compare(first: Details, second: Details) -> Comparison:
     numbers += [
         _number(f"{name} a second", one.statistics.rate(name) or 0.0, two.statistics.rate(name) or 0.0, True)
         for name, _ in one.segments
-        if name in spans_two and name != START_LAG and not name.startswith(WAIT)
+        if name in spans_two and is_work(name)
     ]
     memory = one.statistics.total.memory / 1e6, two.statistics.total.memory / 1e6
     numbers.append(_number("memory, MB", *memory, False))

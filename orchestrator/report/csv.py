@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.inspection.details import Details
+from orchestrator.load.series import STARTED, count_ended
 from orchestrator.load.statistics import PERCENTILES, Latency
 
 _LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
@@ -34,7 +35,7 @@ def _states(details: Details) -> str:
 def _timeline(details: Details) -> str:
     rows: list[list[Any]] = []
     for window in details.summary.statistics.windows:
-        ended = sum(count for name, count in window.counters.items() if name.startswith("ended."))
+        ended = count_ended(window.counters)
         head: list[Any] = [
             window.at,
             window.elapsed,
@@ -47,7 +48,7 @@ def _timeline(details: Details) -> str:
             window.offered,
             window.memory,
         ]
-        head += [window.counters["started"], ended, sum(tally.count for tally in window.errors.values())]
+        head += [window.counters[STARTED], ended, sum(tally.count for tally in window.errors.values())]
         rows += [[*head, name, *_latency(latency)] for name, latency in window.latencies.items()] or [[*head, ""]]
     names = [
         "at",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from orchestrator.inspection.details import Details
 from orchestrator.inspection.rows import move_counts
 from orchestrator.lifecycle.instance import Status
-from orchestrator.load.statistics import START_LAG, WAIT
+from orchestrator.load.series import LATE, is_work
 from orchestrator.report.charts import CURVE, chart_data, curve, main_of
 from orchestrator.report.comparison import Comparison
 from orchestrator.report.machine_svg import machine_svg
@@ -64,10 +64,10 @@ def _tiles(details: Details) -> Iterator[tuple[str, str]]:
     yield "completed", f"{summary.counts.get(Status.COMPLETED, 0):,}"
     yield "did not complete", f"{details.failures:,}"
     if summary.scenario.is_open:
-        yield "started late", f"{summary.statistics.total.counters['late']:,}"
+        yield "started late", f"{summary.statistics.total.counters[LATE]:,}"
         yield "missed", f"{summary.missed:,}"
     for name, latency in summary.segments:
-        if name != START_LAG and not name.startswith(WAIT):
+        if is_work(name):
             yield f"{name.replace('_', ' ')} p95", f"{milliseconds(latency.at(95))} ms"
             yield f"{name.replace('_', ' ')}s", f"{summary.statistics.rate(name):.1f}/s" if summary.statistics.seconds else ""
     yield "errors met", f"{sum(row.tally.count for row in summary.errors):,}"

@@ -10,8 +10,8 @@ import orjson
 
 from orchestrator.inspection.rows import StateRow
 from orchestrator.inspection.summary import Summary
-from orchestrator.load.collector import HELD_BACK, REPLACED
-from orchestrator.load.statistics import PERCENTILES, ROUND, Latency
+from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED
+from orchestrator.load.statistics import PERCENTILES, Latency
 from orchestrator.report.text import next_commands
 
 
@@ -47,8 +47,8 @@ def statistics(summary: Summary) -> dict[str, Any]:
         "elapsed": summary.statistics.elapsed,
         "unmeasured": summary.unmeasured,
         "ended_in_warm_up": summary.ended_in_warm_up,
-        "late": total.counters["late"],
-        "rounds": {"done": total.counters[f"{ROUND}.done"], "failed": total.counters[f"{ROUND}.failed"]},
+        "late": total.counters[LATE],
+        "rounds": {"done": total.counters[ROUND_DONE], "failed": total.counters[ROUND_FAILED]},
         "load": {
             "wanted": measured.wanted,
             "offered": measured.offered,

@@ -24,8 +24,8 @@ import attrs
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
 from orchestrator.inspection.details import Details, main_series
+from orchestrator.load.series import all_series
 from orchestrator.load.statistics import PERCENTILES
-from orchestrator.load.thresholds import series_of
 
 _MEMORY = "memory"
 _STATISTICS = ("min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max", "rate")
@@ -105,7 +105,7 @@ def parse(text: str, workflow: Workflow[Any, Any]) -> Condition:
     match = _GRAMMAR.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{shortened(text)} is not a condition on a change; {_EXAMPLE}")
-    names = [name for name in series_of(workflow) if "." not in name]
+    names = [name for name in all_series(workflow) if "." not in name]
     name, stat, op, limit = match["name"], match["stat"], match["op"], float(match["limit"])
     if name is None and stat == _MEMORY:
         return Condition(text=text.strip(), name=_MEMORY, stat=None, op=op, limit=limit)

@@ -9,8 +9,8 @@ from orchestrator.inspection.summary import SHOWN, Summary
 from orchestrator.lifecycle.instance import Failure, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import show_duration
-from orchestrator.load.collector import HELD_BACK, REPLACED
-from orchestrator.load.statistics import ROUND, START_LAG, WAIT, ErrorKey, ErrorTally, Latency
+from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED, is_work
+from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency
 
 ERRORS_SHOWN = 8
 _WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)
@@ -84,7 +84,7 @@ def _measured(summary: Summary) -> Iterator[str]:
     if late_ends and statistics.seconds:
         yield f"  ended in the graceful stop: in the percentiles, in no rate: {', '.join(late_ends)}"
     yield from _users(summary)
-    if late := statistics.total.counters["late"]:
+    if late := statistics.total.counters[LATE]:
         yield f"  {late} arrivals started more than 0.1 s late"
     yield from (f"  {note}" for note in measuring_notes(summary))
     for at, idle in statistics.gaps:
@@ -116,7 +116,7 @@ def _users(summary: Summary) -> Iterator[str]:
     total, measured, scenario = summary.statistics.total, summary.statistics.measured(), summary.scenario
     if scenario.rounds == 1:
         return
-    done, failed = total.counters[f"{ROUND}.done"], total.counters[f"{ROUND}.failed"]
+    done, failed = total.counters[ROUND_DONE], total.counters[ROUND_FAILED]
     share = f" ({100 * failed / (done + failed):.2g} %)" if failed else ""
     yield f"  {done} rounds finished, {failed} failed{share}"
     if scenario.replaces:
@@ -132,7 +132,7 @@ def error_line(key: ErrorKey, tally: ErrorTally) -> str:
 
 
 def _is_rated(summary: Summary, name: str) -> bool:
-    return bool(summary.statistics.seconds) and name != START_LAG and not name.startswith(WAIT)
+    return bool(summary.statistics.seconds) and is_work(name)
 
 
 def _row(name: str, cells: Iterable[object]) -> str:

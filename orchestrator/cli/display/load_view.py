@@ -20,7 +20,8 @@ from orchestrator.cli.display.progress import SAMPLE_EVERY_S, SAMPLES_KEPT, Prog
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.statistics import START_LAG, Latency
+from orchestrator.load.series import START_LAG, failed, retried
+from orchestrator.load.statistics import Latency
 from orchestrator.load.thresholds import Verdict
 from orchestrator.report.text import error_line, milliseconds
 
@@ -202,7 +203,7 @@ class LoadView(Display):
         if collector is None or state not in collector.tallies:
             return 0, 0, 0
         tally = collector.tallies[state]
-        return self._progress.done(state), tally.so_far("retried"), tally.so_far("failed")
+        return self._progress.done(state), tally.so_far(retried(state)), tally.so_far(failed(state))
 
 
 def _line(text: str, style: str = "") -> Text:

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.api import Run
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.scenario import Arrivals
+from orchestrator.load import series
 from orchestrator.load.collector import Collector
 from orchestrator.load.statistics import Latency
 from orchestrator.load.thresholds import Verdict
@@ -41,7 +42,7 @@ class Progress:
     def ended(self) -> dict[str, int]:
         """Status → instances that ended with it."""
         counters = self.collector.counters if self.collector is not None else {}
-        return {name.removeprefix("ended."): count for name, count in sorted(counters.items()) if name.startswith("ended.")}
+        return {status.value: count for status, count in sorted(series.counts_by_status(counters).items()) if count}
 
     @property
     def arrivals(self) -> Arrivals | None:
@@ -55,17 +56,18 @@ class Progress:
 
     @property
     def errors(self) -> int:
-        return self.collector.counters["errors"] if self.collector is not None else 0
+        return self.collector.counters[series.ERRORS] if self.collector is not None else 0
 
     def done(self, state: str) -> int:
         """How often a state has ended with an outcome."""
         if self.collector is None:
             return 0
-        return sum(self.collector.tallies[state].so_far(f"moved.{name}") for name in self.workflow.state_named[state].outcomes)
+        tally, outcomes = self.collector.tallies[state], self.workflow.state_named[state].outcomes
+        return sum(tally.so_far(series.moved(state, outcome)) for outcome in outcomes)
 
-    def recent(self, series: str) -> Latency | None:
+    def recent(self, name: str) -> Latency | None:
         """The latency of a series in the last two seconds."""
-        return self.collector.recent.latencies.get(series) if self.collector is not None else None
+        return self.collector.recent.latencies.get(name) if self.collector is not None else None
 
     def sample(self) -> None:
         """Note the throughput and the concurrency, once a second."""
@@ -81,7 +83,7 @@ class Progress:
     def standing(self) -> str:
         """How many have ended, and how."""
         ended = ", ".join(f"{count} {status}" for status, count in self.ended.items())
-        started = self.collector.counters["started"] if self.collector is not None else 0
+        started = self.collector.counters[series.STARTED] if self.collector is not None else 0
         return f"{started:,} started, {ended or 'none ended'}"
 
     @property
