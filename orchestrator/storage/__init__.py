@@ -1,4 +1,4 @@
-"""Stores: where runs and checkpoints live."""
+"""Stores: the durable home of runs and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.storage.sqlite import SQLiteStore
 
 @asynccontextmanager
 async def open_store(url: str, *, create: bool = True, clock: WallClock | None = None) -> AsyncIterator[Store]:
-    """The store behind ``memory:``, ``sqlite:PATH`` or a plain path of an SQLite file.
+    """Open the store at ``memory:``, ``sqlite:PATH`` or a plain path of an SQLite file.
 
     Args:
-        create: Make the file if it is not there; ``False`` raises ``StoreError`` instead.
-        clock: What leases are measured with; ``None``: the machine's clock.
+        create: Create a missing file; ``False`` raises ``StoreError`` instead.
+        clock: Measures leases; ``None``: the machine's clock.
 
     Raises:
-        SettingError: No store goes by this scheme, or the path is a folder.
-        StoreError: The file is not a store of ours, of an unknown version, unreadable …
+        SettingError: The scheme is unknown, or the path is a folder.
+        StoreError: The file is no store of this program, has an unknown version, or cannot be read.
     """
     path = _path(url)
     if path is not None and path.is_dir():
@@ -35,7 +35,7 @@ async def open_store(url: str, *, create: bool = True, clock: WallClock | None =
 
 
 def store_exists(url: str) -> bool:
-    """Whether there is something to open; a store in memory is there, and empty. Raises ``SettingError``."""
+    """Whether the store exists. A store in memory always exists, empty. Raises ``SettingError``."""
     path = _path(url)
     try:
         return path is None or path.exists()
@@ -44,19 +44,19 @@ def store_exists(url: str) -> bool:
 
 
 def is_lasting(url: str) -> bool:
-    """Whether another process finds what is stored there. Raises ``SettingError``."""
+    """Whether the store outlives its process. Raises ``SettingError``."""
     return _path(url) is not None
 
 
 def _path(url: str) -> Path | None:
-    """Of the SQLite file; ``None``: in memory."""
+    """Path of the SQLite file; ``None``: in memory."""
     scheme, colon, rest = url.partition(":")
     if not url.strip() or url.strip() == "sqlite:":
         raise SettingError("store", f"{url!r} names no file: give a path, sqlite:PATH or memory:")
     if not colon or scheme == "sqlite":
         try:
             return Path(rest if colon else url).expanduser()
-        except RuntimeError as error:  # ~somebody who is not known here
+        except RuntimeError as error:  # `~name` of a user that this machine does not know
             raise SettingError("store", f"{url!r}: {error}") from error
     if scheme == "memory" and not rest:
         return None

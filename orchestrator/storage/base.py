@@ -1,16 +1,16 @@
-"""The contract of a store: where runs, shards, checkpoints and their history live.
+"""The contract of a store: it keeps runs, shards, checkpoints and their history.
 
-Rules, for whoever writes a new one:
+Rules for every implementation:
 
-* **Fencing.** A shard has an epoch, raised by every claim. Whatever is written for a shard carries the epoch of
-  the writer, which is compared *in the transaction that writes*; an older one raises ``StaleEpochError`` and
-  writes nothing of that caller.
-* **One transaction per save.** A checkpoint and its events are stored together or not at all, and durable (power
-  loss included) when ``save`` returns. Concurrent saves may share a transaction; one that fails does not take
-  others with it unless the store itself has failed.
-* **No secrets.** A store sees only sealed ones; every column beside ``body`` is in the clear and needs no key.
-* **Cancellation.** Methods may be cancelled; what was asked for has then happened wholly or not at all. A ``save``
-  is finished first: when it raises the cancellation, the checkpoint is stored.
+* **Fencing.** A shard has an epoch, and every claim raises it. Every write for a shard carries the writer's epoch. The store
+  compares it *in the transaction that writes*; an outdated epoch raises ``StaleEpochError`` and writes nothing of that caller.
+* **One transaction per save.** A checkpoint and its events are stored together or not at all, and are durable (power
+  loss included) when ``save`` returns. Concurrent saves may share a transaction; one that fails does not make the
+  others fail unless the store itself has failed.
+* **No secrets.** A store sees sealed secrets only. Only ``body`` and ``evidence`` of a checkpoint need
+  the key; all other columns are in clear text.
+* **Cancellation.** A method may be cancelled; its work is then done completely or not at all. A cancelled ``save``
+  finishes first: the checkpoint is stored when it raises the cancellation.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from orchestrator.storage.lease import Owner, is_gone
 
 HISTORY_HEAD = 100
 HISTORY_TAIL = 100
-"""Events of an instance that are kept: how it began, and the latest; a soak would fill the disk with those between."""
+"""Events kept per instance: the first ones and the latest. Keeping all of them would fill the disk in a soak."""
 
 
 @attrs.frozen(kw_only=True)
 class Shard:
-    """A part of a run, and who drives it: the instances whose number leaves ``index`` as the remainder. Times are Unix seconds."""
+    """A part of a run and its owner: the instances with ``number % of == index``. Times are Unix seconds."""
 
     run_id: str
     index: int = 0
     of: int = 1
-    """How many shards the run has."""
+    """Number of shards in the run."""
     epoch: int = 0
     owner: str | None = None
     """Stored form of an :class:`~orchestrator.storage.lease.Owner`."""
     lease_until: float = 0.0
     elapsed: float = 0.0
-    """Seconds of the scenario that were spent on it."""
+    """Seconds of the scenario that have passed on this shard."""
     done: bool = False
-    """Nothing is left to do: every instance that was admitted has a terminal status, and no other one will be."""
+    """The shard is finished: every admitted instance has a terminal status, and no other instance will be admitted."""
 
     def owns(self, number: int) -> bool:
-        """Whether this instance is in it."""
+        """Whether the instance belongs to this shard."""
         return number % self.of == self.index
 
 
 @attrs.frozen(kw_only=True, slots=False)
 class Checkpoint:
-    """The stored form of an instance: what lists need in the clear, and the whole in ``body``."""
+    """The stored form of an instance: ``body`` holds all of it, the other fields are the clear text that lists need."""
 
     run_id: str
     number: int
@@ -66,14 +66,14 @@ class Checkpoint:
     not_before: float | None
     body: bytes
     effects: tuple[str, ...] | None = None
-    """Kinds of the effects that exist, one for each; ``None``: decode the checkpoint to find out."""
+    """Kinds of the effects that exist, one entry per effect; ``None``: only the decoded checkpoint knows."""
     evidence: bytes | None = None
-    """What was said before it failed just now, sealed; added to what is stored of that."""
+    """Sealed exchanges that preceded the failure; appended to the stored evidence."""
 
 
 @attrs.frozen
 class Save:
-    """A checkpoint to store, new or over the older one, with the events that led to it."""
+    """A checkpoint to insert or replace, with the events that led to it."""
 
     shard: Shard
     checkpoint: Checkpoint
@@ -82,7 +82,7 @@ class Save:
 
 @attrs.frozen
 class StoredWindow:
-    """A window of statistics as a process has stored it; ``seq`` counts its windows."""
+    """A stored window of statistics; ``seq`` numbers the windows of a process."""
 
     shard: int
     epoch: int
@@ -91,16 +91,16 @@ class StoredWindow:
 
 
 class WallClock(Protocol):
-    """The clock that a store measures leases with. A test may bring its own."""
+    """The clock that a store measures leases with. Tests can replace it."""
 
     def now(self) -> float:
         """Unix time in seconds."""
 
 
 def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
-    """The shard after ``owner`` has claimed it: its epoch is raised.
+    """Return the shard as claimed by ``owner``, with a higher epoch.
 
-    A lease that has not run out is respected unless the process that holds it is gone.
+    An unexpired lease is respected unless its process no longer exists.
 
     Raises:
         LeaseHeldError: Another process drives the shard.
@@ -113,16 +113,16 @@ def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
 
 
 def released(shard: Shard, now: float, *, done: bool) -> Shard:
-    """The shard after its owner has given it up."""
+    """Return the shard without an owner."""
     return attrs.evolve(shard, owner=None, lease_until=now, done=done)
 
 
 def run_status(shards: Sequence[Shard], meanwhile: RunStatus, now: float) -> RunStatus:
-    """The status of a run after a process has given its shards up.
+    """Return the status of a run after a process has released its shards.
 
     Args:
         shards: All shards of the run.
-        meanwhile: The status while somebody drives it.
+        meanwhile: The status while a process drives the run.
     """
     if all(shard.done for shard in shards):
         return RunStatus.FINISHED
@@ -132,7 +132,7 @@ def run_status(shards: Sequence[Shard], meanwhile: RunStatus, now: float) -> Run
 
 
 def outdated_event(seq: int) -> int | None:
-    """The event that an instance's history loses when event ``seq`` is added; ``None``: it loses none."""
+    """The event to delete from an instance's history when event ``seq`` is added; ``None``: delete none."""
     return seq - HISTORY_TAIL if seq > HISTORY_HEAD + HISTORY_TAIL else None
 
 
@@ -142,14 +142,14 @@ class Store(ABC):
     where: str
     """Names the store in messages."""
     key: bytes | None = None
-    """The key that seals secrets in a store which ends with its process; ``None``: the user's key, which outlives it."""
+    """The key that seals secrets in a store that ends with its process; ``None``: the user's key, which outlives the process."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything; pending saves are finished first."""
+        """Release all resources, after finishing pending saves."""
 
     async def rescue(self) -> str | None:
-        """After a ``StoreLostError``: copy all that is stored to a new place, and return its URL; ``None``: there is none."""
+        """After a ``StoreLostError``: copy the stored data to a new place and return its URL; ``None``: not possible."""
         return None
 
     @abstractmethod
@@ -166,8 +166,8 @@ class Store(ABC):
         """Store a new run with its shards, and the fingerprints of its definition under ``run.definition``.
 
         Args:
-            shards: How many.
-            claim: Those that ``owner`` claims in the same transaction, before anybody else learns of the run.
+            shards: Number of shards.
+            claim: Shards that ``owner`` claims in the same transaction, before another process can see the run.
 
         Returns:
             The claimed shards.
@@ -175,51 +175,51 @@ class Store(ABC):
 
     @abstractmethod
     async def run(self, run_id: str) -> RunRecord:
-        """One run. Raises ``UnknownRunError``."""
+        """Return one run. Raises ``UnknownRunError``."""
 
     @abstractmethod
     async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
-        """The newest runs with one of these statuses, newest first; ``None``: with any status."""
+        """Return the newest runs with one of these statuses, newest first; ``None``: with any status."""
 
     @abstractmethod
     async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
-        """Fenced by ``shard``."""
+        """Set the status of the run. Fenced by ``shard``."""
 
     @abstractmethod
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
-        """Replace the reports of a run. Not fenced: no driver reads or writes them."""
+        """Replace the report paths of a run. Not fenced: no driver reads or writes them."""
 
     @abstractmethod
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
-        """State → fingerprint, of a definition that a run was started or resumed under; empty if unknown."""
+        """State → fingerprint, for a definition that a run was started or resumed under; empty if unknown."""
 
     @abstractmethod
     async def add_fingerprints(self, definition: str, fingerprints: Mapping[str, str]) -> None:
-        """Remember another definition; nothing happens if it is known."""
+        """Store the fingerprints of a definition, unless they are known."""
 
     @abstractmethod
     async def shards(self, run_id: str) -> list[Shard]:
-        """All shards of a run, in order."""
+        """Return all shards of a run, in order."""
 
     @abstractmethod
     async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
-        """Take a shard, by the rule of :func:`claimed`, in the transaction that reads it.
+        """Claim a shard by the rule of :func:`claimed`, in the transaction that reads it.
 
         Raises:
             LeaseHeldError: Another process drives it.
-            UnknownRunError: There is no such shard.
+            UnknownRunError: The shard does not exist.
         """
 
     @abstractmethod
     async def renew(self, shard: Shard, lease_s: float) -> Shard:
-        """Extend the lease. Raises ``StaleEpochError`` if the shard was claimed by another since."""
+        """Extend the lease. Raises ``StaleEpochError`` if another process has claimed the shard."""
 
     @abstractmethod
     async def release(self, shards: Sequence[Shard], done: Collection[int] = (), meanwhile: RunStatus | None = None) -> RunStatus:
-        """Give the shards of a run up, keeping their epochs; one that was claimed by another since stays as it is.
+        """Release shards of one run and keep their epochs. A shard that another process has claimed stays unchanged.
 
         Args:
-            done: Indices of those that have nothing left to do.
+            done: Indices of the finished shards.
             meanwhile: Set the status of the run by :func:`run_status`, in the same transaction; ``None``: leave it.
 
         Returns:
@@ -228,18 +228,18 @@ class Store(ABC):
 
     @abstractmethod
     async def save(self, save: Save) -> None:
-        """Store a checkpoint and add its events; durable on return.
+        """Store a checkpoint and append its events; durable on return.
 
         Raises:
-            StaleEpochError: The shard was claimed by another since.
+            StaleEpochError: Another process has claimed the shard.
         """
 
     @abstractmethod
     async def save_all(self, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
-        """Store checkpoints with their events, and the status of the run, in one transaction: all of it, or nothing.
+        """Store checkpoints with their events, and the status of the run, in one transaction: everything or nothing.
 
         Raises:
-            StaleEpochError: The shard was claimed by another since.
+            StaleEpochError: Another process has claimed the shard.
         """
 
     @abstractmethod
@@ -252,60 +252,60 @@ class Store(ABC):
         limit: int = 500,
         shard: Shard | None = None,
     ) -> list[Checkpoint]:
-        """Checkpoints in order of number, from the one after ``after``.
+        """Return checkpoints ordered by number, starting behind ``after``.
 
         Args:
-            statuses: ``None``: of any status.
-            shard: ``None``: of the whole run.
+            statuses: ``None``: any status.
+            shard: ``None``: the whole run.
         """
 
     @abstractmethod
     async def unadmitted(self, shard: Shard, total: int) -> list[range]:
-        """The numbers below ``total`` that the shard owns and of which there is no checkpoint; in order."""
+        """The numbers below ``total`` that belong to the shard and have no checkpoint, in order."""
 
     @abstractmethod
     async def counts(self, run_id: str) -> Mapping[tuple[Status, str], int]:
-        """How many admitted instances stand where: (status, position) → number."""
+        """Count the admitted instances: (status, position) → number."""
 
     @abstractmethod
     async def effects(self, run_id: str) -> Mapping[str, int]:
-        """Kind → how many effects exist of it, over all checkpoints that say so."""
+        """Count the existing effects by kind, over all checkpoints that name theirs."""
 
     @abstractmethod
     async def uncounted(self, run_id: str, *, after: int = -1, limit: int = 500) -> list[Checkpoint]:
-        """Checkpoints that do not say which effects exist, in order of number, from the one after ``after``."""
+        """Return checkpoints that do not name their effects, ordered by number, starting behind ``after``."""
 
     @abstractmethod
     async def oldest(self, run_id: str) -> Mapping[str, tuple[int, float]]:
-        """Of the instances that have not ended, the one that has stood longest where it is: position → its number, and
-        the Unix time of its checkpoint."""
+        """For each position the unfinished instance with the oldest checkpoint: position → (number, Unix time of that
+        checkpoint)."""
 
     @abstractmethod
     async def save_pause(self, shard: Shard, group: str, until: float) -> None:
-        """Store until when (Unix time) no attempt of a rate group may start. Fenced by ``shard``."""
+        """Store the Unix time before which no attempt of a rate group may start. Fenced by ``shard``."""
 
     @abstractmethod
     async def pauses(self, run_id: str) -> Mapping[str, float]:
-        """Rate group → the Unix time at which its latest pause ends, or has ended."""
+        """Rate group → the Unix time at which its latest pause ends or ended."""
 
     @abstractmethod
     async def save_statistics(
         self, shards: Sequence[Shard], rows: Mapping[int, bytes], gone: Collection[int], elapsed: float
     ) -> None:
-        """Store windows of statistics (new or over the older ones) by their ``seq``, drop those in ``gone``, and note the seconds
-        of the scenario that were spent on these shards. The windows of a process are kept under the first of its shards.
+        """Insert or replace windows of statistics by their ``seq``, delete those in ``gone``, and store the elapsed seconds of the
+        scenario on these shards. The windows of a process are stored under the first of its shards.
 
         Raises:
-            StaleEpochError: One of the shards was claimed by another since.
+            StaleEpochError: Another process has claimed one of the shards.
         """
 
     @abstractmethod
     async def statistics(self, run_id: str) -> list[StoredWindow]:
-        """All windows of a run, by shard, epoch and ``seq``."""
+        """Return all windows of a run, ordered by shard, epoch and ``seq``."""
 
     @abstractmethod
     async def evidence(self, run_id: str, number: int) -> list[bytes]:
-        """The evidence that was saved with checkpoints of an instance, oldest first."""
+        """Return the evidence stored with checkpoints of an instance, oldest first."""
 
     @abstractmethod
     async def events(self, run_id: str, number: int) -> list[Event]:

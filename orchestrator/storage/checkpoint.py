@@ -1,4 +1,4 @@
-"""The stored form of an instance: versioned JSON with its secrets sealed; read back, migrated, or refused."""
+"""The stored form of an instance: versioned JSON with sealed secrets. Reading it back may migrate or reject it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from orchestrator.storage.base import Checkpoint
 from orchestrator.storage.encryption import Vault
 
 FORMAT = 1
-"""Version of the envelope; a newer one is refused."""
+"""Version of the envelope; a newer version is rejected."""
 
 _SEALED = "$sealed"
 _PLAIN = "$plain"
-"""Around a dictionary of the user's that looks like a sealed secret, or like this."""
+"""Escapes a dictionary of the user's data that looks like a sealed secret, or like this escape."""
 _MARKS = ({_SEALED}, {_PLAIN})
 
 
 def make_converter() -> cattrs.preconf.orjson.OrjsonConverter:
-    """A cattrs converter for data with secrets in it: they stay objects, for :func:`dumps` to seal."""
+    """A cattrs converter that leaves secrets as objects, for :func:`dumps` to seal."""
     converter = cattrs.preconf.orjson.make_converter()
     converter.register_unstructure_hook(Secret, lambda secret: secret)
     converter.register_structure_hook(Secret, lambda value, _: value if isinstance(value, Secret) else Secret(value))
@@ -41,13 +41,13 @@ _plain = cattrs.preconf.orjson.make_converter()
 
 
 def dumps(data: object, vault: Vault, place: bytes) -> bytes:
-    """JSON in which every secret is sealed for ``place``.
+    """Encode as JSON, with every secret sealed for ``place``.
 
-    Attrs classes are taken apart here as orjson meets them, in the form that cattrs reads; what neither knows, cattrs
-    unstructures. (Having cattrs take all of it apart first took as long as the rest of a checkpoint.)
+    Attrs classes are converted here as orjson meets them, into the form that cattrs reads; cattrs unstructures
+    other types. (Unstructuring everything with cattrs first doubled the time of a checkpoint.)
 
     Raises:
-        TypeError: Something in it cannot be stored.
+        TypeError: A value cannot be stored.
     """
 
     sealed = 0
@@ -61,7 +61,7 @@ def dumps(data: object, vault: Vault, place: bytes) -> bytes:
         names = fields_of(kind)  # type: ignore[arg-type]  # a class is hashable
         if names is not None:
             held: dict[str, object] = getattr(value, "__dict__", {})
-            # Most keep their fields, and nothing else, in a dictionary.
+            # Most classes keep their fields, and nothing else, in a dictionary.
             return held if tuple(held) == names else {name: getattr(value, name) for name in names}
         unstructured: object = _plain.unstructure(value)
         if type(unstructured) is kind:
@@ -81,7 +81,7 @@ def _written(data: object, default: Callable[[object], object]) -> bytes:
     try:
         return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:
-        # Keys that are no strings are rare, and looking out for them takes as long as the rest.
+        # Keys other than strings are rare, and checking for them takes as long as the rest.
         return orjson.dumps(data, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS)
 
 
@@ -93,7 +93,7 @@ def _escaped(value: object) -> object:
 
 
 def opened(data: Any, vault: Vault, place: bytes) -> Any:
-    """Parsed JSON with every sealed value opened into a :class:`Secret`."""
+    """Return parsed JSON with every sealed value decrypted into a :class:`Secret`."""
     if isinstance(data, dict):
         if data.keys() == {_SEALED}:
             return vault.open_secret(data[_SEALED], place)
@@ -106,10 +106,10 @@ def opened(data: Any, vault: Vault, place: bytes) -> Any:
 
 
 class Codec(Generic[C]):
-    """Instances of one workflow to and from checkpoints.
+    """Converts instances of one workflow to and from checkpoints.
 
     Raises:
-        DefinitionError: Its context has a field that could be stored, but not read back.
+        DefinitionError: A field of its context could be stored, but not read back.
     """
 
     def __init__(self, workflow: Workflow[C, Any], vault: Vault) -> None:
@@ -118,7 +118,7 @@ class Codec(Generic[C]):
         self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
         self._unproven = {*workflow.machine.states, *workflow.machine.ends}
-        """Positions of which no checkpoint was read back yet. (To the stations of the engine, nobody brings a new context.)"""
+        """Positions whose round trip was not verified yet. (Engine positions never change the context.)"""
         self._unstructure = self._converter.get_unstructure_hook(self._type)
         try:
             self._converter.get_structure_hook(self._type)
@@ -127,22 +127,22 @@ class Codec(Generic[C]):
             raise DefinitionError(workflow.name, problem) from error
 
     def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
-        """The checkpoint of an instance.
+        """Encode an instance.
 
         Args:
-            history: Events recorded so far, this checkpoint's included.
+            history: Events recorded so far, including those of this checkpoint.
             evidence: The last exchanges before it failed.
 
         Raises:
-            CheckpointError: Its context holds something that cannot be stored, or read back. (The latter is looked at in the first
-                checkpoint at each state: what is wrong there is wrong everywhere, and costs no more than an instance.)
+            CheckpointError: The context holds a value that cannot be stored, or not be read back. (The round trip is verified
+                once per state: an error in it affects every instance, and the check would double the cost.)
         """
         more, place = {"format": FORMAT, "history": history}, instance.id.encode()
         try:
             try:
                 body = dumps({**instance.__dict__, **more}, self._vault, place)
             except TypeError:
-                # A dictionary has keys that orjson does not know; cattrs may.
+                # orjson rejects some types of dictionary keys; cattrs may convert them.
                 body = dumps({**self._unstructure(instance), **more}, self._vault, place)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
@@ -162,27 +162,27 @@ class Codec(Generic[C]):
         )
 
     def _kinds(self, instance: Instance[C]) -> tuple[str, ...] | None:
-        """The kinds of its effects once it stands still: of one that is moving they would change with every checkpoint."""
+        """Kinds of the effects, for an instance that has stopped. For a running one they would change with every checkpoint."""
         if instance.status in {Status.RUNNING, Status.ROLLING_BACK}:
             return None
         try:
             return tuple(effect.kind for _, effect in effects_of(self._workflow, instance))
-        except Exception:  # noqa: BLE001  # a workflow's bug; the checkpoint is worth more than the count
+        except Exception:  # noqa: BLE001  # a bug of the workflow: the checkpoint matters more than the count
             return None
 
     def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
-        """The exchanges of an instance that were kept, oldest first. Raises ``EncryptionKeyError``."""
+        """Return the stored exchanges of an instance, oldest first. Raises ``EncryptionKeyError``."""
         return [entry for body in bodies for entry in orjson.loads(self._vault.open(body, _evidence_of(instance_id)))]
 
     def decode(self, row: Checkpoint, stored: Mapping[str, Mapping[str, str]]) -> Instance[C]:
-        """The instance behind a checkpoint, migrated if its definition asks for it.
+        """Decode a checkpoint, migrating it if its definition requires that.
 
         Args:
             stored: Definition → fingerprints of its states, for the definitions that checkpoints name.
 
         Raises:
             EncryptionKeyError: Its secrets were sealed with another key.
-            WorkflowChangedError: The definition has changed where this instance is touched by it.
+            WorkflowChangedError: A change of the definition affects this instance.
             CheckpointError: It cannot be read at all.
         """
         place = f"{row.run_id}-{row.number}"
@@ -214,12 +214,12 @@ class Codec(Generic[C]):
         return data
 
     def _fit(self, data: dict[str, Any], old: Mapping[str, str], place: str) -> dict[str, Any]:
-        """``data`` as the present definition understands it: as it is where the changes do not touch it."""
+        """Convert ``data`` to the present definition; unchanged where the changes do not affect it."""
         new = self._workflow.fingerprints
         changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         used = {data["position"], *data["trail"], *(left["state"] for left in data["leftovers"]), "context"}
         touched = sorted(used & changed)
-        # All the way or not at all: what the changes do not touch may stay as it is.
+        # Migrate all the way or not at all: data that the changes do not affect may stay unchanged.
         way = range(data["version"], self._workflow.version)
         migrated = bool(way) and all(version in self._workflow.migrations for version in way)
         for version in way if migrated else ():
@@ -230,13 +230,13 @@ class Codec(Generic[C]):
             None
         }
         if (touched and not migrated) or not named <= known:
-            # No migration leads here, or the definition was changed without giving it a new version.
+            # No migration leads here, or the definition was changed without a new version.
             raise WorkflowChangedError(data["run_id"], self._workflow.name, [place], _changes(touched, old, new))
         return data
 
 
 def _evidence_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
-    """What cannot be written is left out: evidence is never worth an instance."""
+    """Encode the evidence. Values that cannot be encoded are dropped: evidence must never make an instance fail."""
     try:
         return orjson.dumps(entries)
     except (TypeError, ValueError, RecursionError):
@@ -248,7 +248,7 @@ def _evidence_of(instance_id: str) -> bytes:
 
 
 def stored_definition(row: Checkpoint) -> str:
-    """The definition that a checkpoint names, empty if it cannot be read: decoding it will say why."""
+    """The definition that a checkpoint names; empty if unreadable, since decoding it reports why."""
     try:
         data = orjson.loads(row.body)
     except orjson.JSONDecodeError:

@@ -1,9 +1,9 @@
-"""Group commit: whoever saves while a commit is under way shares the next one. No timer, no task of its own.
+"""Group commit: callers that save during a commit share the next one. It uses no timer and no task.
 
-What is waiting when the last commit ends goes into the next transaction. Its rows are put in on the event loop: that takes
-some 20 µs a row, while a thread that does it hands the interpreter's lock to and fro for every row. What may wait (for the
-disk, for another process) is done by the writer's thread. A caller that is alone commits on the loop, too: a hop to the
-thread costs as much as a third of a step. (A caller is alone if the latest ones did not overlap: see ``ALONE_AFTER``.)
+Items that wait when a commit ends go into the next transaction. The event loop executes the inserts: that takes some 20 µs a
+row, while a thread would exchange the interpreter's lock for every row. The writer's thread does everything that may block
+(on the disk, on another process). A lone caller commits on the event loop, too: a switch to the thread costs up to a third of a
+step. (A caller is alone if the latest commits did not overlap: see ``ALONE_AFTER``.)
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Errors = Sequence[Exception | None]
-"""For each item an error, or ``None``."""
+"""One entry per item: an error, or ``None``."""
 
 
 class Writer:
-    """One thread that does what may wait, in the order in which it was asked for."""
+    """A thread for blocking work, done in the order of the requests."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="orchestrator store")
@@ -33,11 +33,11 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """Whether the thread has nothing to do, so that the event loop may write itself."""
+        """Whether the thread is idle, so that the event loop may write itself."""
         return self._jobs == 0
 
     def submit(self, work: Callable[[], object], then: Callable[[], None]) -> None:
-        """Have ``work`` done, then call ``then`` on the event loop. ``work`` may not raise."""
+        """Run ``work`` in the thread, then call ``then`` on the event loop. ``work`` may not raise."""
         loop = asyncio.get_running_loop()
         self._jobs += 1
 
@@ -52,14 +52,14 @@ class Writer:
         self._thread.submit(job)
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Have ``work`` done and wait for it. It is done wholly even if the wait is cancelled."""
+        """Run ``work`` in the thread and wait for it. It is completed even if the wait is cancelled."""
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         outcome: list[Callable[[], None]] = []
 
         def tried() -> None:
             try:
                 outcome.append(partial(answer.set_result, work()))
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            except BaseException as error:  # noqa: BLE001  # raised to the waiting caller
                 outcome.append(partial(answer.set_exception, error))
 
         def settle() -> None:
@@ -70,12 +70,12 @@ class Writer:
         return await answer
 
     def close(self) -> None:
-        """Wait for what was asked for, and end the thread."""
+        """Wait for the requested work, and end the thread."""
         self._thread.shutdown()
 
 
 ALONE_AFTER = 3
-"""Commits in a row that overlapped with no other one, after which a caller counts as alone."""
+"""Successive commits without overlap after which a caller counts as alone."""
 
 
 class _Ticket(Generic[T]):
@@ -83,7 +83,7 @@ class _Ticket(Generic[T]):
 
     def __init__(self, item: T) -> None:
         self.item = item
-        # A future and not an `anyio.Event`, which costs five times as much, once for every step of every instance.
+        # A future, because an `anyio.Event` costs five times as much, once per step of each instance.
         self.turn: asyncio.Future[None] | None = None
         self.done = False
         self.error: Exception | None = None
@@ -98,9 +98,9 @@ class GroupCommit(Generic[T]):
     """Batches items into transactions.
 
     Args:
-        begin: Puts items into a transaction without waiting for anything, and answers with what commits it; ``None``: not
+        begin: Inserts items in a new transaction without blocking, and returns the function that commits it; ``None``: not
             possible at this moment. Called on the event loop while the writer is idle.
-        write: Does the same from beginning to end, and may wait. Called in the writer's thread.
+        write: Inserts and commits, and may block. Called in the writer's thread.
 
     An exception of either fails the whole batch.
     """
@@ -116,13 +116,13 @@ class GroupCommit(Generic[T]):
         self._writer = writer
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
-        """Whether a batch is with the writer's thread."""
+        """Whether the writer's thread has a batch."""
         self._committing = 0
-        """How many callers have asked and not gone on yet."""
+        """Callers that have called and not yet continued."""
         self._single = 0
-        """Commits in a row during which nobody else asked."""
+        """Successive commits without another caller."""
         self._idle: asyncio.Future[None] | None = None
-        """Somebody waits for the end of it all."""
+        """Whether a caller waits for all commits to end."""
 
     async def commit(self, item: T) -> None:
         """Store ``item``; durable on return. A cancellation is raised only after the item was stored."""
@@ -138,7 +138,7 @@ class GroupCommit(Generic[T]):
         if not self._busy:
             self._start()
         if ticket.done:
-            # Whoever saves in a loop that never waits for anything else must still let others run.
+            # A loop that awaits nothing but saves must still let other tasks run.
             await anyio.lowlevel.cancel_shielded_checkpoint()
         else:
             ticket.turn = asyncio.get_running_loop().create_future()
@@ -152,26 +152,26 @@ class GroupCommit(Generic[T]):
             raise ticket.error
 
     async def drain(self) -> None:
-        """Wait until nothing is waiting."""
+        """Wait until every item is stored."""
         while self._busy:
             self._idle = self._idle or asyncio.get_running_loop().create_future()
             await self._idle
 
     async def _finished(self, ticket: _Ticket[T]) -> None:
-        """Shielding every save would cost more than all else here: only one that is cancelled pays for it."""
+        """Shielding every save would cost more than all else here, so only a cancelled one pays for it."""
         with anyio.CancelScope(shield=True):
             while not ticket.done:
                 ticket.turn = asyncio.get_running_loop().create_future()
                 await ticket.turn
 
     def _start(self) -> None:
-        """Put the waiting items into a transaction and have it committed: by the thread, or here for a caller that is alone."""
+        """Insert the waiting items in a transaction and commit it: in the thread, or here for a lone caller."""
         batch, self._waiting = self._waiting, []
         alone = len(batch) == 1 and self._single > ALONE_AFTER
         items = [ticket.item for ticket in batch]
         try:
             commit = self._begin(items) if self._writer.idle else None
-        except Exception as error:  # noqa: BLE001  # every caller of the batch is told
+        except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
             _settle(batch, [error] * len(batch))
             return
         if commit is not None and alone:
@@ -184,7 +184,7 @@ class GroupCommit(Generic[T]):
 
     def _finish(self, batch: Sequence[_Ticket[T]], errors: Errors) -> None:
         _settle(batch, errors)
-        # Whoever has been stored goes first: its next request is on its way while the next batch is written.
+        # Wake stored callers first: their next requests are under way while the next batch is written.
         asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
@@ -199,7 +199,7 @@ class GroupCommit(Generic[T]):
 def _tried(commit: Callable[[], Errors], size: int) -> Errors:
     try:
         return commit()
-    except Exception as error:  # noqa: BLE001  # every caller of the batch is told
+    except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
         return [error] * size
 
 

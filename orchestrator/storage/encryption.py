@@ -1,4 +1,4 @@
-"""Encryption of what is secret in the store: AES-256-GCM with one key, from the environment or a key file."""
+"""Encryption of secrets in the store: AES-256-GCM with one key, from the environment or a key file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _COUNT_BYTES = 4
 
 
 class Nonces:
-    """Numbers of which none comes twice, in this process, its forks, and all others: 64 random bits, then a count.
+    """Unique numbers across threads, forks and processes: 64 random bits, then a count.
 
-    Both are one object, so that no thread can pair the bits of one with the count of another. (Random bits for each
-    number would ask the kernel in the middle of every step.)
+    Both are one object, so that no thread can pair the bits of one with the count of another. (New random bits for each
+    number would cost a system call in every step.)
 
     Args:
-        first: Where the count begins.
+        first: First value of the count.
     """
 
     def __init__(self, first: int = 0) -> None:
@@ -32,7 +32,7 @@ class Nonces:
         self.renew(first)
 
     def renew(self, first: int = 0) -> None:
-        """Other random bits: in a forked child, which would repeat the numbers of its parent, and after 2**32 numbers."""
+        """Draw new random bits: in a forked child, which would repeat its parent's numbers, and after 2**32 numbers."""
         left = range(first, 1 << 8 * _COUNT_BYTES)
         self._state = (os.urandom(_NONCE_BYTES - _COUNT_BYTES), iter(left))
 
@@ -50,11 +50,11 @@ os.register_at_fork(after_in_child=_nonces.renew)
 
 
 class Vault:
-    """Seals and opens with one 256-bit key. What is sealed is bound to a place (associated data), so that a
-    sealed value copied to another instance does not open there."""
+    """Seals and opens with one 256-bit key. A sealed value is bound to its place (associated data), so that a copy
+    of it in another instance cannot be opened."""
 
     def __init__(self, key: bytes, source: str) -> None:
-        # Importing it takes as long as a command that opens nothing.
+        # Imported late: it takes as long as a command that decrypts nothing.
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
@@ -62,15 +62,15 @@ class Vault:
         self._refused = (InvalidTag, ValueError)
         self.source = source
         self.key_id = hashlib.sha256(b"orchestrator key id" + key).hexdigest()[:8]
-        """Names the key without telling it."""
+        """Identifies the key without revealing it."""
 
     def seal(self, data: bytes, place: bytes) -> bytes:
-        """``data`` encrypted and authenticated."""
+        """Encrypt and authenticate ``data``."""
         nonce = next(_nonces)
         return nonce + self._aead.encrypt(nonce, data, place)
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
-        """What was sealed.
+        """Decrypt a sealed value.
 
         Raises:
             EncryptionKeyError: It was sealed with another key, for another place, or changed since.
@@ -84,31 +84,31 @@ class Vault:
             ) from error
 
     def seal_secret(self, secret: Secret, place: bytes) -> str:
-        """The sealed form of a secret as text; computed once for each secret object and place."""
+        """Seal a secret as text; computed once for each secret object and place."""
         if secret.sealed is None or secret.sealed[0] != (self.key_id, place):
             text = base64.b64encode(self.seal(secret.reveal().encode(), place)).decode()
             secret.sealed = ((self.key_id, place), text)
         return secret.sealed[1]
 
     def open_secret(self, text: str, place: bytes) -> Secret:
-        """The secret behind its sealed text."""
+        """Decrypt the secret in its sealed text."""
         try:
             sealed = base64.b64decode(text)
         except (TypeError, ValueError):
-            sealed = b""  # opened by no key
+            sealed = b""  # no key can open it
         secret = Secret(self.open(sealed, place).decode())
         secret.sealed = ((self.key_id, place), text)
         return secret
 
 
 def find_key(environ: Mapping[str, str], key_file: Path, *, create: bool = True) -> Vault:
-    """The vault with the user's key: ``ORCHESTRATOR_KEY`` if set, else the key file, which is made on first use.
+    """The vault with the user's key: ``ORCHESTRATOR_KEY`` if set, else the key file, which is created on first use.
 
     Args:
-        create: Whether the file may be made. Whoever takes up what was sealed needs the key that sealed it, and no other.
+        create: Whether the file may be created. False on resume: a new key could not decrypt old data.
 
     Raises:
-        EncryptionKeyError: The key is malformed or missing, or the file cannot be read, written, or is open to others.
+        EncryptionKeyError: The key is malformed or missing, or the file cannot be read or written, or other users can read it.
     """
     given = environ.get(KEY_VARIABLE)
     if given:
@@ -130,7 +130,7 @@ def find_key(environ: Mapping[str, str], key_file: Path, *, create: bool = True)
 
 
 def new_key() -> str:
-    """A fresh key in the form that ``ORCHESTRATOR_KEY`` and the key file take: 32 bytes, URL-safe base64."""
+    """A new key in the form of ``ORCHESTRATOR_KEY`` and the key file: 32 bytes, URL-safe base64."""
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 
@@ -149,7 +149,7 @@ def _decode(text: str, source: str) -> bytes:
 
 def _create(key_file: Path) -> bytes:
     text = new_key()
-    # Written beside it and linked into place: two first runs at once agree on one key, and a crash leaves none torn.
+    # Written beside it and linked into place: two simultaneous first runs agree on one key, and a crash leaves no partial file.
     draft = key_file.with_name(f".{key_file.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

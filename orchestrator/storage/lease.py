@@ -1,4 +1,4 @@
-"""Who drives a run, and until when: owners, their liveness, and the lease that a driver holds itself to."""
+"""Ownership of a shard: owners, their liveness, and the lease that a driver obeys."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from orchestrator.errors import LeaseExpiredError
 
 @attrs.frozen(kw_only=True)
 class Owner:
-    """A process, named so precisely that another one on the same machine can tell whether it still exists."""
+    """A process, identified well enough for another one on the same machine to check whether it still exists."""
 
     host: str
     boot_id: str
     pid: int
     namespace: str = ""
-    """Of process ids: a container cannot see the processes of another one."""
+    """Namespace of process ids: a container cannot see the processes of another one."""
     started: str
-    """Start time of the process in the kernel's own unit; tells a reused pid apart."""
+    """Start time of the process in the kernel's unit; detects a reused pid."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
     def dumps(self) -> str:
-        """As it is stored."""
+        """Encode for the store."""
         return orjson.dumps(attrs.asdict(self)).decode()
 
     @classmethod
     def loads(cls, text: str) -> Owner:
-        """From its stored form."""
+        """Decode from the store."""
         return cls(**orjson.loads(text))
 
 
 def this_process() -> Owner:
-    """The running process."""
+    """Identify the running process."""
     pid = os.getpid()
     return Owner(host=platform.node(), boot_id=_boot_id(), pid=pid, namespace=_namespace(), started=_started(pid) or "")
 
 
 def is_gone(owner: Owner) -> bool:
-    """Whether this process certainly does not exist any more. ``False`` if that cannot be known: on another machine, after
-    another boot (a container that moves takes its host's name along), or where ``/proc`` hides the processes of other users."""
+    """Whether this process certainly no longer exists. False if unknown: another host or boot (a moved container keeps its
+    host's name), or a ``/proc`` that hides the processes of other users."""
     if (owner.host, owner.boot_id, owner.namespace) != (platform.node(), _boot_id(), _namespace()):
         return False
     try:
@@ -56,7 +56,7 @@ def is_gone(owner: Owner) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it exists, and is another user's
+        pass  # the process exists and belongs to another user
     started = _started(owner.pid)
     return started is not None and started != owner.started
 
@@ -77,9 +77,9 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process, ``"dead"`` for one that is not yet reaped; ``None`` where it cannot be read."""
+    """Start time of a process; ``"dead"`` for one that was not reaped yet, ``None`` if it cannot be read."""
     try:
-        # The name in brackets may hold spaces: count fields after it. Field 3 is the state, 22 the start time.
+        # The name in brackets may contain spaces: count fields behind it. Field 3 is the state, 22 the start time.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
@@ -89,22 +89,22 @@ def _started(pid: int) -> str | None:
 class Lease:
     """The right of this process to send requests for a run.
 
-    The deadline moves only when a renewal is *confirmed*, and is counted from before it was asked for: whatever
-    stops this process (SIGSTOP, a blocked event loop, a sleeping laptop), it knows on waking that it is late.
+    Only a *confirmed* renewal moves the deadline, which is counted from the moment before the request for it. A process that
+    was stopped (SIGSTOP, a blocked event loop, a sleeping laptop) therefore knows on waking that its lease has expired.
     """
 
     def __init__(self, run_id: str, seconds: float, clock: Clock) -> None:
         self.run_id = run_id
         self.seconds = seconds
         self._clock = clock
-        self._deadline = math.inf  # until the first confirmation there is nothing that anybody could take over
+        self._deadline = math.inf  # Before the first confirmation there is no shard that another process could claim.
 
     def asked(self) -> float:
-        """Call before asking the store; the result goes to :meth:`confirmed`."""
+        """Call before the request to the store; pass the result to :meth:`confirmed`."""
         return self._clock.steady()
 
     def confirmed(self, asked: float) -> None:
-        """The store has granted what was asked for at ``asked``."""
+        """The store has granted the request made at ``asked``."""
         self._deadline = asked + self.seconds
 
     def check(self) -> None:

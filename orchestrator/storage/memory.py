@@ -1,4 +1,4 @@
-"""A store that lives as long as its process: for tests, and for embedding where nothing has to survive."""
+"""A store that lives as long as its process: for tests, and for embedding without durability."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from orchestrator.storage.lease import Owner
 
 
 class MemoryStore(Store):
-    """Everything in dictionaries. No method awaits before it is done, so each is a transaction."""
+    """Keeps everything in dictionaries. No method awaits before it has finished, so each is a transaction."""
 
     where = "memory"
 

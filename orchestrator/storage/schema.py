@@ -1,4 +1,4 @@
-"""The tables of the SQLite store, as numbered migrations: the file's ``user_version`` is how many it has had."""
+"""The tables of the SQLite store, as numbered migrations: the file's ``user_version`` counts those applied."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, place)
     ) WITHOUT ROWID;
     """,
-    # Statistics have a form of their own since then.
+    # The form of statistics has changed.
     """
     DELETE FROM statistics;
     """,
-    # So that a summary reads no bodies: what is counted and listed is in this index.
+    # The index holds everything that a summary counts and lists, so that it reads no bodies.
     """
     ALTER TABLE instances ADD COLUMN effects TEXT;
     CREATE INDEX instances_by_status ON instances (run_id, status, number, position, effects);
@@ -99,7 +99,7 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, shard, epoch, seq)
     ) WITHOUT ROWID;
     """,
-    # What the other side has asked of a rate group outlives the process that was told.
+    # A pause of a rate group outlives the process.
     """
     CREATE TABLE pauses (
         run_id TEXT NOT NULL,

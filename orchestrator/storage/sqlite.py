@@ -42,7 +42,7 @@ from orchestrator.storage.schema import APPLICATION_ID, MIGRATIONS
 R = TypeVar("R")
 
 BUSY_TIMEOUT_S = 5.0
-"""How long to wait for another process that is writing. A transaction of ours takes milliseconds."""
+"""How long to wait for another process that is writing. Our transactions take milliseconds."""
 BUSY_POLL_S = 0.005
 
 _converter = cattrs.preconf.orjson.make_converter()
@@ -61,8 +61,8 @@ _CAP_HISTORY = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
 
 class SQLiteStore(Store):
-    """See :class:`~orchestrator.storage.base.Store`. Writes go through one connection, reads through another. The writer's
-    thread and the event loop take turns with the first: the loop uses it only while that thread is idle."""
+    """See :class:`~orchestrator.storage.base.Store`. One connection writes, another one reads. The writer's thread and the
+    event loop share the first: the loop uses it only while that thread is idle."""
 
     def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, clock: WallClock) -> None:
         self.where = f"the store {path}"
@@ -71,14 +71,14 @@ class SQLiteStore(Store):
         self._writer = writer
         self._reader = reader
         self._files = _identities(path)
-        """What a commit was written to, as far as the path still names it."""
+        """Identities of the files that commits write to; compared with those at the path."""
         self._thread = Writer()
         self._reading = anyio.CapacityLimiter(1)
         self._commits: GroupCommit[Save] = GroupCommit(self._begin_saves, self._write_saves, self._thread)
 
     @classmethod
     async def open(cls, path: str | Path, *, create: bool = True, clock: WallClock | None = None) -> SQLiteStore:
-        """Open the file, making it (mode 0600) if need be."""
+        """Open the file, creating it (mode 0600) if necessary."""
         return await anyio.to_thread.run_sync(cls._open, Path(path), create, clock or SystemClock())
 
     @classmethod
@@ -92,10 +92,10 @@ class SQLiteStore(Store):
             writer = _connect(path)
             try:
                 _prepare(writer, path)
-                # How long to wait differs from one transaction to the next: see `_begin`.
+                # The time to wait differs between transactions: see `_begin`.
                 writer.execute("PRAGMA busy_timeout = 0")
                 reader = _connect(path)
-                # A read makes the -wal file if there is none; it stays as long as a connection is open.
+                # A read creates a missing -wal file, which stays as long as a connection is open.
                 reader.execute("SELECT 1 FROM runs LIMIT 1").fetchall()
                 return cls(path, writer, reader, clock)
             except BaseException:
@@ -113,14 +113,14 @@ class SQLiteStore(Store):
         return await anyio.to_thread.run_sync(self._rescue, limiter=self._reading)
 
     def _rescue(self) -> str:
-        """SQLite still has the deleted file open, so its content can be copied."""
+        """Copy the data through the open connection: it still reaches a deleted file."""
         path = self._path.with_name(f"{self._path.name}.rescued-{os.getpid()}")
         with _explained(path):
             _make_private_file(path)
             target = sqlite3.connect(path)
             try:
                 self._reader.backup(target)
-                # Our run has stopped, so whoever opens the copy need not wait for its lease to run out.
+                # Our run has stopped: release its lease, so that the copy can be used at once.
                 target.execute("UPDATE shards SET owner = NULL WHERE owner = ?", (this_process().dumps(),))
                 target.commit()
             finally:
@@ -196,7 +196,7 @@ class SQLiteStore(Store):
 
     async def claim(self, run_id: str, index: int, owner: Owner, lease_s: float) -> Shard:
         def write(db: sqlite3.Connection) -> Shard:
-            # Read and raise the epoch in one write transaction: two claimants would otherwise both win.
+            # Read and raise the epoch in one write transaction: otherwise two claimants would both win.
             shard = _read_shard(db, run_id, index)
             if shard is None:
                 raise UnknownRunError(f"shard {index} of run {run_id}", self.where)
@@ -253,7 +253,7 @@ class SQLiteStore(Store):
         if statuses is None:
             sql = f"{_CHECKPOINTS} AND number > ? AND number % ? = ? ORDER BY number LIMIT ?"
             return [_checkpoint_from_row(row) for row in await self._read(sql, run_id, after, of, index, limit)]
-        # One walk of the index per status: a few failed instances among a hundred thousand are found without reading the others.
+        # One index scan per status: a few failed instances among a hundred thousand are found without reading the others.
         ahead = (
             "SELECT number FROM (SELECT number FROM instances WHERE run_id = ? AND status = ? AND number > ? AND number % ? = ? "
             "ORDER BY number LIMIT ?)"
@@ -264,7 +264,7 @@ class SQLiteStore(Store):
         return [_checkpoint_from_row(row) for row in rows]
 
     async def unadmitted(self, shard: Shard, total: int) -> list[range]:
-        # A row after the last number closes the gap at the end.
+        # A row behind the last number closes the final gap.
         end = shard.index + max(0, -((shard.index - total) // shard.of)) * shard.of
         rows = await self._read(
             "SELECT begin, number FROM (SELECT lag(number, 1, ?) OVER (ORDER BY number) + ? AS begin, number FROM "
@@ -358,7 +358,7 @@ class SQLiteStore(Store):
         return self._transaction(partial(_write_saves, saves=saves))
 
     def _begin_saves(self, saves: Sequence[Save]) -> Callable[[], list[Exception | None]] | None:
-        """The rows in a transaction that is still open; the answer commits it. ``None``: another process is writing."""
+        """Insert rows in an open transaction and return the function that commits it; ``None``: another process is writing."""
         with _explained(self._path):
             if not self._begin(wait_s=0.0):
                 return None
@@ -372,7 +372,7 @@ class SQLiteStore(Store):
         return commit
 
     def _begin(self, *, wait_s: float) -> bool:
-        """Begin a transaction that writes; ``False``: another process has been writing all the time."""
+        """Begin a write transaction; ``False``: another process has been writing all the time."""
         until = time.monotonic() + wait_s
         while True:
             try:
@@ -388,7 +388,7 @@ class SQLiteStore(Store):
             time.sleep(BUSY_POLL_S)
 
     async def _write(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        # Whoever asks learns what became of it: a claim that nobody knows of would be held until its lease runs out.
+        # The caller must learn the result: a claim unknown to its process would be held until the lease expires.
         with anyio.CancelScope(shield=True):
             result = await self._thread.run(partial(self._transaction, work))
         return result  # noqa: RET504  # for a type checker, the scope may swallow an exception
@@ -402,17 +402,17 @@ class SQLiteStore(Store):
             return result
 
     def _commit(self) -> None:
-        """Commit, and make sure that the next process will find it.
+        """Commit, and verify that the next process will find the data.
 
         Raises:
-            StoreLostError: The path no longer names the files that were written to. SQLite does not notice in WAL mode.
+            StoreLostError: The path no longer names the files written to. SQLite does not notice in WAL mode.
         """
         self._in_transaction(lambda db: db.execute("COMMIT"))
         if _identities(self._path) != self._files:
             raise StoreLostError(self.where)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
-        """Do it in the open transaction, which is undone if it fails."""
+        """Run it in the open transaction, which is rolled back if it fails."""
         try:
             return work(self._writer)
         except BaseException:
@@ -429,7 +429,7 @@ class SQLiteStore(Store):
         return await anyio.to_thread.run_sync(read, limiter=self._reading)
 
     def _holder(self) -> str | None:
-        """Who may be holding the write lock, for the message: readers are never locked out in WAL mode."""
+        """The process that may hold the write lock, for the message: readers are never locked out in WAL mode."""
         try:
             rows = self._reader.execute("SELECT owner FROM shards WHERE owner IS NOT NULL").fetchall()
         except sqlite3.Error:
@@ -442,7 +442,7 @@ def _write_saves(db: sqlite3.Connection, saves: Sequence[Save]) -> list[Exceptio
     try:
         return _put_in(db, saves)
     except _UNSTORABLE:
-        # One of them holds something that SQLite does not take: the others are stored all the same.
+        # SQLite rejects a value of one save: the others are still stored.
         db.execute("ROLLBACK")
         db.execute("BEGIN IMMEDIATE")
         return [_put_in_one(db, save) for save in saves]
@@ -510,7 +510,7 @@ def _put_in(db: sqlite3.Connection, saves: Sequence[Save]) -> list[Exception | N
 
 
 def _identities(path: Path) -> list[tuple[int, int] | None]:
-    """Device and inode of the database and of its write-ahead log; ``None``: there is no such file."""
+    """Device and inode of the database and of its write-ahead log; ``None``: the file is missing."""
     found: list[tuple[int, int] | None] = []
     for name in (str(path), f"{path}-wal"):
         try:
@@ -532,7 +532,7 @@ def _make_private_file(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # cached_statements: the few statements of ours stay prepared. Autocommit: transactions are begun by hand.
+    # cached_statements: our few statements stay prepared. Autocommit: transactions are begun explicitly.
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA synchronous = FULL")
@@ -543,7 +543,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    # In one transaction: another process may be making the file at this very moment.
+    # In one transaction: another process may be creating the file at the same time.
     db.execute("BEGIN")
     empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     application_id = db.execute("PRAGMA application_id").fetchone()[0]
@@ -560,7 +560,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if version == len(MIGRATIONS):
         return
     db.execute("BEGIN IMMEDIATE")
-    # Read again under the lock: another process may have migrated meanwhile.
+    # Read again under the lock: another process may have migrated in between.
     done = db.execute("PRAGMA user_version").fetchone()[0]
     for statements in MIGRATIONS[done:]:
         for statement in filter(str.strip, statements.split(";")):
@@ -572,7 +572,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path, holder: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Turn what SQLite and the file system say into one line: what, where, what to do."""
+    """Turn errors of SQLite and the file system into one line: the problem, the file, the cure."""
     try:
         yield
     except sqlite3.Error as error:
