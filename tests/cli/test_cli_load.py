@@ -219,7 +219,7 @@ def test_an_archive_is_of_one_instance(cli: Any, home: Path) -> None:
     run = json.loads(cli("run", "--json")[1])["run"]
     code, _, err = cli("show", run, "--har", "x.har")
     assert code == 2
-    assert "--har is of one instance" in err
+    assert "--har needs an instance" in err
 
 
 def test_requests_of_a_successful_instance_are_kept_if_the_run_was_asked_to(cli: Any, home: Path) -> None:
