@@ -65,7 +65,7 @@ class ShardDriver(Generic[C, S]):
         observers: Sequence[Observer],
         attempt_observers: Sequence[Observer],
     ) -> None:
-        """DriveContext everything there is to do, until it is done or the run is stopped.
+        """Drive everything there is to do, until it is done or the run is stopped.
 
         Args:
             stopping: Set: suspend instead of going on.
@@ -141,7 +141,7 @@ class ShardDriver(Generic[C, S]):
             fail(error)
 
     async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Iterator[int], before: Instance[C] | None) -> None:
-        """DriveContext instance after instance in one place, as long as the scenario wants it filled."""
+        """Drive instance after instance in one place, as long as the scenario wants it filled."""
         admission, counters = self.admission, self.statistics.collector.counters
         fruitless, refills = 0, True
         while refills:

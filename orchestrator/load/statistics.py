@@ -230,20 +230,23 @@ def merged_by_time(shards: Sequence[Sequence[Window]]) -> list[Window]:
     Args:
         shards: The windows of each shard, in order.
     """
-    spans = sorted((window.elapsed, window.elapsed + window.width) for windows in shards for window in windows)
-    stretches: list[tuple[float, float]] = []
-    for begin, end in spans:
-        if stretches and begin < stretches[-1][1] - _TOUCHING_S:
-            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
-        else:
-            stretches.append((begin, end))
-    found = []
-    for begin, end in stretches:
-        parts = [
-            [one for one in windows if begin - _TOUCHING_S <= one.elapsed and one.elapsed + one.width <= end + _TOUCHING_S]
-            for windows in shards
-        ]
-        found.append(_side_by_side([_one_after_the_other(part) for part in parts if part], begin, end))
+    in_order = sorted(
+        ((window, shard) for shard, windows in enumerate(shards) for window in windows),
+        key=lambda pair: (pair[0].elapsed, pair[0].elapsed + pair[0].width),
+    )
+    found: list[Window] = []
+    parts: dict[int, list[Window]] = {}
+    begin = end = 0.0
+    for window, shard in in_order:
+        if parts and window.elapsed >= end - _TOUCHING_S:
+            found.append(_side_by_side([_one_after_the_other(part) for part in parts.values()], begin, end))
+            parts = {}
+        if not parts:
+            begin, end = window.elapsed, window.elapsed
+        parts.setdefault(shard, []).append(window)
+        end = max(end, window.elapsed + window.width)
+    if parts:
+        found.append(_side_by_side([_one_after_the_other(part) for part in parts.values()], begin, end))
     return found
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
+from collections import Counter
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator import Back, Event, EventKind, NextRound, Repeat, Segment, State, done
 from orchestrator.load import collector as collecting
 from orchestrator.load.collector import Collector
-from orchestrator.load.statistics import ErrorKey, Latency, Statistics, Window
+from orchestrator.load.statistics import ErrorKey, Latency, Statistics, Window, merged_by_time
 from orchestrator.storage.base import StoredWindow
 from tests.support.toy import Ledger, Making, Three, toy
 
@@ -379,3 +383,25 @@ def test_the_memory_of_this_process_is_measured() -> None:
     held = b"x" * 50_000_000
     assert before > 1_000_000
     assert collecting.resident_bytes() - before > 0.8 * len(held)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from([0.0, 0.001, 0.004, 0.5, 2.0]), st.sampled_from([0.0, 0.003, 2.0, 4.0])), max_size=6),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_windows_are_merged_counts_are_added_and_time_is_not(shards: list[list[tuple[float, float]]]) -> None:
+    made: list[list[Window]] = []
+    for gaps in shards:
+        moment, windows = 0.0, []
+        for pause, width in gaps:
+            windows.append(Window(at=moment, elapsed=moment + pause, width=width, counters=Counter(started=1)))
+            moment += pause + width
+        made.append(windows)
+    merged = merged_by_time(made)
+    assert sum(window.counters["started"] for window in merged) == sum(map(len, shards))
+    assert all(one.elapsed + one.width <= two.elapsed + 0.011 for one, two in itertools.pairwise(merged))
+    reach = max((windows[-1].elapsed + windows[-1].width for windows in made if windows), default=0.0)
+    assert sum(window.width for window in merged) <= reach + 0.011 * len(merged)
