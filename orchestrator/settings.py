@@ -1,4 +1,4 @@
-"""Settings: flags, environment, TOML file and defaults become one frozen object that knows where each value came from."""
+"""Settings: one frozen object from flags, environment, TOML files and defaults, with the source of each value."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ APP = "orchestrator"
 
 
 def data_directory() -> Path:
-    """Where the default store, the key file and the state of embedded sandboxes live."""
+    """The folder of the default store, the key file and the state of embedded sandboxes."""
     return Path(platformdirs.user_data_dir(APP, appauthor=False))
 
 
 def default_store() -> str:
-    """The store that is used when none is named."""
+    """The store if none is named."""
     return f"sqlite:{data_directory() / 'runs.db'}"
 
 
 def default_key_file() -> Path:
-    """The key file that is used, and made, when ``ORCHESTRATOR_KEY`` is not set."""
+    """The key file if ``ORCHESTRATOR_KEY`` is not set."""
     return data_directory() / "key"
 
 
@@ -50,11 +50,11 @@ def setting(
 
     Args:
         help: One line for ``--help`` and the README.
-        env: Environment variables that give it, the first one set wins.
-        renewable: A flag replaces the stored value when a run is taken up again.
+        env: Environment variables; the first that is set wins.
+        renewable: A flag replaces the stored value when a run is continued.
         group: Heading under which ``--help`` shows it.
-        parse: Text → value, for what its type cannot read itself; raises ``ValueError``.
-        shown: The default as people write it, where that differs.
+        parse: Text → value, if the type alone does not say how; raises ``ValueError``.
+        shown: The default as people write it, if that differs.
     """
     metadata = {"help": help, "env": tuple(env), "renewable": renewable, "group": group, "parse": parse, "shown": shown}
     return attrs.field(default=default, metadata={"setting": metadata})
@@ -77,12 +77,12 @@ class Setting:
 
     @property
     def many(self) -> bool:
-        """Given by a flag any number of times, or by a list."""
+        """Whether the flag can be repeated, and a TOML file has a list."""
         return get_origin(self.type) is tuple and self.parse is None
 
     @property
     def secret(self) -> bool:
-        """Given by environment or file, never by a flag: flags are seen by every user of the machine."""
+        """Never given by a flag, because every user of the machine can read flags."""
         return self.type is Secret
 
     @property
@@ -100,7 +100,7 @@ class Resolved(Generic[T]):
 
 
 def settings_of(cls: Any) -> list[Setting]:
-    """The settings of a settings class, in order; none of what is not one."""
+    """The settings of a settings class, in order; empty for anything else."""
     if not isinstance(cls, type) or not attrs.has(cls):
         return []
     hints = get_type_hints(cls)
@@ -115,11 +115,10 @@ def settings_of(cls: Any) -> list[Setting]:
 def resolve(
     cls: type[T], *, flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> Resolved[T]:
-    """The settings of ``cls``: a flag wins over the environment, that over the tables of the TOML files, the first of them over
-    the next, those over the default.
+    """The settings of ``cls``. Flags win over the environment, then come the TOML files in order, then the defaults.
 
     Raises:
-        SettingError: A value does not fit its type, or the table has a key that is no setting.
+        SettingError: A value does not fit its type, or a table has an unknown key.
     """
     known = {s.name: s for s in settings_of(cls)}
     for file, table in files:
@@ -188,7 +187,7 @@ def _find(
 
 
 def convert(s: Setting, raw: Any, source: str) -> Any:
-    """A raw value as the setting's type; that of a secret's flag is the path of a file. Raises ``SettingError``."""
+    """A raw value converted to the type of the setting; for the flag of a secret it is a path. Raises ``SettingError``."""
     name = s.name.replace("_", "-")
     _check_text(name, raw, source)
     try:
@@ -217,14 +216,14 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
 
 
 def _check_text(name: str, raw: Any, source: str) -> None:
-    """Refuse what neither store nor server accepts: NUL, and lone surrogates (bytes that are not UTF-8)."""
+    """Rejects lone surrogates (bytes that are not UTF-8) and NUL, which neither store nor server accepts."""
     for text in raw if isinstance(raw, list | tuple) else [raw]:
         if isinstance(text, str) and ("\0" in text or text != text.encode(errors="replace").decode()):
             raise SettingError(name, "is not text in UTF-8", source)
 
 
 def _parsable(raw: Any) -> str:
-    """The text that a setting's own parser reads; a list of a TOML file stands for its items with commas between them."""
+    """The text for a setting's own parser; the items of a TOML list are joined by commas."""
     items = raw if isinstance(raw, list) else [raw]
     if not all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in items):
         raise TypeError(f"{shortened(raw)} is not text")

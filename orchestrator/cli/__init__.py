@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what an error becomes."""
+"""The command line: builds the application, runs one command, and turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 SUMMARIES = {
     "run": "Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.",
     "load": "Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.",
-    "resume": "Go on with an interrupted run: what was in flight first, then what was not started yet.",
+    "resume": "Resume an interrupted run: unfinished instances first, then those that were not started.",
     "drive": "Drive some shards of a run, beside other processes that drive the others.",
-    "retry": "Have failed instances of a finished run go on from the step that failed: those that were kept as they are.",
+    "retry": "Retry the failed instances that a finished run kept, each from the step that failed.",
     "list": "List the runs of the store, the newest first. Needs no key.",
     "show": "Show a run, or one instance of it: history, status, what it created, what would happen next and why.",
-    "cleanup": "Remove everything that a run has made, whatever its state: completed, failed, interrupted, with leftovers.",
-    "report": "Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.",
+    "cleanup": "Remove everything that a run created: of completed, failed and interrupted instances, leftovers included.",
+    "report": "Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.",
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",
-    "graph": "Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.",
-    "doctor": "Check configuration, store, key, and that the tenant answers; changes nothing there.",
+    "graph": "Draw the state machine of a workflow: Mermaid text on stdout, or an image (needs Graphviz).",
+    "doctor": "Check configuration, store, key, and whether the tenant answers. Changes nothing.",
 }
-"""Command → the first paragraph of its docstring (a test compares them), so that the list of commands imports none of them."""
+"""Command → the first paragraph of its docstring. Written twice (a test compares them), so that ``--help`` imports no command."""
 LONGEST_MESSAGE = 2000
 """Characters of an error message."""
 
@@ -52,40 +52,40 @@ configuration, store, key, another process); 3 leftovers remain; 4 a threshold w
 
 
 def entry(argv: Sequence[str]) -> int:
-    """The program ``orchestrator``: prepares the process, runs the command, and answers with its exit code."""
+    """The program ``orchestrator``: prepare the process, run the command, and return its exit code."""
     _open_standard_streams()
     tune_collector()
     return main(argv)
 
 
 def _open_standard_streams() -> None:
-    """One that the shell has closed would be given to the first file that is opened, and uvloop does not run without. What the
-    terminal's encoding has no letter for is escaped."""
+    """Open standard streams that the shell has closed: otherwise the next file gets their number, and uvloop fails without
+    them. Characters that the terminal's encoding lacks are escaped."""
     for number, mode in ((0, "r"), (1, "w"), (2, "w")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
         if getattr(sys, name := ("stdin", "stdout", "stderr")[number]) is None:
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # it is open as long as the program
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # open until the program ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def tune_collector() -> None:
-    """Have Python look for cycles of garbage less often. A step makes hundreds of objects and hardly a cycle, so at the default
-    of every 700 objects a twentieth of a load run's time goes into looking. (Its own program may do so; a library may not.)"""
+    """Run Python's cyclic garbage collector less often. A step makes hundreds of objects and hardly a cycle; at the default, every
+    700 objects, the collector takes a twentieth of the time of a load run. Only a program may set this, not a library."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
 
 
 def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
-    """Run one command and answer with its exit code; every expected failure is one line on stderr.
+    """Run one command and return its exit code; every expected failure is one line on stderr.
 
     Args:
-        observers: Told of every event, beside the display.
+        observers: Called with every event, as the display is.
     """
     try:
         app = build_app(argv, observers)
@@ -102,7 +102,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone: nothing can be told any more.
+        # The reader of our output has gone, so nothing can be printed.
         return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -111,7 +111,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
 
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
-    """The application. Only commands that ``argv`` names are imported and have their flags; of the others, the help shows a line."""
+    """The application. Only the commands that ``argv`` names are imported and get their flags; the others get a line of help."""
     app = App(name="orchestrator", help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
     for name, summary in SUMMARIES.items():
         if name in argv:
@@ -132,18 +132,18 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
 
 
 def _unnamed() -> None:
-    """Stands for a command that the arguments do not name."""
+    """Placeholder for a command that the arguments do not name."""
 
 
 def _run_async(command: Callable[..., Any], observers: Sequence[Observer], **arguments: Any) -> int:
-    import anyio  # noqa: PLC0415  # the list of commands needs no event loop
+    import anyio  # noqa: PLC0415  # --help needs no event loop
 
     options = {"use_uvloop": find_spec("uvloop") is not None}
     return int(anyio.run(partial(command, observers, **arguments), backend_options=options))
 
 
 def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
-    """The workflow whose settings become flags: the one that is named, else the only one."""
+    """The workflow whose settings become flags: the named one, or the only one."""
     names = registry.workflow_names()
     after_flag = [word for flag, word in itertools.pairwise(argv) if flag == "--workflow"]
     named = [word for word in (*argv[1:2], *after_flag) if word in names]
@@ -153,8 +153,8 @@ def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
 
 
 def _help(command: Callable[..., Any]) -> str:
-    """The docstring of a command with its paragraphs on one line each, so that they wrap with the terminal. Its
-    examples get a heading of our own: the library takes the usual one for a section that it does not show."""
+    """The docstring of a command, each paragraph on one line, so that it wraps with the terminal. The heading of the examples is
+    replaced, because cyclopts hides a section named *Examples*."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     shown = []
     for paragraph in paragraphs:
@@ -184,6 +184,6 @@ def _fail(message: str) -> int:
 
 
 def _one_line(message: str) -> str:
-    """A message without line breaks and control characters, which names of files may hold; a very long one is cut."""
+    """A message on one line. Control characters, which file names may hold, are escaped; a very long message is cut."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}…"

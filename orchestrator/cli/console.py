@@ -11,10 +11,10 @@ from rich.console import Console
 
 
 class Output(Console):
-    """A console that prints what it is given: no markup, no emoji codes, no colours of its own.
+    """A console that prints text unchanged: no markup, no emoji codes, no added colours.
 
     Args:
-        unread: Called when whoever read our output has gone; nothing more is printed then. ``None``: ``BrokenPipeError`` is raised.
+        unread: Called when the reader of our output has gone; nothing is printed afterwards. ``None``: raise ``BrokenPipeError``.
     """
 
     def __init__(self, *, unread: Callable[[], None] | None = None, **more: Any) -> None:
@@ -23,7 +23,7 @@ class Output(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        # What Python still holds for it would fail when the program ends.
+        # Otherwise flushing the rest of the output fails when the program ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if self._unread is None:
             raise BrokenPipeError
@@ -31,16 +31,16 @@ class Output(Console):
 
 
 def stdout(unread: Callable[[], None] | None = None) -> Output:
-    """For results; a table that is piped is not cut to a terminal's width."""
+    """For results; in a pipe, tables are not cut to the width of a terminal."""
     width = None if sys.stdout.isatty() else 200
     return Output(unread=unread, file=sys.stdout, soft_wrap=True, width=width)
 
 
 def stderr() -> Output:
-    """For what is said beside them."""
+    """For messages."""
     return Output(file=sys.stderr, soft_wrap=True)
 
 
 def is_terminal() -> bool:
-    """Whether lines that were printed can be written over."""
+    """Whether printed lines can be overwritten."""
     return sys.stdout.isatty() and not Output(file=sys.stdout).is_dumb_terminal

@@ -85,7 +85,7 @@ async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int
     failed = (await result_of(store, record)).of(Status.FAILED)
     if mode is Mode.RESUME:
         kept = f" {failed} failed and can be retried: orchestrator retry {record.id}" if failed else ""
-        return f"Run {record.id} is finished: there is nothing to go on with.{kept}"
+        return f"Run {record.id} is finished: there is nothing to resume.{kept}"
     if mode is Mode.RETRY and number is None and not failed:
         return f"Run {record.id} has no instance that failed and was kept: there is nothing to retry."
     return ""
@@ -95,7 +95,7 @@ def _nothing_to_do(as_json: bool) -> int:
     if as_json:
         stdout().print("null")
     else:
-        stdout().print("There is no run to go on with; `orchestrator list` shows all runs.")
+        stdout().print("There is no run to continue; `orchestrator list` shows all runs.")
     return ExitCode.SUCCESS
 
 

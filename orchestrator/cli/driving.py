@@ -54,7 +54,7 @@ def display_of(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, 
 
 
 class _Control:
-    """What signals do: before the run is there they end the program, then they drain, then they cancel."""
+    """Handles signals: before the run exists they end the program; then the first one drains the run, and the second cancels it."""
 
     def __init__(self, display: Display, grace_s: float) -> None:
         self.run: Run[Any] | None = None
@@ -68,14 +68,14 @@ class _Control:
         if self.run is None:
             self.scope.cancel()
             return
-        self._display.say(f"{name}: finishing attempts in flight (up to {self._grace_s:g} s); once more to stop at once")
+        self._display.say(f"{name}: finishing attempts in flight (up to {self._grace_s:g} s); press again to stop at once")
         self.run.stop()
 
     async def watch_reader(self) -> None:
-        """What nobody reads is not gone on with: `orchestrator run | head` is the user's way to end it."""
+        """Stop when stdout is closed, as by `orchestrator run | head`."""
         await self._display.unread.wait()
         if self.run is not None:
-            stderr().print(f"nobody reads the output any more: stopping; to go on with it: orchestrator resume {self.run.id}")
+            stderr().print(f"the output was closed: stopping; to continue: orchestrator resume {self.run.id}")
             self.run.stop()
 
     def cancel(self, name: str) -> None:
@@ -121,7 +121,7 @@ async def drive(
                         if outputs is not None and outputs.stored():
                             await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()
-            except Exception as error:  # noqa: BLE001  # told bare below, not as the group that the task group makes of it
+            except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
@@ -129,10 +129,10 @@ async def drive(
             await _list_effects(workflow, store, options, control.run.id)
             copy = await store.rescue()
             failure.add_note(
-                f"a copy of all that it knew: {copy}; to remove what it made: orchestrator cleanup {control.run.id} --store {copy}"
+                f"its data was copied to {copy}; to remove what the run created: orchestrator cleanup {control.run.id} --store {copy}"
             )
         elif isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
-            failure.add_note(f"to go on with it: orchestrator {control.run.command}{suffix}")
+            failure.add_note(f"to continue: orchestrator {control.run.command}{suffix}")
         raise failure
     if result is None:
         display.say(
@@ -162,7 +162,7 @@ def _print_part_done(result: RunResult, as_json: bool, suffix: str | None) -> in
 
 
 async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:
-    """One line on stderr for everything that exists, or may exist, because of a run: nobody will find it in its store."""
+    """Print everything that exists, or may exist, because of a run, on stderr: its store is lost."""
     assert options.vault is not None
     async for instance in Reader(workflow, store, options.vault).instances(run_id, None):
         for _, effect in effects_of(workflow, instance):

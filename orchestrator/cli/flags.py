@@ -43,13 +43,13 @@ def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[s
 
 
 class Renewable:
-    """The renewable settings of a class, as flags of the commands that take up a stored run."""
+    """The renewable settings of a class, as flags of the commands that continue a stored run."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
 
     def settings(self) -> list[Setting]:
-        """Those of them that may be renewed."""
+        """The settings that may be replaced when a run is continued."""
         return [s for s in settings_of(self._cls) if s.renewable]
 
 
@@ -59,7 +59,7 @@ def argument(help: str) -> Any:
 
 
 def flag(kind: Any, name: str, help: str) -> Any:
-    """Annotation of a further flag."""
+    """Annotation of a flag that is not a setting."""
     return Annotated[kind, Parameter(name=[name], help=help, negative=(), show_default=False)]
 
 
@@ -72,7 +72,7 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _annotation(s: Setting) -> Any:
-    # Numbers arrive as text, too: `convert` reads flags, variables and files alike, and refuses in the same words.
+    # Flags arrive as text, so that `convert` reads flags, variables and files alike, with the same error messages.
     kind: Any = bool if s.type is bool else list[str] if s.many else str
     text = s.help
     if s.secret:

@@ -1,4 +1,4 @@
-"""Signals: the first drains, the second cancels. For programs of our own; an embedding program has its own ideas."""
+"""Signals: the first drains, the second cancels. Only for our own program; an embedding program handles signals itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 async def watch_signals(drain: Callable[[str], None], cancel: Callable[[str], None]) -> None:
     """Call ``drain`` with the name of the first SIGINT or SIGTERM, ``cancel`` with that of any later one.
 
-    Afterwards the signals do what they did before; the event loop by itself would leave Python's handlers behind.
+    The handlers that were there before are restored; the event loop would leave Python's own.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

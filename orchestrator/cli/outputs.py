@@ -1,4 +1,4 @@
-"""Files that a run ends with: checked before anything is started, written when it has ended."""
+"""The reports of a run as files: their paths are checked before the run starts, and they are written when it has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.report import csv, junit
 
 @attrs.frozen
 class Outputs:
-    """Where the reports of a run go, as they are stored with it; ``None``: nowhere."""
+    """The paths of the reports of a run, as they are stored with it; ``None``: not written."""
 
     report: str | None = None
     csv: str | None = None
@@ -26,15 +26,15 @@ class Outputs:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Outputs:
-        """From what a run has stored, or from the flags of a command."""
+        """From the stored paths of a run, or from the flags of a command."""
         return cls(**{name: given.get(name) for name in attrs.fields_dict(cls)})
 
     def stored(self) -> dict[str, str]:
-        """For a run that may be resumed from another folder."""
+        """Absolute paths, because the run may be resumed from another folder."""
         return {name: str(Path(value).absolute()) for name, value in attrs.asdict(self).items() if value is not None}
 
     def check(self) -> None:
-        """Refuse what cannot be written. Raises ``SettingError``."""
+        """Check that every file can be written. Raises ``SettingError``."""
         for name, value in (("report", self.report), ("junit", self.junit)):
             if value is not None:
                 check_writable(name, Path(value))
@@ -42,7 +42,7 @@ class Outputs:
             check_writable("csv", Path(self.csv) / "states.csv")
 
     async def write(self, run: StoredRun[Any], summary: Summary) -> list[Path]:
-        """Write them all; the paths. Raises ``SettingError``."""
+        """Write all reports; returns their paths. Raises ``SettingError``."""
         if not self.stored():
             return []
         details = await details_of(run, summary)
@@ -59,7 +59,7 @@ class Outputs:
 
 
 def write_files(files: Mapping[Path, str]) -> list[Path]:
-    """Write texts, making folders. Raises ``SettingError``."""
+    """Write text files, and the folders that they need. Raises ``SettingError``."""
     for path, text in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def write_files(files: Mapping[Path, str]) -> list[Path]:
 
 
 def check_writable(name: str, path: Path) -> None:
-    """Refuse a file that could not be written later, by trying: its folder is made, too. Raises ``SettingError``."""
+    """Check by trying that a file can be written; its folder is created. Raises ``SettingError``."""
     try:
         if path.is_dir():
             raise SettingError(name, f"{path} is a folder")

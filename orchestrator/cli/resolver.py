@@ -17,7 +17,7 @@ from orchestrator.storage import is_lasting
 from orchestrator.storage.encryption import KEY_VARIABLE, Vault, find_key
 
 CONFIG_FILE = Path("orchestrator.toml")
-"""Read when it is there and no other is named."""
+"""Read if it exists and no other file is named."""
 CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
 
 ENGINE_TABLE = "orchestrator"
@@ -41,14 +41,14 @@ class Resolver:
         usual = Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None
         usual = usual or (CONFIG_FILE if CONFIG_FILE.exists() else None)
         self._usual = str(usual)
-        """The file that the next command reads, too."""
+        """The file that later commands read without being told."""
         self._scenario = str(scenario)
         files = [file for file in (scenario, config or usual) if file is not None]
         self._files = [(str(file), read_table(file)) for file in files]
-        """Each with its tables; the first that has a key wins."""
+        """File and its tables; the first file that has a key wins."""
 
     def check_tables(self) -> None:
-        """Refuse a table that no command reads. Raises ``SettingError``."""
+        """Raise ``SettingError`` for a table that no command reads."""
         known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, *workflow_names())
         for file, tables in self._files:
             for name in tables:
@@ -70,7 +70,7 @@ class Resolver:
 
     @property
     def suffix(self) -> str | None:
-        """What the commands that come next need to find this store again; ``None``: they cannot, for it is in memory."""
+        """The flags by which later commands find this store; ``None`` if they cannot, because it is in memory."""
         engine = self.engine()
         if not self.is_lasting:
             return None
@@ -88,31 +88,31 @@ class Resolver:
         return self._resolve(workflow.settings, workflow.name)
 
     def renewed(self, workflow: Workflow[Any, Any]) -> dict[str, Any]:
-        """Settings of a stored run that flags of this command replace, e.g. credentials that were changed meanwhile."""
+        """Settings of a stored run that flags of this command replace, e.g. new credentials."""
         known = settings_of(workflow.settings)
         return {
             s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None
         }
 
     def vault(self, *, create: bool = False) -> Vault:
-        """The user's key; ``create``: made if there is none. A store in memory needs none, and has one that ends with it."""
+        """The user's key, created on demand. A store in memory gets a key that ends with the process."""
         if not self.is_lasting:
             return Vault(os.urandom(32), "this process")
         return find_key(self._environ, default_key_file(), create=create)
 
     @property
     def is_lasting(self) -> bool:
-        """Whether another process finds the store of these settings."""
+        """Whether the store outlives this process."""
         return is_lasting(self.engine().value.url)
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a key, or something in its place."""
+        """Whether a key is set, or the key file exists."""
         return bool(self._environ.get(KEY_VARIABLE)) or default_key_file().exists()
 
     @property
     def directory(self) -> Path | None:
-        """Where services keep files of their own; ``None``: nowhere, since nothing outlives a store in memory."""
+        """Folder for files of the services; ``None`` for a store in memory, because nothing may outlive it."""
         return data_directory() if self.is_lasting else None
 
     def _resolve(self, cls: Any, table: str) -> Resolved[Any]:

@@ -25,9 +25,9 @@ from orchestrator.lifecycle.scenario import (
 from orchestrator.settings import default_store, setting
 
 LEAST_LEASE_S = 1.0
-"""One that a busy moment of the machine outlasts ends the run."""
+"""A shorter lease could expire under load, and abort the run."""
 MAX_SECONDS = 86_400
-"""A day: a lease that never ran out could not be taken over from a machine that is gone."""
+"""A day: without a limit, the run of a machine that is gone could never be resumed elsewhere."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,9 +35,9 @@ class EngineSettings:
     """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
 
     store: str | None = setting("Where runs are stored: a path, sqlite:PATH or memory:.", env=["ORCHESTRATOR_STORE"])
-    lease: float = setting("Seconds that a run stays ours without renewal.", default=30.0, env=["ORCHESTRATOR_LEASE"])
+    lease: float = setting("Lease duration in seconds.", default=30.0, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(
-        "Seconds that attempts in flight may take after the first Ctrl-C.", default=10.0, env=["ORCHESTRATOR_GRACE"]
+        "Grace period for attempts in flight after the first Ctrl-C, in seconds.", default=10.0, env=["ORCHESTRATOR_GRACE"]
     )
 
     def __attrs_post_init__(self) -> None:
@@ -82,35 +82,33 @@ def parse_rounds(text: str) -> int:
     return int(text)
 
 
-_RECORD_HELP = (
-    "Whose requests are stored, masked, for `show INSTANCE`: the last ones of instances that fail, or all of every instance."
-)
+_RECORD_HELP = "Requests to store, masked, for `show INSTANCE`: the last ones of failed instances, or all of every instance."
 _RATES_HELP = "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits."
 
 
 @attrs.frozen(kw_only=True)
 class OutputSettings:
-    """Reports that are written when a run ends. They are stored with the run, so whatever command ends it writes them."""
+    """Reports that are written when a run ends. They are stored with the run, so the command that ends it writes them."""
 
-    report: str | None = setting("Write the HTML report here when the run ends.", group="Output")
-    csv: str | None = setting("Write states.csv, timeline.csv and errors.csv into this folder when the run ends.", group="Output")
+    report: str | None = setting("HTML report to write when the run ends.", group="Output")
+    csv: str | None = setting("Folder for states.csv, timeline.csv and errors.csv, written when the run ends.", group="Output")
     junit: str | None = setting(
-        "Write thresholds, and states or failed instances, as JUnit XML here when the run ends.", group="Output"
+        "JUnit XML to write when the run ends: thresholds, and states or failed instances.", group="Output"
     )
 
 
-_SHARDS_HELP = "How many parts the run is split into; each can be driven by its own process (see `orchestrator drive`)."
+_SHARDS_HELP = "Number of parts of the run; each can be driven by its own process (see `orchestrator drive`)."
 
 
 @attrs.frozen(kw_only=True)
 class RunSettings(OutputSettings):
-    """What a run is; the table ``[run]``."""
+    """The settings of a run; the table ``[run]``."""
 
-    instances: int = setting("How many instances.", default=1)
-    concurrency: int = setting("How many at once.", default=1)
-    rounds: int = setting("How often each instance goes round, e.g. signs on.", default=1)
-    on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
-    on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.KEEP)
+    instances: int = setting("Number of instances.", default=1)
+    concurrency: int = setting("Instances that run at once.", default=1)
+    rounds: int = setting("Rounds of each instance, e.g. sign-ons.", default=1)
+    on_failure: OnFailure = setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
+    on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.KEEP)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
     record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
     shards: int = setting(_SHARDS_HELP, default=1)
@@ -127,32 +125,32 @@ class LoadSettings(OutputSettings):
     """A scenario of load; the table ``[load]``. Durations are written like 30s, 2m or 1h30m."""
 
     instances: int | None = setting(
-        "How many instances in all; as many as the time allows by default. With endless rounds: how many at once.", group="Closed"
+        "Number of instances; by default as many as the time allows. With endless rounds: instances at once.", group="Closed"
     )
-    concurrency: int | None = setting("How many at once; 1, or 1000 for arrivals, by default.", group="Closed")
+    concurrency: int | None = setting("Instances at once; by default 1, or 1000 with arrivals.", group="Closed")
     stages: tuple[Stage, ...] = setting(
         "Concurrency over time, as straight lines: DURATION:TARGET,…, e.g. 30s:10,2m:50,30s:0.",
         default=(),
         group="Closed",
         parse=parse_stages,
     )
-    rate: float | None = setting("Arrivals per second, whatever the answers take.", group="Open")
+    rate: float | None = setting("Arrivals per second, independent of response times.", group="Open")
     rate_stages: tuple[Stage, ...] = setting(
         "Arrivals per second over time, e.g. 1m:20,5m:20.", default=(), group="Open", parse=parse_stages
     )
-    duration: float | None = setting("How long to admit, and to begin rounds.", group="Time", parse=parse_duration)
+    duration: float | None = setting("How long to start new work.", group="Time", parse=parse_duration)
     warm_up: float = setting(
-        "Measured in the beginning, and not counted.", default=0.0, group="Time", parse=parse_duration, shown="0s"
+        "Time at the beginning that is left out of the results.", default=0.0, group="Time", parse=parse_duration, shown="0s"
     )
     graceful_stop: float = setting(
-        "How long what is under way at the end may go on; the rest is rolled back.",
+        "Grace period after the end; instances still running then are rolled back.",
         default=30.0,
         group="Time",
         parse=parse_duration,
         shown="30s",
     )
     rounds: int = setting(
-        "How often each instance goes round, e.g. signs on: a number, or 'endless' (until the time is over).",
+        "Rounds of each instance, e.g. sign-ons: a number, or 'endless' (until the time is over).",
         default=1,
         group="Soak",
         parse=parse_rounds,
@@ -161,19 +159,19 @@ class LoadSettings(OutputSettings):
     think_time: ThinkTime | None = setting(
         "Pause between rounds: 2s (constant), 1s-3s (uniform) or ~2s (exponential).", group="Soak", parse=parse_think_time
     )
-    reuse: str | None = setting("Run whose kept instances are used again, so that nothing is configured.", group="Soak")
-    seed: int = setting("Of the pauses.", default=0, group="Soak")
-    on_failure: OnFailure = setting("What happens to an instance that cannot go on.", default=OnFailure.ROLLBACK)
-    on_success: OnSuccess = setting("What happens to what a completed instance made.", default=OnSuccess.TEARDOWN)
+    reuse: str | None = setting("Reuse the instances that an earlier run kept.", group="Soak")
+    seed: int = setting("Random seed for think times.", default=0, group="Soak")
+    on_failure: OnFailure = setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
+    on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.TEARDOWN)
     rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
     record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
     shards: int = setting(_SHARDS_HELP, default=1)
     threshold: tuple[str, ...] = setting(
-        "What the run has to keep to, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'; any number of times.",
+        "Condition that the run must meet, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'. Can be repeated.",
         default=(),
         group="Verdict",
     )
-    abort: bool = setting("End the scenario once a threshold is broken beyond doubt.", default=False, group="Verdict")
+    abort: bool = setting("End the scenario as soon as a threshold is certain to be broken.", default=False, group="Verdict")
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""

@@ -1,4 +1,4 @@
-"""Reading what a store holds of a run: its instances, its settings, where it stands."""
+"""Reads a run from a store: its instances, its settings, its status."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from orchestrator.storage.checkpoint import Codec, make_converter, opened, store
 from orchestrator.storage.encryption import Vault
 
 PAGE = 500
-"""Checkpoints that are read from the store at once."""
+"""Checkpoints read at once."""
 
 
 @attrs.frozen(kw_only=True)
 class RunResult:
-    """Where a run stands when its driver stops."""
+    """The status of a run when its driver stops."""
 
     run_id: str
     status: RunStatus
     counts: Mapping[Status, int]
-    """Over all instances of the run, those that were not admitted yet under ``PENDING``."""
+    """Instances by status; those not started yet are ``PENDING``."""
     part_done: bool = False
     """Whether this process has finished its shards; the run may go on in other processes."""
 
     @property
     def interrupted(self) -> bool:
-        """Whether it stopped before it was finished."""
+        """Whether the run is unfinished."""
         return self.status is not RunStatus.FINISHED
 
     def of(self, *statuses: Status) -> int:
@@ -43,15 +43,15 @@ class RunResult:
 
     @property
     def total(self) -> int:
-        """Instances of the run."""
+        """Number of instances."""
         return sum(self.counts.values())
 
 
 def check_key(record: RunRecord, vault: Vault) -> None:
-    """Refuse a key that did not seal this run, naming both. Raises ``EncryptionKeyError``."""
+    """Raise ``EncryptionKeyError`` if the run was encrypted with another key."""
     if record.key_id != vault.key_id:
         raise EncryptionKeyError(
-            f"run {record.id} was sealed with the key {record.key_id}, and {vault.source} holds the key {vault.key_id}: "
+            f"run {record.id} was encrypted with the key {record.key_id}, but {vault.source} holds the key {vault.key_id}: "
             "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
         )
 
@@ -60,7 +60,7 @@ def stored_settings(workflow: Workflow[C, S], record: RunRecord, vault: Vault) -
     """The settings that a run was started with.
 
     Raises:
-        EncryptionKeyError: They were sealed with another key.
+        EncryptionKeyError: They were encrypted with another key.
     """
     check_key(record, vault)
     data = opened(record.settings["workflow"], vault, record.id.encode())
@@ -82,7 +82,7 @@ async def run_of(workflow: Workflow[Any, Any], store: Store, run_id: str) -> Run
 
 
 async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str, number: int) -> Instance[C] | None:
-    """An instance as the store has it; ``None`` if it was not admitted."""
+    """A stored instance; ``None`` if it was not started."""
     rows = await store.load(run_id, after=number - 1, limit=1)
     if not rows or rows[0].number != number:
         return None
@@ -90,14 +90,14 @@ async def load_instance(workflow: Workflow[C, S], store: Store, vault: Vault, ru
 
 
 async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault, run_id: str) -> list[int]:
-    """The instances of a run whose effects were kept, for another run to go round with.
+    """The instances that a run kept, for another run to reuse.
 
     Raises:
         ConfigurationError: There are none, or the run is one of another workflow.
     """
     record = await run_of(workflow, store, run_id)
     if record.scenario.reuse is not None:
-        raise ConfigurationError(f"run {run_id} has itself used the instances of {record.scenario.reuse}: name that one")
+        raise ConfigurationError(f"run {run_id} reused the instances of {record.scenario.reuse}: name that run instead")
     check_key(record, vault)
     kept = Reader(workflow, store, vault).instances(run_id, [Status.COMPLETED])
     found = [instance.number async for instance in kept if instance.trail]
@@ -107,10 +107,10 @@ async def usable_instances(workflow: Workflow[C, S], store: Store, vault: Vault,
 
 
 async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool = False) -> RunResult:
-    """Where a run stands, from its stored instances and what its record says.
+    """The status of a run, from its stored instances and its record.
 
     Args:
-        everything_admitted: The scenario has nothing left to start, though the record does not say that it is finished.
+        everything_admitted: The scenario starts no more instances, although the record is not finished.
     """
     counts: dict[Status, int] = {}
     for (status, _), number in (await store.counts(record.id)).items():
@@ -128,7 +128,7 @@ async def result_of(store: Store, record: RunRecord, *, everything_admitted: boo
 
 
 class Reader(Generic[C]):
-    """Decodes checkpoints, with the definitions that they name read once."""
+    """Decodes checkpoints; each definition that they name is read once."""
 
     def __init__(self, workflow: Workflow[C, Any], store: Store, vault: Vault) -> None:
         self.codec = Codec(workflow, vault)
@@ -152,8 +152,7 @@ class Reader(Generic[C]):
         """The instances of a run in order.
 
         Args:
-            unreadable: Told of a checkpoint that cannot be understood, though the key is that of the run; it is passed over then.
-                ``None``: it is raised.
+            unreadable: Called for a checkpoint that cannot be decoded with the key of the run; it is skipped. ``None``: raise.
         """
         wanted, last = frozenset(Status if statuses is None else statuses), -1
         while rows := await self._store.load(run_id, wanted, after=last, limit=PAGE, shard=shard):
@@ -169,7 +168,7 @@ class Reader(Generic[C]):
             last = rows[-1].number
 
     async def uncounted(self, run_id: str) -> AsyncIterator[Instance[C]]:
-        """The instances whose effects the store cannot count, in order."""
+        """The instances whose effects are not counted in the store, in order."""
         last = -1
         while rows := await self._store.uncounted(run_id, after=last, limit=PAGE):
             for row in rows:
@@ -181,5 +180,5 @@ def _unreadable(error: CheckpointError | EncryptionKeyError, row: Checkpoint) ->
     if isinstance(error, CheckpointError):
         return error
     return CheckpointError(
-        f"instance {row.run_id}-{row.number}: what is sealed in its checkpoint was changed, or sealed elsewhere"
+        f"instance {row.run_id}-{row.number}: its encrypted data was changed, or encrypted for another instance"
     )

@@ -14,16 +14,16 @@ from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency, Statisti
 
 @attrs.frozen(kw_only=True)
 class StateRow:
-    """What was measured of one state."""
+    """The measurements of one state."""
 
     state: str
     ok: int
     """How often it ended with an outcome."""
     retried: int
     recovered: int
-    """How often its effect was found and adopted."""
+    """How often recovery found its effect and adopted it."""
     failed: int
-    """How often it could not go on."""
+    """How often it failed for good."""
     rollback_retried: int
     rollback_failed: int
     """How often it could not be rolled back."""
@@ -37,7 +37,7 @@ class StateRow:
 
 @attrs.frozen
 class ErrorRow:
-    """Errors that are counted together, with one of them."""
+    """Errors of one kind: their number, and an example."""
 
     key: ErrorKey
     tally: ErrorTally
@@ -68,7 +68,7 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
 
 
 def span_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
-    """The spans of the workflow, its rounds, the whole instance, the start lag of arrivals and the waits for rates, where measured."""
+    """The latencies that were measured beside the states: segments, rounds, whole instances, start lag, and waits for rate limits."""
     names = [*(span.name for span in workflow.segments), ROUND, INSTANCE, START_LAG, *series.waits_of(workflow)]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
 

@@ -1,1 +1,1 @@
-"""Reports: what a run has come to, as data and in the forms in which people and programs read it."""
+"""Reports: a run as text, HTML, CSV, JSON and JUnit XML, and the comparison of two runs."""

@@ -1,4 +1,4 @@
-"""Two runs side by side, as data: what is the same in both, and by how much it differs."""
+"""Two runs compared: their numbers and latencies, and the change between them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from orchestrator.load.statistics import Latency, figure
 from orchestrator.report.text import milliseconds
 
 NOISE = 0.03
-"""Differences below this share are not called better or worse."""
+"""Smaller changes are called neither better nor worse."""
 
 
 @attrs.frozen
 class Change:
-    """One number of both runs, as shown; ``better``: of the second, ``None`` where it cannot be said."""
+    """One number of both runs as text. ``better``: whether the second run is better; ``None`` if neither is."""
 
     what: str
     before: str
@@ -27,17 +27,17 @@ class Change:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """See the module."""
+    """Two runs with the changes of their numbers and latencies."""
 
     first: Details
     second: Details
     numbers: tuple[Change, ...]
     latencies: tuple[tuple[str, tuple[Change, Change, Change]], ...]
-    """State or span → p50, p95, p99."""
+    """State or segment, and the changes of its p50, p95 and p99."""
 
 
 def compare(first: Details, second: Details) -> Comparison:
-    """Of runs of one workflow."""
+    """Compare two runs of one workflow."""
     one, two = first.summary, second.summary
     numbers = [
         _number("instances started", one.admitted, two.admitted, None),

@@ -75,7 +75,7 @@ def _errors(details: Details) -> str:
 
 
 def _cell(said: str) -> str:
-    """What the other side has said, as a cell: on one line, and no formula to whoever opens it in a spreadsheet.
+    """Text from the server as a cell: on one line, and escaped so that a spreadsheet does not run it as a formula.
 
     Source: OWASP, "CSV Injection".
     """

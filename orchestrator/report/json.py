@@ -40,7 +40,7 @@ def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[
 
 
 def statistics(summary: Summary) -> dict[str, Any]:
-    """What was measured; latencies in seconds. Of a span, ``count`` is of the percentiles, and ``ended`` of the rate."""
+    """The measurements; latencies in seconds. Percentiles are over ``count`` entries, the rate over ``ended``."""
     total, measured = summary.statistics.total, summary.statistics.measured()
     return {
         "seconds": summary.statistics.seconds,

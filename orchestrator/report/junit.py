@@ -1,7 +1,7 @@
-"""A run as JUnit XML. It has a failure or an error exactly if the exit code of the run is not 0.
+"""A run as JUnit XML. It has a failure or an error if, and only if, the exit code of the run is not 0.
 
-The cases are the thresholds, then the states of a single instance, or the instances that failed and the others as one case. An
-instance that failed is a *skipped* case where the thresholds say how many may fail, as an expected failure of pytest is.
+The cases are the thresholds; then the states of a single instance, or one case for each failed instance and one for the completed
+ones. If a threshold limits how many instances may fail, a failed instance is a *skipped* case, like an expected failure in pytest.
 
 Source: the format that CI servers read (https://github.com/testmoapp/junitxml).
 """
@@ -70,7 +70,7 @@ def _thresholds(details: Details) -> Iterator[_Case]:
 
 
 def _states(details: Details) -> Iterator[_Case]:
-    """Each state of the only instance, with the time that its attempts took."""
+    """Each state of the only instance, with the duration of its attempts."""
     failures = {failure.state: (status, failure) for _, status, failure in details.failed}
     for state in details.workflow.states:
         events = [event for event in details.history if event.state == state.name and event.handler in ("run", "recover")]
@@ -81,7 +81,7 @@ def _states(details: Details) -> Iterator[_Case]:
             yield _Case(group="states", name=state.name, seconds=seconds)
         else:
             yield _Case(group="states", name=state.name, kind="skipped", message="the instance did not reach this state")
-    # It was rolled back by its user, or something of it is left over.
+    # The user rolled the instance back, or leftovers remain.
     for instance, status, failure in details.failed:
         if failure.state in failures or status is Status.ROLLBACK_FAILED:
             yield _failed(details, "instances", instance, status, failure)
@@ -101,7 +101,7 @@ def _instances(details: Details) -> Iterator[_Case]:
 
 
 def _failed(details: Details, group: str, name: str, status: Status, failure: Failure, *, seconds: float | None = None) -> _Case:
-    """An instance that failed, or the state in which it did."""
+    """A failed instance, or the state in which it failed."""
     message = (
         f"{failure.state}, attempt {failure.attempt} ({failure.kind}): {failure.message}" if failure.state else failure.message
     )
@@ -114,7 +114,7 @@ def _failed(details: Details, group: str, name: str, status: Status, failure: Fa
 
 
 def _run(details: Details) -> Iterator[_Case]:
-    """That the run came to its end."""
+    """Cases for a run that was ended early, or interrupted."""
     if details.summary.aborted:
         name, message = "the scenario reaches its end", "a broken threshold ended it early"
         yield _Case(group="run", name=name, kind="failure", message=message)
@@ -124,5 +124,5 @@ def _run(details: Details) -> Iterator[_Case]:
 
 
 def _clean(text: str) -> str:
-    """XML has no place for control characters, escaped or not."""
+    """Replaces control characters, which XML does not allow even when escaped."""
     return _NOT_XML.sub("�", text)

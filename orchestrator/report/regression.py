@@ -2,12 +2,12 @@
 
 ::
 
-    sign_on.p95 > +10%      a state or a span; min, p50, p90, p95, p99, p99.9, max or rate
-    p95 > +10%              of the span that the workflow ends with
+    sign_on.p95 > +10%      a state or a segment; min, p50, p90, p95, p99, p99.9, max or rate
+    p95 > +10%              the last segment of the workflow
     sign_on.rate < -5%      a drop
     memory > +20%           of this program
 
-The change is that from the first run to the second, in % of the first.
+The change is from the first run to the second, in % of the first.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ _EXAMPLE = "write it like 'p95 > +10%', 'sign_on.p99 > +20%' or 'sign_on.rate < 
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """One condition, understood; made by :func:`parse`."""
+    """A parsed condition; made by :func:`parse`."""
 
     text: str
     name: str
     stat: str | None
-    """``None``: of memory."""
+    """``None`` for memory."""
     op: str
     limit: float
     """In %."""
 
     def judge(self, first: Details, second: Details) -> Judgement:
-        """Whether it is met. One that cannot be judged counts as met: a CI job must not pass because nothing was measured."""
+        """Whether the condition is met. Without a measurement it counts as met, so that a CI job does not pass by accident."""
         before, after = self._value(first), self._value(second)
         for details, value in ((first, before), (second, after)):
             if value is None:
-                return Judgement(self.text, f"run {details.summary.run_id} has not measured it", True)
+                return Judgement(self.text, f"run {details.summary.run_id} has no such measurement", True)
         assert before is not None
         assert after is not None
         from_zero = math.inf if after else 0.0
@@ -100,7 +100,7 @@ def parse(text: str, workflow: Workflow[Any, Any]) -> Condition:
     """A condition on runs of this workflow.
 
     Raises:
-        ValueError: It is not of the language, or names something that this workflow does not measure.
+        ValueError: A syntax error, or a name that this workflow does not measure.
     """
     match = _GRAMMAR.fullmatch(text.strip())
     if match is None:

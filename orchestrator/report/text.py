@@ -18,11 +18,11 @@ _WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)
 
 
 def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
-    """The end of a run, line by line: its verdict, the proof, what exists, what is left over, what comes next.
+    """The end of a run, line by line: verdict, failures, measurements, proof, existing effects, leftovers, next commands.
 
     Args:
-        suffix: Flags that the commands which come next need, e.g. `` --store x.db``; ``None``: there are none, for the store
-            is gone with the process.
+        suffix: Flags that the next commands need, e.g. `` --store x.db``; ``None`` if there are no next commands, because the
+            store was in memory.
     """
     yield f"Run {summary.run_id}: {counted(summary)}"
     if summary.aborted:
@@ -36,7 +36,7 @@ def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
     yield from _leftovers(summary)
     yield ""
     if suffix is None:
-        yield "Its store was in memory: nothing more can be done with this run."
+        yield "The store was in memory: no further commands are possible for this run."
         return
     yield "Next"
     for command, why in next_commands(summary, suffix):
@@ -44,7 +44,7 @@ def lines(summary: Summary, suffix: str | None = "") -> Iterator[str]:
 
 
 def counted(summary: Summary) -> str:
-    """The instances by status; what was not started is named for what it is."""
+    """The instances by status; pending ones are called *missed* or *not started*."""
     missed = summary.missed and not summary.unfinished and not summary.aborted
     words = {Status.PENDING: "missed" if missed else "not started"}
     shown = [(words.get(status, status.value), number) for status, number in sorted(summary.counts.items())]
@@ -52,7 +52,7 @@ def counted(summary: Summary) -> str:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Three digits or so, of milliseconds."""
+    """Milliseconds with about three digits."""
     if seconds is None:
         return ""
     value = seconds * 1000
@@ -60,13 +60,13 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def _verdicts(summary: Summary) -> Iterator[str]:
-    """The broken ones first."""
+    """Broken thresholds first."""
     for verdict in sorted(summary.verdicts, key=lambda verdict: verdict.holds):
         yield f"  {'holds ' if verdict.holds else 'BROKEN'}  {verdict.text}: {verdict.found}"
 
 
 def _measured(summary: Summary) -> Iterator[str]:
-    """For a run of several instances, or rounds."""
+    """The table of latencies, for a run of several instances or rounds."""
     if summary.admitted <= 1 and summary.scenario.rounds == 1:
         return
     statistics = summary.statistics
@@ -99,7 +99,7 @@ def _measured(summary: Summary) -> Iterator[str]:
 
 
 def measuring_notes(summary: Summary) -> Iterator[str]:
-    """Why fewer instances were measured than have ended."""
+    """Reasons why fewer instances were measured than ended."""
     if warm := summary.ended_in_warm_up:
         yield f"{warm} instances ended in the warm-up and are not counted"
     if lost := summary.unmeasured:
@@ -112,7 +112,7 @@ def measuring_notes(summary: Summary) -> Iterator[str]:
 
 
 def _users(summary: Summary) -> Iterator[str]:
-    """For a scenario that goes round: the load that there was beside the load that was wanted."""
+    """Rounds, and the actual load beside the wanted one, for a scenario with several rounds."""
     total, measured, scenario = summary.statistics.total, summary.statistics.measured(), summary.scenario
     if scenario.rounds == 1:
         return
@@ -126,7 +126,7 @@ def _users(summary: Summary) -> Iterator[str]:
 
 
 def error_line(key: ErrorKey, tally: ErrorTally) -> str:
-    """Errors that are counted together, e.g. ``47 × create_user 503 (transient), e.g. …``."""
+    """Errors of one kind, e.g. ``47 × create_user 503 (transient), e.g. …``."""
     code = "" if key.code.replace("_", " ") == key.kind else key.code
     return f"{tally.count} × {' '.join(filter(None, (key.state, code)))} ({key.kind}), e.g. {tally.example}"
 
@@ -147,29 +147,27 @@ def _latency(latency: Latency | None) -> tuple[str, ...]:
 
 
 def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
-    """The commands that make sense now, with what they do."""
+    """The commands that are useful now, with their purpose."""
     run = f"{summary.run_id}{suffix}"
     cleaning = summary.status is RunStatus.CLEANING_UP
     removes = ""
     if cleaning:
-        removes = "go on removing what it made"
+        removes = "continue removing what it created"
     elif summary.counts.get(Status.ROLLBACK_FAILED):
         removes = "try again to remove what is left over"
     elif summary.existing:
-        removes = "remove what it made"
+        removes = "remove what it created"
     commands = []
     if summary.unfinished and not cleaning:
-        commands.append((f"orchestrator resume {run}", "go on where it stopped"))
+        commands.append((f"orchestrator resume {run}", "continue the run"))
     if summary.counts.get(Status.FAILED) and not summary.unfinished:
-        commands.append((f"orchestrator retry {run}", "have what failed go on from there"))
+        commands.append((f"orchestrator retry {run}", "retry the failed instances"))
     if removes:
         commands.append((f"orchestrator cleanup {run}", removes))
     if summary.admitted > 1:
         commands.append((f"orchestrator report {run}", "charts, as one HTML file"))
     total = sum(summary.counts.values())
-    commands.append(
-        (f"orchestrator show {summary.run_id}{'-0' if total == 1 else ''}{suffix}", "its history, and where it stands")
-    )
+    commands.append((f"orchestrator show {summary.run_id}{'-0' if total == 1 else ''}{suffix}", "status and history"))
     return commands
 
 

@@ -78,7 +78,7 @@ def test_list_show_and_cleanup_of_a_run(cli: Any) -> None:
     assert code == 0
     assert "Nothing of it exists" in out
     assert cli("cleanup", run)[0] == 0
-    assert "nothing to go on with" in cli("resume", run)[1]
+    assert "there is nothing to resume" in cli("resume", run)[1]
 
 
 def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_a_store_in_memory_promises_no_further_commands(cli: Any, home: Path) ->
     code, out, _ = cli("run", "--store", "memory:")
     assert code == 0
     assert "orchestrator cleanup" not in out
-    assert "Its store was in memory: nothing more can be done with this run." in out
+    assert "The store was in memory: no further commands are possible for this run." in out
     assert not store_of(home).parent.exists()  # neither a key, nor the state of a sandbox
     assert json.loads(cli("run", "--store", "memory:", "--json")[1])["next"] == []
 
@@ -427,7 +427,7 @@ def shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_what_nobody_reads_any_more_is_suspended(cli: Any) -> None:
     done = shell("orchestrator run --instances 100000 --rounds 2 | head -1")
     assert done.returncode == 130
-    assert "nobody reads the output any more: stopping; to go on with it: orchestrator resume" in done.stderr
+    assert "the output was closed: stopping; to continue: orchestrator resume" in done.stderr
     assert "Traceback" not in done.stderr
     (run,) = json.loads(cli("list", "--json")[1])
     assert run["status"] == "interrupted"

@@ -60,7 +60,7 @@ def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
     assert data["statistics"]["spans"]["sign_on"]["count"] == 8
 
     page = Path("out/load.html").read_text()
-    embedded = json.loads(re.search(r"id=['\"]data['\"]>(.*?)</script>", page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
     assert sum(t * w for t, w in zip(embedded["started"], [1] * 99, strict=False)) > 0
     assert set(embedded["latency"]) >= {"sign_on", "provisioning", "instance", "exchange_token"}
     assert "http://" not in re.sub(r"http://www.w3.org\S+", "", page.split("<script>")[0])
@@ -351,7 +351,7 @@ def test_whoever_was_killed_after_the_end_and_before_the_reports_resumes_for_the
         Path(name).unlink()
     code, out, _ = cli("resume", run)
     assert code == 0
-    assert "there is nothing to go on with" in out
+    assert "there is nothing to resume" in out
     assert [name for name in EVERY_REPORT if not Path(name).exists()] == []
 
 

@@ -617,7 +617,7 @@ async def test_what_there_is_nothing_to_use_of_is_not_stored(store: MemoryStore,
     assert [run.id for run in await store.runs()] == [gone.run_id]
     kept = await drive(rounds(ledger), store, vault, Scenario())
     user = await drive(rounds(ledger), store, vault, Scenario(reuse=kept.run_id))
-    with pytest.raises(ConfigurationError, match=f"has itself used the instances of {kept.run_id}: name that one"):
+    with pytest.raises(ConfigurationError, match=f"reused the instances of {kept.run_id}: name that run instead"):
         await drive(rounds(ledger), store, vault, Scenario(reuse=user.run_id))
     async with cleanup(rounds(ledger), kept.run_id, store=store, options=fast(vault)) as run:
         await run.wait()

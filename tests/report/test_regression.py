@@ -66,7 +66,7 @@ def measured(*milliseconds: float, name: str = "sign_on", memory: int = 0) -> An
         ("sign_on.rate < -5%", True, "it is -50.0%"),
         ("sign_on.rate<=-60.5%", False, "it is -50.0%"),
         ("memory > +20%", True, "it is +100.0%"),
-        ("create_user.p50 > +10%", True, "run 261123-k7m3qp has not measured it"),
+        ("create_user.p50 > +10%", True, "run 261123-k7m3qp has no such measurement"),
     ],
 )
 def test_a_change_is_measured_in_percent_of_the_first_run(text: str, met: bool, found: str) -> None:

@@ -20,23 +20,27 @@ _WHICH = {"workflow": (argument("Which workflow; needed if several are installed
 _WORKFLOW = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
 _PLAN = {"scenario": (argument("TOML file with the table [load]."), None)}
 _RUN = {"run": (argument("Id of the run."), None)}
-_SHARD = {"shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0; any number of times."), None)}
-_NO_DRIVE = {"no_drive": (flag(bool, "--no-drive", "Only store the run; its shards are driven by `orchestrator drive`."), False)}
+_SHARD = {"shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0. Can be repeated."), None)}
+_NO_DRIVE = {"no_drive": (flag(bool, "--no-drive", "Only store the run; drive its shards with `orchestrator drive`."), False)}
 _WHAT = {"what": (argument("Id of a run, or of an instance."), None)}
 _TWO = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
-_HAR = {"har": (flag(str | None, "--har", "Write the requests of an instance here, as an HTTP archive (HAR)."), None)}
+_HAR = {"har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)}
 _FILES = {
-    "output": (flag(str | None, "--output", "Where the HTML goes; RUN.html here by default."), None),
+    "output": (flag(str | None, "--output", "HTML file to write. [default: ./RUN.html]"), None),
     "csv": (flag(str | None, "--csv", "Folder for states.csv, timeline.csv and errors.csv."), None),
     "junit": (flag(str | None, "--junit", "File for JUnit XML."), None),
 }
 _FAIL_ON = {
     "fail_on": (
-        flag(list[str] | None, "--fail-on", "Exit with 4 if this change is found, e.g. 'p95 > +10%'; any number of times."),
+        flag(
+            list[str] | None,
+            "--fail-on",
+            "Exit with code 4 if the change meets this condition, e.g. 'p95 > +10%'. Can be repeated.",
+        ),
         None,
     )
 }
-_HTML = {"output": (flag(str | None, "--output", "Write it as HTML, too."), None)}
+_HTML = {"output": (flag(str | None, "--output", "Also write the comparison as HTML to this file."), None)}
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
@@ -49,7 +53,7 @@ class Flags:
     classes: tuple[Any, ...] = (EngineSettings,)
     """Settings classes that become flags."""
     own: Callable[[Any], Any] | None = None
-    """Which of the workflow's settings become flags, too."""
+    """Selects the settings of the workflow that become flags."""
 
     def added_to(self, call: Callable[..., Any], workflow: Workflow[Any, Any] | None) -> Callable[..., Any]:
         """``call`` with these flags as its signature."""

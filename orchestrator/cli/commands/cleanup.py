@@ -16,9 +16,9 @@ from orchestrator.lifecycle.events import Observer
 async def command(
     observers: Sequence[Observer], *, run: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
 ) -> int:
-    """Remove everything that a run has made, whatever its state: completed, failed, interrupted, with leftovers.
+    """Remove everything that a run created: of completed, failed and interrupted instances, leftovers included.
 
-    Without RUN, the newest run. Instances that were not started stay so. What cannot be removed is listed, and
+    Without RUN, the newest run. Instances that were not started will not be. Objects that cannot be removed are listed, and
     the exit code is 3.
 
     Examples:

@@ -42,10 +42,10 @@ async def command(
 ) -> int:
     """Show two runs side by side: rates, failures, and the percentiles of each state.
 
-    Without ids, the newest run and the one before it. A condition of --fail-on is on the change from the first run to the second:
-    [NAME.]STATISTIC, one of < <= > >=, and a percentage. NAME is a state or a span (without it, the workflow's last span); the
-    statistic is min, p50, p90, p95, p99, p99.9, max or rate; 'memory > +20%' is on this program's. If one is met, or one of the
-    runs has not measured it, the exit code is 4.
+    Without ids, the newest run and the one before it. A condition of --fail-on limits the change from the first run to the
+    second: [NAME.]STATISTIC, one of < <= > >=, and a percentage. NAME is a state or a segment (default: the last segment of the
+    workflow). STATISTIC is min, p50, p90, p95, p99, p99.9, max or rate. 'memory > +20%' limits the memory of this program. The
+    exit code is 4 if a condition is met, or if one of the runs has no such measurement.
 
     Examples:
       orchestrator compare 261122-8fq2ms 261123-k7m3qp

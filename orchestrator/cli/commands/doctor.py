@@ -28,9 +28,9 @@ from orchestrator.storage import open_store, store_exists
 async def command(
     observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
 ) -> int:
-    """Check configuration, store, key, and that the tenant answers; changes nothing there.
+    """Check configuration, store, key, and whether the tenant answers. Changes nothing.
 
-    Exit code 2 if anything is wrong; each line says what to do about it.
+    The exit code is 2 if anything is wrong; each line says how to correct it.
 
     Examples:
       orchestrator doctor
@@ -98,7 +98,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
 
 
 def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool, str]:
-    """The key is not made here. One that was changed is none for the runs before; those may be over and done with."""
+    """Compare the key with the newest run and with every unfinished one. Older finished runs may have had another key."""
     try:
         if not resolver.is_lasting:
             return "key", True, "none needed: a store in memory has its own"

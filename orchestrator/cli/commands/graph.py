@@ -17,7 +17,7 @@ from orchestrator.report.exit_codes import ExitCode
 
 
 async def command(observers: Sequence[Observer], *, workflow: str | None = None, output: Path | None = None) -> int:
-    """Draw the machine of a workflow: Mermaid text on stdout, or a picture where Graphviz is installed.
+    """Draw the state machine of a workflow: Mermaid text on stdout, or an image (needs Graphviz).
 
     Examples:
       orchestrator graph

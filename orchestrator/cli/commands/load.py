@@ -42,9 +42,9 @@ async def command(
 ) -> int:
     """Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.
 
-    The scenario comes from flags, and from the table [load] of the TOML file SCENARIO; flags win. It is stored with the
-    run: whatever interrupts it, `orchestrator resume` goes on with what is left of it. What the instances made is torn
-    down unless you ask to keep it.
+    The scenario comes from flags and from the table [load] of the TOML file SCENARIO; flags win. It is stored with the
+    run, so `orchestrator resume` continues the rest of it after an interruption. At the end everything that the
+    instances created is removed, unless --on-success keep is given.
 
     Examples:
       orchestrator load --instances 500 --concurrency 50
@@ -114,7 +114,7 @@ async def _only_store(opened: AbstractAsyncContextManager[Run[Any]], shards: int
 async def _settings_of_used(
     found: Workflow[Any, Any], store: Store, vault: Vault, resolver: Resolver, use: str, flags: Mapping[str, Any]
 ) -> Any:
-    """The settings of the run whose instances are used again: they live where it made them."""
+    """The settings of the run whose instances are reused: they exist in the environment of that run."""
     for s in settings_of(found.settings):
         if flags.get(s.name) is not None and not s.renewable:
             raise SettingError("reuse", f"takes the settings of run {use}: {s.flag} cannot change them")

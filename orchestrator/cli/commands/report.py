@@ -30,9 +30,9 @@ async def command(
     config: Path | None = None,
     **flags: Any,
 ) -> int:
-    """Write what a run has measured as one HTML file, which needs nothing else; also as CSV, JUnit XML or JSON.
+    """Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.
 
-    Without RUN, the newest run. It works while the run goes on, from another terminal, too.
+    Without RUN, the newest run. Also works while the run is in progress, from another terminal.
 
     Examples:
       orchestrator report

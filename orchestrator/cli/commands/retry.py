@@ -17,15 +17,15 @@ from orchestrator.lifecycle.events import Observer
 async def command(
     observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
 ) -> int:
-    """Have failed instances of a finished run go on from the step that failed: those that were kept as they are.
+    """Retry the failed instances that a finished run kept, each from the step that failed.
 
-    Without an id, those of the newest run. What went wrong was put right meanwhile, you think; their attempts are counted from one
-    again. Nothing is created twice: if the step that failed may have had its effect, that is looked for first.
+    Without an id, those of the newest run. Use it after fixing the cause; attempts are counted from 1 again. Nothing is
+    created twice: if the step that failed may have had its effect, the effect is searched for first.
 
     Examples:
       orchestrator retry 261123-k7m3qp
       orchestrator retry 261123-k7m3qp-17    (only this instance)
-      orchestrator retry --client-secret-file new-secret    (the worker's secret was changed meanwhile)
+      orchestrator retry --client-secret-file new-secret    (the worker's secret has changed)
     """
     named, number = parse_instance(what) if what is not None else (None, None)
     how = partial(api.retry, number=number)

@@ -21,8 +21,8 @@ async def command(
 ) -> int:
     """Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.
 
-    Flags win over environment variables, those over the TOML file. The run is stored with all its settings:
-    whatever interrupts it, `orchestrator resume` goes on.
+    Flags win over environment variables, and those over the TOML file. The run is stored with all its settings, so
+    `orchestrator resume` continues it after an interruption.
 
     Examples:
       orchestrator run    (once, on the sandbox)

@@ -13,15 +13,15 @@ from orchestrator.lifecycle.events import Observer
 
 
 class Display:
-    """Shows a run, between ``with``. By itself it shows nothing; subclasses say at least how a line is printed."""
+    """Shows a run while its ``with`` block lasts. A subclass defines at least how a line is printed."""
 
     def __init__(self) -> None:
         self.unread = anyio.Event()
-        """Set: whoever read our output has gone."""
+        """Set when the reader of our output has gone."""
 
     @property
     def observers(self) -> Sequence[Observer]:
-        """Who is to be told of what is stored."""
+        """The observers that the run calls."""
         return ()
 
     def __enter__(self) -> Self:
@@ -31,10 +31,10 @@ class Display:
         pass
 
     def attach(self, run: Run[Any]) -> None:
-        """The run that is shown, once it is there."""
+        """Show this run from now on."""
 
     async def keep_up(self) -> None:
-        """What is shown by the clock and not by events; cancelled when the run has ended."""
+        """Update the display by time; cancelled when the run has ended."""
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -42,7 +42,7 @@ class Display:
 
 
 class Silent(Display):
-    """For ``--json``: what has to be said goes to stderr."""
+    """For ``--json``: messages go to stderr."""
 
     def say(self, text: str) -> None:
         stderr().print(text)

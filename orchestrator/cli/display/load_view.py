@@ -45,25 +45,25 @@ class _Row:
     retried: int
     failed: int
     latency: Latency | None
-    """Of the last seconds."""
+    """Latency in the last two seconds."""
     oldest_s: float | None
-    """How long the one that has stood here longest has done so."""
+    """Seconds that the oldest instance has been in this state."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was in this state for some seconds."""
+        """Whether no instance is, or recently was, in this state."""
         return not self.here and self.latency is None
 
     @property
     def rank(self) -> tuple[bool, ...]:
-        """Sorts those first that a reader must see. Nothing in it changes with every move, so the rows that are shown stay."""
+        """Sort key: important rows first. It does not change with every move, so that the shown rows stay the same."""
         stuck = self.oldest_s is not None and self.oldest_s > STUCK_S
         return self.name != START_LAG, self.idle, not self.failed, not stuck, not self.retried
 
 
 class LoadView(Display):
-    """Rates, broken thresholds, errors, and a row for each state, kept up in place. Where the terminal is too low for all of
-    it, idle states and thresholds that hold are counted instead of listed."""
+    """Rates, broken thresholds, errors, and a row for each state. If the terminal has too few lines, idle states and thresholds
+    that hold are counted instead of listed."""
 
     def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class LoadView(Display):
             self._progress.sample()
 
     def render(self) -> Group:
-        """The whole view, in the lines that the terminal has."""
+        """The whole view, cut to the height of the terminal."""
         verdicts = self._progress.verdicts
         above = [*self._head(), *self._broken(verdicts), *self._errors()]
         left = self._console.height - 1 - len(above) - 1  # the cursor's line, and the head of the table
@@ -131,7 +131,7 @@ class LoadView(Display):
                 yield _line(f"✗ {verdict.text}: {verdict.value}", "bold red")
 
     def _errors(self) -> Iterable[Text]:
-        """The most frequent ones."""
+        """The most frequent errors."""
         met = self._progress.collector.errors if self._progress.collector is not None else {}
         frequent = sorted(met.items(), key=lambda item: -item[1].count)
         for key, tally in frequent[:ERRORS_SHOWN]:
@@ -147,10 +147,10 @@ class LoadView(Display):
                 yield _line(f"✓ {verdict.text}: {verdict.value}", "green")
 
     def _states(self, room: int) -> Table:
-        """The table of states, idle ones counted in one row if they do not fit.
+        """The table of states; idle states that do not fit are counted in one row.
 
         Args:
-            room: Rows that there is room for.
+            room: Rows that fit.
         """
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("", justify="right", style="dim", width=2)
@@ -178,7 +178,7 @@ class LoadView(Display):
         return table
 
     def _rows(self) -> list[_Row]:
-        """The start lag of arrivals, then the states in order."""
+        """The start lag of arrivals, then the states in the order of the workflow."""
         progress, collector = self._progress, self._progress.collector
         here: Counter[str] = Counter()
         oldest: dict[str, float] = {}
@@ -198,7 +198,7 @@ class LoadView(Display):
         return rows
 
     def _counts(self, state: str) -> tuple[int, int, int]:
-        """How often a state was done, retried, given up."""
+        """How often a state was done, retried, and failed."""
         collector = self._progress.collector
         if collector is None or state not in collector.tallies:
             return 0, 0, 0

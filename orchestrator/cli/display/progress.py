@@ -19,7 +19,7 @@ SAMPLES_KEPT = 24
 
 
 class Progress:
-    """The numbers that both forms show, read off the collector when they are shown: nothing is done for an event."""
+    """Numbers read from the collector when they are shown; events cause no work here."""
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self.workflow = workflow
@@ -31,7 +31,7 @@ class Progress:
 
     @property
     def unit(self) -> str:
-        """What is counted a second: rounds, where the scenario goes round."""
+        """The unit of the rate: rounds, if instances have several, else instances."""
         return "rounds" if self.run is not None and self.run.scenario.rounds != 1 else "instances"
 
     @property
@@ -46,12 +46,12 @@ class Progress:
 
     @property
     def arrivals(self) -> Arrivals | None:
-        """Of an open scenario."""
+        """The arrivals of an open scenario."""
         return self.run.arrivals if self.run is not None and self.collector is not None else None
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """How the thresholds stand."""
+        """The thresholds, judged on the numbers so far."""
         return self.run.verdicts if self.run is not None and self.collector is not None else []
 
     @property
@@ -70,7 +70,7 @@ class Progress:
         return self.collector.recent.latencies.get(name) if self.collector is not None else None
 
     def sample(self) -> None:
-        """Note the throughput and the concurrency, once a second."""
+        """Record the throughput and the concurrency, once a second."""
         now = time.monotonic()
         if self.collector is None or now - self._sampled < SAMPLE_EVERY_S:
             return
@@ -88,18 +88,18 @@ class Progress:
 
     @property
     def arrivals_over(self) -> bool:
-        """Whether no arrival starts any more: those that wait are missed."""
+        """Whether no more arrivals start; those that wait are missed."""
         ends_at = self.run.scenario.ends_at if self.run is not None else None
         return self.run is not None and (self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at))
 
     @property
     def behind_s(self) -> float | None:
-        """How long the next arrival to start has been due; ``None``: there is none."""
+        """Seconds since the next arrival was due; ``None`` if none waits."""
         waits = self.arrivals is not None and self.arrivals.waiting and not self.arrivals_over
         return self.arrivals.behind_s if self.arrivals is not None and waits else None
 
     def backlog(self) -> str:
-        """The arrivals that are due and what became of them; empty for a closed scenario."""
+        """Arrivals that were due, started, and wait; empty for a closed scenario."""
         arrivals = self.arrivals
         if arrivals is None:
             return ""
@@ -110,14 +110,14 @@ class Progress:
         )
 
     def users(self) -> str:
-        """Of a scenario that keeps its users: how many go round, of those that are wanted."""
+        """Users in a round, of those wanted; empty for a scenario without constant users."""
         if self.run is None or self.collector is None or not self.run.scenario.replaces or not self.run.wanted:
             return ""
         waits = f", {held} wait after failures" if (held := self.run.held_back) else ""
-        return f", {self.collector.offered} of {self.run.wanted} users go round{waits}"
+        return f", {self.collector.offered} of {self.run.wanted} users in a round{waits}"
 
     def left(self) -> str:
-        """How long it goes on."""
+        """The remaining time, or number of instances."""
         if self.run is None:
             return ""
         scenario, elapsed = self.run.scenario, self.run.elapsed

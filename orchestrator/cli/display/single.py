@@ -42,7 +42,7 @@ class Plain(Display):
 
 
 class LiveTable(Display):
-    """A row for each state of a single instance, kept up in place."""
+    """A table with a row for each state, updated in place."""
 
     stored_only = True
 
