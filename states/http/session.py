@@ -112,7 +112,7 @@ def _unanswered(what: str, request: Request, error: Exception) -> StepError:
             reason = f"{urlsplit(url).netloc} cannot be reached (no connection within {CONNECT_TIMEOUT_S:g} s)"
             return TransientError(f"{what}: {reason}", code="unreachable")
         case aiohttp.ClientHttpProxyError():
-            reason = f"the proxy lets nobody through to {urlsplit(url).netloc} ({error.status} {request.quote(error.message)})"
+            reason = f"the proxy refuses connections to {urlsplit(url).netloc} ({error.status} {request.quote(error.message)})"
             cls = TransientError if error.status >= 500 else NoConnectionError
             return cls(f"{what}: {reason}; see HTTPS_PROXY and NO_PROXY", code="proxy")
         case aiohttp.InvalidURL():

@@ -1,4 +1,4 @@
-"""Client assertions: signing them, and the keys that sign.
+"""Client assertions and the keys that sign them.
 
 Source: PingOne Platform API, "Create a client secret JWT"; RFC 7523.
 """
@@ -21,11 +21,11 @@ from jwt.algorithms import ECAlgorithm
 from orchestrator import Secret
 
 LIFETIME_S = 300
-"""PingOne takes up to one hour."""
+"""Seconds until an assertion expires. PingOne accepts up to one hour."""
 
 
 class ClientAuthentication(StrEnum):
-    """How the application authenticates: the two methods that fulfil tokens."""
+    """How the application authenticates: the two methods that work with token fulfillment."""
 
     CLIENT_SECRET_JWT = "CLIENT_SECRET_JWT"
     PRIVATE_KEY_JWT = "PRIVATE_KEY_JWT"
@@ -49,7 +49,7 @@ authentication methods", names RS256 to RS512 only.)
 
 @attrs.frozen(kw_only=True)
 class Assertion:
-    """A signed assertion, with what is in it."""
+    """A signed assertion, its header and its claims."""
 
     text: Secret
     header: Mapping[str, Any]
@@ -63,7 +63,7 @@ def new_private_key() -> Secret:
 
 
 def jwks(private_key: Secret, kid: str) -> str:
-    """The public half as the application takes it: a JWKS as JSON in a string.
+    """The public key in the form that the application wants: a JWKS, as JSON in a string.
 
     Source: "Create a private_key_jwt JWKS string".
     """
@@ -82,7 +82,8 @@ def sign(
     private_key: Secret | None,
     kid: str,
 ) -> Assertion:
-    """An assertion of the client about itself, with more claims of its own; by ``private_key`` if there is one."""
+    """An assertion with the client as issuer and subject, plus ``claims``. It is signed with ``private_key`` if that is given, else
+    with ``secret``."""
     payload = {
         "iss": client_id,
         "sub": client_id,

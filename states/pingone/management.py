@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 Found = dict[str, Any]
 
-_ROLES = "does the worker have its roles in this environment? (One that was just given takes a moment)"
+_ROLES = "does the worker have its roles in this environment? (A new role becomes effective after a moment)"
 CREATED = (200, 201, 202)
-"""Ping says that the code within a class may change."""
+"""Statuses of success. Ping says that the code within a class may change."""
 
 
 @attrs.frozen
 class Listing:
-    """Where an object is listed, and how it is told from the others.
+    """Where an object is listed, and how to recognize it.
 
     Args:
-        scim: A SCIM filter, where the endpoint takes one; one that it does not take is left out.
+        scim: A SCIM filter, for endpoints that support one. If the server refuses it, the list is read without it.
     """
 
     path: str
@@ -79,10 +79,10 @@ class Management:
         """DELETE. An object that is not there counts as deleted.
 
         Args:
-            passing: Refusals that pass: something that depends on it is being deleted, too, or a permission has not arrived.
+            passing: Temporary refusals: a dependent object is still being deleted, or a new permission is not effective yet.
 
         Raises:
-            TransientError: It was refused for now. The retry policy bounds it.
+            TransientError: A temporary refusal. The retry policy limits the attempts.
         """
         try:
             await self._send(f"delete {what}", "DELETE", self._at(path), ok=(200, 202, 204))
@@ -95,7 +95,7 @@ class Management:
         """The first match of a collection, over all its pages; ``None`` if there is none.
 
         Args:
-            but: Ids that are not meant: what is deleted may still be listed.
+            but: Ids to ignore: a deleted object may still be listed.
         """
         try:
             return await self._find(listing, but)
@@ -105,7 +105,7 @@ class Management:
             return await self._find(attrs.evolve(listing, scim=None), but)
 
     async def count(self, path: str, collection: str) -> int:
-        """How many a collection holds: counted, for what an answer says of itself differs from endpoint to endpoint."""
+        """The number of objects in a collection. It counts the rows, because the endpoints report counts in different ways."""
         counted = 0
 
         def counts(row: Found) -> bool:
@@ -163,20 +163,20 @@ class Management:
             raise AccessError(f"{error.message}; {_ROLES}", code=error.code) from error
 
     def _own(self, url: str) -> str:
-        """A link of a page, which is followed only to the host that the token is for. (Its scheme and port are ours: the
-        vendor's own examples have links with another scheme.)"""
+        """A link of a page. It is followed only to the host that the token is for. (We use our own scheme and port: the
+        vendor's examples have links with another scheme.)"""
         try:
             link = urlsplit(url)
         except ValueError as error:
-            raise AmbiguousError(f"the link to the next page is none: {error}", code="not_a_list") from error
+            raise AmbiguousError(f"the link to the next page is not an address: {error}", code="not_a_list") from error
         if link.hostname not in {None, self._origin.hostname}:
-            raise PermanentError(f"the next page lies at {link.netloc}, and the token is not for that host", code="foreign_link")
+            raise PermanentError(f"the next page is at {link.netloc}, but the token is not for that host", code="foreign_link")
         return urlunsplit((*self._origin[:2], link.path, link.query, ""))
 
 
 def _page(page: Found, collection: str) -> tuple[list[Found], str | None]:
-    """The rows of a page, and the link to the next. What is no list is not taken for an empty one: something that is there
-    would be made again."""
+    """The rows of a page, and the link to the next. A malformed page is an error: if it counted as empty, existing objects would
+    be created again."""
     embedded, links = page.get("_embedded") or {}, page.get("_links") or {}
     if page.keys() & {"_embedded", "_links", "size", "count"} and isinstance(embedded, dict) and isinstance(links, dict):
         rows, following = embedded.get(collection) or [], links.get("next") or {}
@@ -184,10 +184,10 @@ def _page(page: Found, collection: str) -> tuple[list[Found], str | None]:
             href = following.get("href")
             if href is None or isinstance(href, str):
                 return rows, href
-    raise AmbiguousError(f"list {collection}: the answer is no list of them", code="not_a_list")
+    raise AmbiguousError(f"list {collection}: the response is not a list", code="not_a_list")
 
 
 def _with_id(row: Found, what: str) -> Found:
     if not is_id(row.get("id")):
-        raise AmbiguousError(f"{what}: the answer holds no id", code="no_id")
+        raise AmbiguousError(f"{what}: the response contains no id", code="no_id")
     return row

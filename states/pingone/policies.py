@@ -9,7 +9,7 @@ COLLECTION = "signOnPolicies"
 
 
 class SignOnPolicies:
-    """Finds policies; each is looked up once per process."""
+    """Finds policies. Each is read once per process."""
 
     def __init__(self, management: Management) -> None:
         self._management = management
@@ -19,7 +19,7 @@ class SignOnPolicies:
         """The id of the policy with this name or id.
 
         Raises:
-            PermanentError: There is none. The message says which there are.
+            PermanentError: There is none. The message lists the existing ones.
         """
         if wanted not in self._ids:
             names: list[str] = []
@@ -37,7 +37,7 @@ class SignOnPolicies:
 
 
 def assignments(application_id: str, policy_id: str) -> Listing:
-    """Where the assignment of this policy to this application is listed."""
+    """The list that shows the assignment of this policy to this application."""
 
     def matches(row: Found) -> bool:
         policy = row.get("signOnPolicy")

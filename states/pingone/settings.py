@@ -1,4 +1,4 @@
-"""Where PingOne is and who we are there. Variables are those of the vendor's Terraform provider and CLI."""
+"""The tenant and the credentials of the worker. The environment variables are those of the vendor's Terraform provider and CLI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator import Secret, SettingError, setting
 
 
 class Region(StrEnum):
-    """Where the organization lives. Source: "PingOne API regions"."""
+    """The region of the organization. Source: "PingOne API regions"."""
 
     NA = "NA"
     CA = "CA"
@@ -23,19 +23,19 @@ class Region(StrEnum):
 
     @property
     def tld(self) -> str:
-        """What the hosts of the region end with."""
+        """Top-level domain of the region's hosts."""
         return {"NA": "com", "CA": "ca", "EU": "eu", "AU": "com.au", "SG": "sg", "AP": "asia"}[self.value]
 
 
 MAX_LIST_LAG_S = 20.0
-"""Looking goes on within one attempt, which has 30 seconds."""
+"""A search must end within one attempt, which has 30 seconds."""
 
 _GROUP = "PingOne tenant (none given: the embedded sandbox is used)"
 
 
 @attrs.frozen(kw_only=True)
 class PingOneSettings:
-    """A tenant and the worker application that manages it; without any of it, the sandbox is used."""
+    """A tenant and its worker application. If no tenant is named, the sandbox is used."""
 
     client_id: str | None = setting(
         "Client id of the worker application.", env=["PINGONE_CLIENT_ID"], renewable=True, group=_GROUP
@@ -44,7 +44,7 @@ class PingOneSettings:
         "Secret of the worker application.", env=["PINGONE_CLIENT_SECRET"], renewable=True, group=_GROUP
     )
     api_access_token: Secret | None = setting(
-        "Access token of the worker, used as it is, instead of its client id and secret.",
+        "Access token of the worker, instead of its client id and secret.",
         env=["PINGONE_API_ACCESS_TOKEN"],
         renewable=True,
         group=_GROUP,
@@ -53,7 +53,9 @@ class PingOneSettings:
         "Environment that holds the worker application.", env=["PINGONE_ENVIRONMENT_ID"], group=_GROUP
     )
     managed_environment_id: str | None = setting(
-        "Environment to work in, if it is another one.", env=["PINGONE_MANAGED_ENVIRONMENT_ID"], group=_GROUP
+        "Environment in which the workflow creates objects, if it is another one.",
+        env=["PINGONE_MANAGED_ENVIRONMENT_ID"],
+        group=_GROUP,
     )
     region: Region = setting("Region of the tenant.", default=Region.NA, env=["PINGONE_REGION_CODE"], group=_GROUP)
     base_url: str | None = setting(
@@ -83,7 +85,7 @@ class PingOneSettings:
         for name, host in (("api-hostname", self.api_hostname), ("auth-hostname", self.auth_hostname)):
             _check_hostname(name, host)
             if host and self.base_url:
-                raise SettingError(name, "cannot be given beside base-url, which names the host of both services")
+                raise SettingError(name, "cannot be combined with base-url, which is the host of both services")
 
     def _check_tenant(self) -> None:
         if self.api_access_token:
@@ -91,17 +93,17 @@ class PingOneSettings:
                 if value:
                     raise SettingError(
                         name,
-                        "cannot be given beside PINGONE_API_ACCESS_TOKEN; give the token or the client id and its secret, not both",
+                        "cannot be combined with PINGONE_API_ACCESS_TOKEN; give the token or the client id and its secret, not both",
                     )
             if not self.environment_id:
-                raise SettingError("environment-id", "missing: PINGONE_API_ACCESS_TOKEN needs PINGONE_ENVIRONMENT_ID beside it")
+                raise SettingError("environment-id", "missing: PINGONE_API_ACCESS_TOKEN requires PINGONE_ENVIRONMENT_ID")
             return
         given = {"client-id": self.client_id, "client-secret": self.client_secret, "environment-id": self.environment_id}
         missing = [name for name, value in given.items() if not value]
         if missing and (len(missing) < len(given) or self.base_url or self.managed_environment_id):
             raise SettingError(
                 ", ".join(missing),
-                "missing: a tenant is named by PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID together "
+                "missing: a tenant needs PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID "
                 "(leave all three out to use the embedded sandbox)",
             )
 
@@ -112,7 +114,7 @@ class PingOneSettings:
 
     @property
     def lag_s(self) -> float:
-        """How long to look for what may be there, in seconds."""
+        """How long to search for an object that lists may not show yet, in seconds."""
         if self.list_lag is not None:
             return self.list_lag
         return 1.0 if self.wants_sandbox or self.base_url else 10.0
@@ -138,7 +140,7 @@ class PingOneSettings:
 
     @property
     def managed(self) -> str:
-        """The environment to work in."""
+        """Id of the environment in which the workflow creates objects."""
         return self.managed_environment_id or self.environment_id or ""
 
 
@@ -154,7 +156,7 @@ def _check_base_url(url: str) -> None:
     except ValueError as error:
         raise SettingError("base-url", f"{url!r} is not an address ({error})") from error
     if "@" in parts.netloc:
-        raise SettingError("base-url", "no name or password may stand before the host")
+        raise SettingError("base-url", "must not contain a user name or a password")
     odd = any(not c.isprintable() or c.isspace() for c in url) or parts.query or parts.fragment or port == 0
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
         raise SettingError("base-url", f"{url!r} is not an address like http://127.0.0.1:8080")

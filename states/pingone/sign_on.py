@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 CHECK = "application/vnd.pingidentity.usernamePassword.check+json"
 READY = ("USERNAME_PASSWORD_REQUIRED", "PASSWORD_REQUIRED")
-"""Flow statuses in which the credentials may be sent."""
+"""Statuses of a flow that waits for the credentials."""
 COMPLETED = "COMPLETED"
 PI_FLOW = "pi.flow"
 
 
 @attrs.frozen(kw_only=True)
 class Flow:
-    """What a call told about a flow; ``code`` when it came with it, ``cookies`` to be sent from now on."""
+    """A flow as a response shows it, with the authorization code if the response has one, and the cookies for the next request."""
 
     id: str
     status: str | None
@@ -43,22 +43,22 @@ class Flow:
 class SignOn:
     """Calls below ``{auth}/{environment}``, with the cookies of one instance.
 
-    The vendor's pages send the cookies alone to ``/flows/{id}``, while the guide of its sample applications says that the worker's
-    token is needed, too. So the token is added once a request without it was refused with 401, and from then on always.
+    The vendor's API pages send only the cookies to ``/flows/{id}``, but the guide of its sample applications says that the worker's
+    token is needed too. So the token is sent as soon as one request without it got a 401, and then always.
     """
 
     def __init__(self, session: Session, settings: PingOneSettings, token: WorkerToken) -> None:
         self._session = session
         self._token = token
         self._needs_token = False
-        """Whether flows are known to want the worker's token."""
+        """Whether a flow has refused a request without the worker's token."""
         self._root = settings.auth_root(settings.managed)
 
     async def authorize(self, parameters: Mapping[str, str]) -> Flow:
-        """Begin. The redirect is read, never followed.
+        """Start a flow. The redirect is read and not followed.
 
         Raises:
-            RefusedError: In any of the three ways in which PingOne says so.
+            RefusedError: PingOne refuses the request (see ``_authorize_error`` for the three forms).
         """
         url = f"{self._root}/as/authorize?{urlencode(parameters)}"
         reply = await self._session.send("authorize", "GET", url, ok=(200, 302, 303, 400, 401, 403))
@@ -71,25 +71,25 @@ class SignOn:
         if "error" in query:
             raise _authorize_error(reply, query["error"].encode(), query.get("error_description"))
         if not is_id(query.get("flowId")):
-            raise PermanentError("authorize: the redirect names no flow (was there a session already?)", code="no_flow")
+            raise PermanentError("authorize: the redirect names no flow (is there a session already?)", code="no_flow")
         return Flow(id=query["flowId"], status=None, cookies=reply.cookies)
 
     async def read(self, flow_id: str, cookies: Mapping[str, Secret]) -> Flow:
-        """The flow as it stands. Raises ``MissingError`` when it has expired."""
+        """The current state of the flow. Raises ``MissingError`` if it has expired."""
         return _flow(await self._send_to_flow("read the flow", "GET", flow_id, cookies), cookies)
 
     async def check(self, flow_id: str, cookies: Mapping[str, Secret], username: str, password: Secret) -> Flow:
         """Send the credentials.
 
         Raises:
-            PermanentError: They are wrong, the account is locked, has no password …
+            PermanentError: They are wrong, or the account is locked or has no password.
             MissingError: The flow has expired.
         """
         body = json_body({"username": username, "password": password.reveal()})
         return _flow(await self._send_to_flow("check the credentials", "POST", flow_id, cookies, body, [password]), cookies)
 
     async def resume(self, flow_id: str, cookies: Mapping[str, Secret]) -> Secret | None:
-        """The authorization code; ``None`` when the flow asks to sign on again (its session is not known)."""
+        """The authorization code; ``None`` if the session is unknown, so that the user must sign on again."""
         url = f"{self._root}/as/resume?flowId={flow_id}"
         reply = await self._session.send("resume the flow", "GET", url, ok=(200, 302, 303), cookies=cookies)
         if reply.status == 200:
@@ -110,7 +110,7 @@ class SignOn:
         body: bytes | None = None,
         secrets: Iterable[Secret] = (),
     ) -> Reply:
-        """With the cookies, and with the worker's token if it is needed."""
+        """Send a request with the cookies, and with the worker's token if flows need it."""
 
         async def send(token: Secret | None) -> Reply:
             return await self._session.send(
@@ -141,13 +141,13 @@ def _flow(reply: Reply, cookies: Mapping[str, Secret]) -> Flow:
 
 def _id(flow: Mapping[str, Any]) -> str:
     if not is_id(flow.get("id")):
-        raise AmbiguousError("the flow's answer holds no id", code="not_a_flow")
+        raise AmbiguousError("the response contains no id", code="not_a_flow")
     return str(flow["id"])
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
     if not isinstance(data.get(name), str):
-        raise AmbiguousError(f"the flow's answer holds no {name}", code="not_a_flow")
+        raise AmbiguousError(f"the response contains no {name}", code="not_a_flow")
     return str(data[name])
 
 
@@ -162,7 +162,7 @@ def _query(reply: Reply) -> dict[str, str]:
 
 
 def _authorize_error(reply: Reply, error: bytes, description: str | None = None) -> Exception:
-    """Three forms: an OAuth error in the redirect, a JSON object in the redirect, an error body."""
+    """The error in one of its three forms: an OAuth error in the redirect, a JSON object in the redirect, or an error body."""
     try:
         body = orjson.loads(error)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""The token endpoint, introspection, and the verification of what they give: steps 14 and 15.
+"""The token endpoint, introspection, and the verification of tokens: steps 14 and 15.
 
 Sources: PingOne Platform API, "Token", "Token introspection"; RFC 6749, RFC 7662, RFC 7519.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LEEWAY_S = 30
-"""Clocks differ."""
+"""Tolerated difference between the clocks."""
 
 
 class ExpiredTokenError(PermanentError):
-    """The access token has run out."""
+    """The access token has expired."""
 
 
 class Tokens:
@@ -42,7 +42,7 @@ class Tokens:
     async def exchange(
         self, code: Secret, assertion: Assertion, *, scope: str, redirect_uri: str | None, verifier: Secret | None
     ) -> Secret:
-        """The access token for a code. Raises ``RefusedGrantError`` when the code is spent or has expired."""
+        """The access token for a code. Raises ``RefusedGrantError`` if the code was used before or has expired."""
         fields = {"grant_type": "authorization_code", "code": code.reveal(), "scope": scope, **_authentication(assertion)}
         if redirect_uri is not None:
             fields["redirect_uri"] = redirect_uri
@@ -58,11 +58,11 @@ class Tokens:
         )
         token = reply.json().get("access_token")
         if not isinstance(token, str):
-            raise AmbiguousError("get the access token: the answer holds none", code="no_token")
+            raise AmbiguousError("get the access token: the response contains none", code="no_token")
         return Secret(token)
 
     async def introspect(self, token: Secret, assertion: Assertion) -> dict[str, Any]:
-        """What the authorization server says of a token."""
+        """The introspection of a token."""
         reply = await self._session.send(
             "introspect the token",
             "POST",
@@ -74,11 +74,11 @@ class Tokens:
         return reply.json()
 
     async def verify(self, token: Secret, *, audience: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Header and claims of an access token whose signature, issuer, audience and expiry are right.
+        """Header and claims of an access token, after checking its signature, issuer, audience and expiry.
 
         Raises:
-            ExpiredTokenError: Signed by the right key, but expired (which is looked at before issuer and audience).
-            PermanentError: Anything else is wrong with it.
+            ExpiredTokenError: The signature is valid, but the token has expired (this is checked before issuer and audience).
+            PermanentError: Any other check failed.
         """
         try:
             key = await self._key(_kid(token.reveal()))
@@ -99,7 +99,7 @@ class Tokens:
         return found["header"], found["payload"]
 
     async def _key(self, kid: str) -> Any:
-        """A key of the JWKS, parsed once; the JWKS is read again for a key that is not known."""
+        """A key of the JWKS. Keys are parsed once; an unknown key id causes another read of the JWKS."""
         if kid not in self._keys:
             async with self._fetching:
                 if kid not in self._keys:
@@ -112,16 +112,16 @@ class Tokens:
         try:
             data = (await self._session.send("read the JWKS", "GET", f"{self.issuer}/jwks")).json()
         except AmbiguousError as error:
-            # Reading it changes nothing.
+            # A read has no effect, so its failure is never ambiguous.
             raise TransientError(error.message, code=error.code, retry_after=error.retry_after) from error
         rows = data.get("keys")
         if not isinstance(rows, list):
-            raise TransientError("read the JWKS: the answer holds no list of keys", code="not_a_jwks")
+            raise TransientError("read the JWKS: the response contains no list of keys", code="not_a_jwks")
         self._keys = {str(row.get("kid")): key for row in rows if isinstance(row, dict) and (key := _parsed(row)) is not None}
 
 
 def _parsed(row: dict[str, Any]) -> Any:
-    """The RSA key of a JWK; ``None`` if there is none in it that we can use."""
+    """The RSA key of a JWK; ``None`` if it has another type or is malformed."""
     if row.get("kty") != "RSA":
         return None
     try:
@@ -131,7 +131,7 @@ def _parsed(row: dict[str, Any]) -> Any:
 
 
 def _kid(token: str) -> str:
-    """The key that a token names, read from its header alone: PyJWT would parse, and copy, the whole token for it."""
+    """The key id in the header of a token. (PyJWT would parse and copy the whole token to get it.)"""
     try:
         header = orjson.loads(base64url_decode(token.partition(".")[0]))
         return str(header.get("kid"))

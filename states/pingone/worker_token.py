@@ -1,10 +1,9 @@
 """The worker's token: fetched once, shared by all instances, renewed early and after a 401.
 
-A renewal that fails costs nothing while the token is valid: the token stays in use until it expires, and the next
-renewal waits longer each time.
+If a renewal fails, the token stays in use until it expires, and the pause before the next renewal grows.
 
 A worker application authenticates in one way, ``CLIENT_SECRET_BASIC`` or ``CLIENT_SECRET_POST``. If the first is refused, the
-second is tried, and the one that works is kept. A token that the user gives is used as it is and cannot be renewed.
+second is tried, and the one that works is kept. A token from the settings is used unchanged and cannot be renewed.
 
 Source: PingOne Platform API, "Get a PingOne admin access token"; RFC 6749 sections 2.3.1 and 4.4.
 """
@@ -30,16 +29,16 @@ if TYPE_CHECKING:
     from states.http.session import Session
 
 RENEW_AT = 0.8
-"""Part of its lifetime after which a token is renewed. [inferred]"""
+"""Fraction of its lifetime after which a token is renewed. [inferred]"""
 RENEWAL_LIMIT_S = 5.0
-"""How long a renewal may keep its caller waiting while the old token is valid."""
+"""Time limit of a renewal while the old token is valid, because its caller waits for it."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-"""Between two renewals: doubled after each failure, with full jitter on the upper half."""
+"""Pause between two failed renewals: doubled after each failure, then multiplied by a random factor from 0.5 to 1."""
 
 
 class WorkerToken:
-    """Gives the token to whoever asks; one of them fetches it."""
+    """Shares the token: of all concurrent callers, one fetches it."""
 
     def __init__(self, session: Session, settings: PingOneSettings, clock: Clock) -> None:
         self._session = session
@@ -48,7 +47,7 @@ class WorkerToken:
         self._lock = anyio.Lock()
         self._token: Secret | None = None
         self._uses_basic: bool | None = None
-        """How the worker authenticates; ``None`` until a way has worked."""
+        """How the worker authenticates; ``None`` until one of the two ways has worked."""
         self._renew_at = 0.0
         """When the next renewal is due (steady time)."""
         self._expires_at = 0.0
@@ -57,11 +56,11 @@ class WorkerToken:
         self._rng = Random()
 
     async def get(self) -> Secret:
-        """A token that is good for the next request.
+        """A valid token.
 
         Raises:
             PermanentError: The worker's credentials were refused.
-            TransientError: It could not be fetched now. (Never ambiguous: asking again does no harm.)
+            TransientError: It could not be fetched. (Never ambiguous, because a second token does no harm.)
         """
         if self._settings.api_access_token is not None:
             return self._settings.api_access_token
@@ -77,10 +76,10 @@ class WorkerToken:
             return self._token
 
     async def authorize(self, send: Callable[[Secret], Awaitable[Reply]]) -> Reply:
-        """Send a request with the token. A 401 is refused before anything happens, so it is sent once more with a new token.
+        """Send a request with the token. A 401 means that the request had no effect, so it is sent once more with a new token.
 
         Raises:
-            UnauthorizedError: The new token was refused, too, or there can be no new one.
+            UnauthorizedError: The new token was refused too, or the token cannot be renewed.
         """
         token = await self.get()
         try:
@@ -89,12 +88,12 @@ class WorkerToken:
             if self._settings.api_access_token is not None:
                 message = f"{error.message}; is the token in PINGONE_API_ACCESS_TOKEN still valid?"
                 raise UnauthorizedError(message, code=error.code) from error
-            if token is self._token:  # once for all who were refused with it
+            if token is self._token:  # the first caller with a 401 drops the token, the others find a new one
                 self._token = None
         return await send(await self.get())
 
     async def _renew(self) -> None:
-        """Fetch another token if that is possible now; the present one is valid."""
+        """Try to replace a token that is still valid."""
         try:
             with anyio.CancelScope(deadline=self._clock.deadline(RENEWAL_LIMIT_S)) as limit:
                 await self._fetch()
@@ -117,19 +116,19 @@ class WorkerToken:
         except NoConnectionError:
             raise
         except PermanentError as error:
-            # Never as what it is: a 404 of this endpoint does not say that the object of the caller's request is gone.
+            # Not as its own class: a 404 of this endpoint does not mean that the object of the caller's request is missing.
             raise PermanentError(
                 f"{error.message}; check PINGONE_CLIENT_ID, PINGONE_CLIENT_SECRET and PINGONE_ENVIRONMENT_ID", code=error.code
             ) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise PermanentError("get a worker token: the answer is not one of OAuth", code="not_oauth") from error
+            raise PermanentError("get a worker token: the answer is not an OAuth token response", code="not_oauth") from error
         self._token = Secret(token)
         self._renew_at = asked + lifetime * RENEW_AT
         self._expires_at = asked + lifetime
         self._failures = 0
 
     async def _ask_either_way(self) -> Reply:
-        """With the secret in the place where it was accepted before, else in one and then in the other."""
+        """Authenticate in the way that worked before, else try both."""
         if self._uses_basic is not None:
             return await self._ask(uses_basic=self._uses_basic)
         try:

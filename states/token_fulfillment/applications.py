@@ -15,9 +15,9 @@ from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, Tok
 
 
 class CreateApplication(RemovableState):
-    """Create the application that will authenticate with a JWT.
+    """Create the application, which authenticates with a JWT.
 
-    Effect: one OIDC web application; its secret, and whatever is granted to it, go away with it.
+    Effect: one OIDC web application. Its secret and its grants are deleted with it.
     Call: ``POST /environments/{env}/applications``. Source: PingOne Platform API, "Create Application".
     """
 
@@ -58,9 +58,9 @@ class CreateApplication(RemovableState):
 
 
 class ReadApplicationSecret(TokenState):
-    """Read the secret that signs the assertions; it is made asynchronously and may be 404 for a while.
+    """Read the secret that signs the assertions. PingOne creates it asynchronously, so it may be 404 at first.
 
-    Effect: none. It is never rotated, for that would break what other attempts have read.
+    Effect: none. The secret is never rotated: a rotation would invalidate the secret that another attempt has read.
     Call: ``GET /environments/{env}/applications/{appID}/secret``. Source: "Read Application Secret".
     """
 
@@ -78,5 +78,5 @@ class ReadApplicationSecret(TokenState):
             raise TransientError(error.message, code=error.code) from error
         secret = answer.get("secret")
         if not isinstance(secret, str) or not secret:
-            raise TransientError("read application secret: the answer holds none yet", code="no_secret")
+            raise TransientError("read application secret: the response contains none yet", code="no_secret")
         return done(attrs.evolve(step.context, application_secret=Secret(secret)))

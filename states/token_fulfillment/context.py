@@ -1,4 +1,4 @@
-"""What an instance carries from state to state. Ids are empty until they are learnt."""
+"""The context of an instance. Ids are empty until the object is created."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from states.token_fulfillment.settings import TokenFulfillmentSettings
 
 @attrs.frozen(kw_only=True)
 class Verified:
-    """What the last sign-on has proved."""
+    """The result of a verified sign-on."""
 
     claim: str
     sent: Any
@@ -27,7 +27,7 @@ class Verified:
     scope: str
     expires_at: float
     in_introspection: bool
-    """Whether the introspection shows the claim too; the vendor's pages disagree on that."""
+    """Whether the introspection shows the claim too. The vendor's pages disagree on that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,12 +35,12 @@ class TokenContext:
     """The context of the token-fulfillment workflow."""
 
     value: str
-    """Of the custom claim."""
+    """Value of the custom claim."""
     password: Secret
     private_key: Secret | None = None
-    """For ``PRIVATE_KEY_JWT``; made with the instance, stored before the application that trusts it."""
+    """For ``PRIVATE_KEY_JWT``. It is created with the instance, so it is stored before the application that trusts it."""
     origin: str
-    """Id of the instance that made it all, from which the names derive; another run's, where that one is used again."""
+    """Id of the instance that created the objects; their names derive from it. With ``--reuse`` it is an instance of another run."""
 
     application_id: str = ""
     application_secret: Secret | None = None
@@ -52,18 +52,18 @@ class TokenContext:
     user_id: str = ""
 
     made_at: float | None = None
-    """Unix time at which the newest of these was made; other parts of PingOne may not know it for a while."""
+    """Unix time at which the newest of these objects was created. Other parts of PingOne may not know it yet."""
 
     flow_id: str = ""
     cookies: Mapping[str, Secret] = attrs.field(factory=dict)
-    """Of this sign-on; they are the instance's, so they survive a resume."""
+    """Cookies of this sign-on. They are part of the instance, so they survive a resume."""
     verifier: Secret | None = None
     """PKCE code verifier."""
     code: Secret | None = None
     access_token: Secret | None = None
     sent_header: Mapping[str, Any] = attrs.field(factory=dict)
     sent_claims: Mapping[str, Any] = attrs.field(factory=dict)
-    """What the assertion of the token request said."""
+    """Header and claims of the assertion in the token request."""
     verified: Verified | None = None
 
 
@@ -82,14 +82,14 @@ _CLASSES = (string.ascii_uppercase, string.ascii_lowercase, string.digits, "~!@#
 
 
 def new_password() -> Secret:
-    """A random password that the vendor's standard policy accepts: the classes of characters take turns, so that
-    every one is there and nothing stands thrice in a row. About 83 bits."""
+    """A random password that the vendor's standard policy accepts. The classes of characters alternate, so each occurs and
+    no character is repeated. About 83 bits."""
     chars = [_CLASSES[place % 4][byte % len(_CLASSES[place % 4])] for place, byte in enumerate(secrets.token_bytes(20))]
     return Secret("".join(chars))
 
 
 def prove(context: TokenContext) -> Proof:
-    """What a completed instance has shown, for people."""
+    """The facts that a completed instance has proved, for display."""
     proof = context.verified
     if proof is None:
         return Proof(facts={})

@@ -1,6 +1,6 @@
-"""What the creating states share: create or adopt, look for what a lost answer left, remove.
+"""Base classes of the creating states: create or adopt an object, find the object that a lost response left, remove it.
 
-A name that derives from run and instance is ours alone, so whatever bears it is ours: it is adopted, never made twice.
+A name derives from run and instance, so an object with this name is ours: it is adopted and never created twice.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.steps import TokenState, TokenStep, grace, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)
-"""Lists are eventually consistent: what is missing is looked for again after these parts of the list lag. [inferred]"""
+"""Lists are eventually consistent: a search is repeated after these fractions of the list lag. [inferred]"""
 
 
 class CreatingState(TokenState):
-    """Creates one object, which goes away with its parent."""
+    """Creates one object, which is deleted with its parent."""
 
     kind: ClassVar[str]
-    """What it is called in errors and reports."""
+    """Kind of the object, in errors and reports."""
     learns: ClassVar[str]
-    """The field of the context that holds its id."""
+    """Name of the field of the context that holds its id."""
     name_is_unique: ClassVar[bool] = True
-    """Whether PingOne refuses a second one of the same name: looking too early then does no harm."""
+    """Whether PingOne refuses a second object with the same name. If so, a search that is too early does no harm."""
 
     passing: ClassVar[tuple[type[PermanentError], ...]] = (AccessError, MissingError)
-    """Refusals that pass while the objects that the request refers to are new."""
+    """Refusals that are temporary while the objects that the request refers to are new."""
 
     @abstractmethod
     def object_name(self, step: TokenStep) -> str:
-        """The deterministic name, as people see it."""
+        """The deterministic name, for display."""
 
     @abstractmethod
     async def create(self, step: TokenStep) -> Found:
@@ -44,7 +44,7 @@ class CreatingState(TokenState):
 
     @abstractmethod
     def listing(self, step: TokenStep) -> Listing:
-        """Where it is found by its name."""
+        """The list in which it is found by its name."""
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         try:
@@ -55,7 +55,7 @@ class CreatingState(TokenState):
                 return self._learnt(step, {"id": error.existing_id})
             found = await self.look(step, thoroughly=False)
             if found is None:
-                # It is there, so the rollback has to look for it with patience: the state is in doubt.
+                # The object exists, so the rollback must search for it during the whole list lag: the state is in doubt.
                 raise AmbiguousError(f"{error.message}; but it is not listed yet", code=error.code) from error
             return self._learnt(step, found)
 
@@ -67,17 +67,18 @@ class CreatingState(TokenState):
         return Effect(kind=self.kind, name=self.object_name(step), id=self.known_id(step) or None)
 
     def known_id(self, step: TokenStep) -> str:
-        """Its id, empty until it is learnt."""
+        """Its id; empty if unknown."""
         return str(getattr(step.context, self.learns))
 
     async def look(
         self, step: TokenStep, *, thoroughly: bool, but: Container[str] = (), listing: Listing | None = None
     ) -> Found | None:
-        """Look for the object for a moment, or thoroughly for the whole list lag. A parent that is gone has no children.
+        """Search for the object: twice within a second, or repeatedly during the whole list lag. A deleted parent has no children.
 
         Args:
             but: Ids to ignore.
-            listing: Where to look, if not for the object of this state.
+            thoroughly: Search during the whole list lag.
+            listing: The list to search, by default that of this state's object.
         """
         listing = listing or self.listing(step)
         lag = settings_of(step).lag_s
@@ -92,7 +93,7 @@ class CreatingState(TokenState):
             except TransientError:
                 if pause is None:
                     raise
-                found = None  # the next look sees all that this one would have seen
+                found = None  # the next search covers this one
             if found is not None or pause is None:
                 return found
             await step.clock.sleep(pause)
@@ -104,11 +105,11 @@ class CreatingState(TokenState):
 
 
 class RemovableState(CreatingState):
-    """Creates one object that has to be removed by itself."""
+    """Creates one object that is not deleted with a parent."""
 
     @abstractmethod
     async def delete(self, step: TokenStep, object_id: str) -> None:
-        """Send the request; what is not there is deleted."""
+        """Delete the object. A missing one counts as deleted."""
 
     async def rollback(self, step: TokenStep) -> None:
         known = self.known_id(step)
@@ -116,7 +117,7 @@ class RemovableState(CreatingState):
             await self.delete(step, known)
         if known and (self.name_is_unique or not step.may_have_run):
             return
-        # An attempt whose answer was lost may have made it, or one more of the same name, and lists may not show it yet.
+        # An attempt whose response was lost may have created it, or a second one, and lists may not show it yet.
         gone = {known}
         while found := await self.look(step, thoroughly=step.may_have_run, but=gone):
             await self.delete(step, str(found["id"]))

@@ -1,4 +1,4 @@
-"""The deterministic names of what an instance creates: what its recovery looks for."""
+"""The deterministic names of the objects that an instance creates. Recovery searches for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def audience(instance_id: str) -> str:
 
 
 def scope(instance_id: str) -> str:
-    """Name of the scope; no spaces, for scopes travel separated by them."""
+    """Name of the scope, without spaces, because spaces separate scopes in requests."""
     return f"tf:{instance_id}:read"
 
 
@@ -34,10 +34,10 @@ def username(instance_id: str) -> str:
 
 
 def email(instance_id: str) -> str:
-    """Address of the user; example.com is nobody's (RFC 2606)."""
+    """Email address of the user. example.com is reserved (RFC 2606)."""
     return f"tf-{instance_id}@example.com"
 
 
 def key_id(instance_id: str) -> str:
-    """``kid`` of the instance's own key."""
+    """``kid`` of the instance's private key."""
     return f"tf-{instance_id}-key"

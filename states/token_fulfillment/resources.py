@@ -11,9 +11,9 @@ from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, Tok
 
 
 class CreateResource(RemovableState):
-    """Create the custom resource whose access tokens will carry the claim.
+    """Create the custom resource, whose access tokens contain the claim.
 
-    Effect: one resource; its scopes and attributes go away with it.
+    Effect: one resource. Its scopes and attributes are deleted with it.
     Call: ``POST /environments/{env}/resources``. Source: "Create Resource".
     """
 
@@ -43,9 +43,9 @@ class CreateResource(RemovableState):
 
 
 class CreateScope(CreatingState):
-    """Create the scope that the sign-on will ask for.
+    """Create the scope that the sign-on requests.
 
-    Effect: one scope, which goes away with its resource.
+    Effect: one scope, which is deleted with its resource.
     Call: ``POST /environments/{env}/resources/{resID}/scopes``. Source: "Create Scope".
     """
 
@@ -71,9 +71,9 @@ class CreateScope(CreatingState):
 
 
 class MapAttribute(CreatingState):
-    """Map a claim of the access token to a part of the assertion.
+    """Map a claim of the access token to a value in the assertion.
 
-    Effect: one attribute, which goes away with its resource.
+    Effect: one attribute, which is deleted with its resource.
     Call: ``POST /environments/{env}/resources/{resID}/attributes`` (the workflow's prose says ``attribute``; its
     request line is right). Source: workflow page "Create a resource attribute mapping".
     """
@@ -103,9 +103,9 @@ class MapAttribute(CreatingState):
 class GrantAccess(RemovableState):
     """Grant the scope to the application, and assign it a sign-on policy if the settings name one.
 
-    Effect: one grant. It is removed before the resource, for a resource whose scopes are granted deletes badly. The assignment
-    of the policy goes away with the application. It is made before the grant: where a grant is found, both are there, and
-    where none is, this state runs again and looks for the assignment first.
+    Effect: one grant. It is removed before the resource, because PingOne may refuse to delete a resource whose scopes are granted.
+    The assignment of the policy is deleted with the application. It is created before the grant: if recovery finds a grant, both
+    exist, and otherwise this state runs again and searches for the assignment first.
     Call: ``POST /environments/{env}/applications/{appID}/grants`` and ``…/signOnPolicyAssignments``. Source: "Application Resource
     Grants", "Application Sign-on Policy Assignments".
     """
@@ -116,7 +116,7 @@ class GrantAccess(RemovableState):
     kind = "grant"
     learns = "grant_id"
     passing = (*CreatingState.passing, InvalidError)
-    """How an unknown resource or scope is refused is not documented."""
+    """The vendor does not document the refusal of an unknown resource or scope."""
 
     def object_name(self, step: TokenStep) -> str:
         return f"{names.scope(step.context.origin)} to {names.application(step.context.origin)}"
@@ -133,7 +133,7 @@ class GrantAccess(RemovableState):
         return Listing(self._path(step), "grants", lambda row: _resource_of(row) == resource_id)
 
     async def _assign(self, step: TokenStep, policy_id: str) -> None:
-        """Assign a sign-on policy to the application, unless an earlier attempt has."""
+        """Assign a sign-on policy to the application, unless an earlier attempt has done so."""
         listing = assignments(step.context.application_id, policy_id)
         thoroughly = step.may_have_run or step.attempt > 1
         find = self.look(step, thoroughly=True, listing=listing) if thoroughly else step.services.management.find(listing)
@@ -144,7 +144,7 @@ class GrantAccess(RemovableState):
                 "sign-on policy assignment", listing.path, {"priority": 1, "signOnPolicy": {"id": policy_id}}
             )
         except AlreadyExistsError:
-            pass  # by an attempt whose answer was lost, though the list does not show it yet
+            pass  # an attempt whose response was lost has done it, and the list does not show it yet
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("grant", f"{self._path(step)}/{object_id}")

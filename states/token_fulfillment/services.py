@@ -1,4 +1,4 @@
-"""Opens what all instances share: the client, and the sandbox when no tenant is named."""
+"""Opens the client that all instances share, and the sandbox if no tenant is named."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from states.sandbox import Sandbox
 
 MOST_APPLICATIONS = 1000
-"""Of an environment. Source: "Applications"."""
+"""Limit of an environment. Source: "Applications"."""
 PREFLIGHT_ATTEMPTS = 3
 PREFLIGHT_WAIT_S = 0.5
 
 
 @asynccontextmanager
 async def open_services(settings: TokenFulfillmentSettings, context: ServiceContext) -> AsyncIterator[PingOne]:
-    """The client, signed in: whatever is wrong with address or credentials is found before anything starts.
+    """The client, signed in, so that wrong addresses and credentials are reported before any instance starts.
 
     Raises:
         ServicesError: The tenant cannot be reached, or does not accept the worker.
@@ -52,22 +52,22 @@ async def check(client: PingOne) -> dict[str, str]:
 
 
 def notices() -> tuple[str, ...]:
-    """Whether requests take the slower way."""
-    from states.http.transport import untested  # noqa: PLC0415  # with aiohttp behind it
+    """A notice if the installed aiohttp was not tested, so that requests cost more."""
+    from states.http.transport import untested  # noqa: PLC0415  # imports aiohttp
 
     notice = untested()
     return (notice,) if notice else ()
 
 
 def rates(settings: TokenFulfillmentSettings) -> dict[str, float]:
-    """PingOne lets one source IP make 35 % of 600 configuration calls a minute. An attempt that looks for something makes
-    several, and its 429 slows the whole group. The base rates of the other groups are not published.
+    """Attempts per second. PingOne allows one source IP 35 % of 600 configuration calls a minute. An attempt that searches makes
+    several calls, and its 429 slows the whole group. The rates of the other groups are not published.
     Source: "Rate limiting"."""
     return {CONFIGURATION: 0.35 * 600 / 60} if _is_tenant(settings) else {}
 
 
 async def quotas(client: PingOne) -> dict[str, Quota]:
-    """How many applications a tenant's environment holds, and may hold. Raises ``StepError``."""
+    """The number of applications in a tenant's environment and its limit. Raises ``StepError``."""
     assert isinstance(client.settings, TokenFulfillmentSettings)
     if not _is_tenant(client.settings):
         return {}

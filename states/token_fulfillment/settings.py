@@ -1,4 +1,4 @@
-"""What the workflow can be asked to do, beside where its tenant is."""
+"""The settings of the workflow, in addition to those of its tenant."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RESERVED_CLAIMS = frozenset(
 
 
 class ResponseMode(StrEnum):
-    """How authorize and resume answer."""
+    """How authorize and resume respond."""
 
     REDIRECT = "redirect"
     PI_FLOW = "pi.flow"
 
 
 class Pkce(StrEnum):
-    """What the application enforces; a code challenge is sent when it enforces one."""
+    """Whether the application enforces PKCE. If it does, a code challenge is sent."""
 
     OPTIONAL = "OPTIONAL"
     REQUIRED = "REQUIRED"
@@ -39,7 +39,7 @@ class Pkce(StrEnum):
 
 
 class Expression(StrEnum):
-    """What the attribute mapping reads. Source: "Authentication JWT token fulfillment"."""
+    """The part of the assertion that the attribute mapping reads. Source: "Authentication JWT token fulfillment"."""
 
     CLAIM = "claim"
     ASSERTION = "assertion"
@@ -50,7 +50,7 @@ class Expression(StrEnum):
 
     @property
     def text(self) -> str:
-        """As it is stored in the mapping."""
+        """The expression of the mapping."""
         path = {
             "claim": f"requestData.clientAssertion.{CUSTOM_CLAIM}",
             "assertion": "requestData.clientAssertion",
@@ -62,7 +62,7 @@ class Expression(StrEnum):
         return f"${{#root.context.{path}}}"
 
     def expected(self, header: Mapping[str, Any], claims: Mapping[str, Any], method: ClientAuthentication) -> Any:
-        """The value that the token's claim must have after this assertion was sent."""
+        """The value that the token's claim must have for this assertion."""
         values: dict[str, Any] = {
             "claim": claims.get(CUSTOM_CLAIM),
             "assertion": dict(claims),
@@ -79,21 +79,27 @@ _GROUP = "Workflow"
 
 @attrs.frozen(kw_only=True)
 class TokenFulfillmentSettings(PingOneSettings):
-    """A tenant, and how the workflow is to run in it."""
+    """A tenant and the options of the workflow."""
 
     auth_method: ClientAuthentication = setting(
         "How the application authenticates.", default=ClientAuthentication.CLIENT_SECRET_JWT, group=_GROUP
     )
     algorithm: HmacAlgorithm = setting("Signs the assertion of CLIENT_SECRET_JWT.", default=HmacAlgorithm.HS256, group=_GROUP)
-    response_mode: ResponseMode = setting("How authorize and resume answer.", default=ResponseMode.REDIRECT, group=_GROUP)
-    expression: Expression = setting("What the attribute mapping reads.", default=Expression.CLAIM, group=_GROUP)
-    pkce: Pkce = setting("What the application enforces.", default=Pkce.OPTIONAL, group=_GROUP)
-    claim: str = setting("Name of the claim in the access token.", default="clientAssertion_custom", group=_GROUP)
-    value: str | None = setting("Value of the claim in the assertion; made from the instance's id by default.", group=_GROUP)
-    sign_on_policy: str | None = setting(
-        "Sign-on policy to assign to the application, by name or id; without it the environment's default applies.", group=_GROUP
+    response_mode: ResponseMode = setting("How authorize and resume respond.", default=ResponseMode.REDIRECT, group=_GROUP)
+    expression: Expression = setting(
+        "Part of the assertion that the attribute mapping reads.", default=Expression.CLAIM, group=_GROUP
     )
-    redirect_uri: str = setting("Redirect URI of the application; never called.", default="https://www.example.com", group=_GROUP)
+    pkce: Pkce = setting("Whether the application enforces PKCE.", default=Pkce.OPTIONAL, group=_GROUP)
+    claim: str = setting("Name of the claim in the access token.", default="clientAssertion_custom", group=_GROUP)
+    value: str | None = setting(
+        "Value of the claim in the assertion; by default it contains the id of the instance.", group=_GROUP
+    )
+    sign_on_policy: str | None = setting(
+        "Sign-on policy to assign to the application, by name or id; by default that of the environment.", group=_GROUP
+    )
+    redirect_uri: str = setting(
+        "Redirect URI of the application; it is never requested.", default="https://www.example.com", group=_GROUP
+    )
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -107,7 +113,7 @@ class TokenFulfillmentSettings(PingOneSettings):
 
 
 def _check_redirect_uri(uri: str) -> None:
-    """Source: the vendor's SDK: https, a scheme of one's own, or http on this machine; no wildcards unless they are allowed."""
+    """Refuse other URIs than https, a custom scheme, or http on loopback; no wildcards. Source: the vendor's SDK."""
     try:
         parts = urlsplit(uri)
         host = parts.hostname

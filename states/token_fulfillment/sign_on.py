@@ -1,4 +1,4 @@
-"""Steps 10 to 13: authorize, the flow, the credentials, resume. None of them leaves anything that lasts."""
+"""Steps 10 to 13: authorize, the flow, the credentials, resume. None of them has a lasting effect."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenStat
 FLOW_EXPIRED = "flow_expired"
 BACK_TO_AUTHORIZE = Back("authorize", at_most=5)
 MOST_CREDENTIALS = 4
-"""How often the credentials are sent to one flow at most: the fifth failure locks the account. Source: "Password Policies"."""
+"""Limit of attempts with the credentials: the fifth failure locks the account. Source: "Password Policies"."""
 CREDENTIALS_PAUSE_S = 3.0
 
 
 class Authorize(TokenState):
-    """Begin a sign-on, with no cookies: a session of an earlier one would skip it.
+    """Start a sign-on. It sends no cookies, because with an earlier session PingOne would skip the sign-on.
 
-    Effect: a flow, which expires by itself; another one does no harm.
+    Effect: a flow, which expires by itself. A second one does no harm.
     Call: ``GET /{env}/as/authorize``. Source: "Authorize (authorization_code)"; RFC 7636 for the code challenge.
     """
 
@@ -49,7 +49,7 @@ class Authorize(TokenState):
             parameters |= {"code_challenge": _challenge(verifier), "code_challenge_method": "S256"}
         if settings.response_mode is ResponseMode.PI_FLOW:
             parameters["response_mode"] = PI_FLOW
-        # [doc] application → grants/scopes arrive late, and so may the client and its redirect URI.
+        # [doc] Grants and scopes of a new application become effective late; the client and its redirect URI may too.
         with grace(step, RefusedError):
             flow = await step.services.sign_on.authorize(parameters)
         return done(
@@ -58,7 +58,7 @@ class Authorize(TokenState):
 
 
 class StartFlow(TokenState):
-    """Read the flow: does it want a username and a password?
+    """Read the flow and check that it asks for username and password.
 
     Effect: none.
     Call: ``GET /{env}/flows/{flowID}``. Source: "Flows".
@@ -79,8 +79,8 @@ class StartFlow(TokenState):
 class SubmitCredentials(TokenState):
     """Sign on with username and password.
 
-    Effect: a session, known to whoever has the cookie of the answer. If that answer is lost, so is the cookie:
-    the sign-on is begun again.
+    Effect: a session, identified by the cookie of the response. If the response is lost, the cookie is too, and the sign-on
+    starts again.
     Call: ``POST /{env}/flows/{flowID}``. Source: "Check Username/Password".
     """
 
@@ -113,7 +113,7 @@ class SubmitCredentials(TokenState):
 class ResumeFlow(TokenState):
     """Fetch the authorization code of the finished flow.
 
-    Effect: a code. If it is lost, the sign-on is begun again: whether a flow can be resumed twice is not documented.
+    Effect: a code. If it is lost, the sign-on starts again: the vendor does not say whether a flow can be resumed twice.
     Call: ``GET /{env}/as/resume?flowId={flowID}``. Source: "Resume"; [inferred] for a lost code.
     """
 
@@ -124,7 +124,7 @@ class ResumeFlow(TokenState):
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         here = step.context
         if here.code is not None:
-            return done(here)  # a redirectless flow may hand the code out with its completion
+            return done(here)  # a redirectless flow may return the code when it completes
         try:
             code = await step.services.sign_on.resume(here.flow_id, here.cookies)
         except MissingError as error:
@@ -146,7 +146,7 @@ async def _read_flow(step: TokenStep) -> Flow:
 
 def _asks_for(status: str | None) -> PermanentError:
     return PermanentError(
-        f"the environment's sign-on policy asks for {status}, which this workflow does not do; name a policy with username and "
+        f"the environment's sign-on policy asks for {status}, which this workflow does not support; name a policy with username and "
         "password only in --sign-on-policy, or make it the default of the environment",
         code=status,
     )

@@ -1,4 +1,4 @@
-"""What every state of this workflow shares: its types, and its policies."""
+"""Types, rate groups and retry policies that all states of this workflow share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CONFIGURATION = "configuration"
 DIRECTORY = "directory"
 SIGN_ON = "sign_on"
 TOKEN_CHECK = "token_check"
-"""Rate groups; PingOne counts each apart. [inferred mapping] Source: "Rate limiting"."""
+"""Rate groups. PingOne limits each separately. [inferred mapping] Source: "Rate limiting"."""
 
 PROPAGATION_RETRY = RetryPolicy(attempts=10)
-"""For what may be missing for a while after its parent was made."""
+"""For an object that may appear some time after its parent."""
 
 GRACE_S = 20.0
 """How long a new object may be unknown to a part of PingOne. [inferred] The vendor says "eventually consistent" and no number."""
@@ -45,15 +45,15 @@ def settings_of(step: TokenStep) -> TokenFulfillmentSettings:
 def grace(
     step: TokenStep, *kinds: type[PermanentError], since: float | None = None, pause_s: float | None = None
 ) -> Iterator[None]:
-    """Take refusals of these kinds for passing while the objects that a request is about are new.
+    """Treat refusals of these kinds as temporary while the objects of the request are new.
 
     Args:
-        since: Unix time from which they are new; by default when this instance made its newest object. Before its first one,
-            what is new may be the worker's role or the environment, since when is unknown: then the retry policy alone ends it.
+        since: Unix time of their creation; by default that of this instance's newest object. Before its first object, the worker's
+            role or the environment may be new. Their age is unknown, so only the retry policy limits the attempts.
         pause_s: Seconds until the next attempt, instead of the policy's.
 
     Raises:
-        TransientError: The refusal, within ``GRACE_S``. Afterwards it is raised as it is.
+        TransientError: The refusal, within ``GRACE_S``. Later it is raised unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Steps 14 and 15: the code becomes a token, and the token is shown to carry the claim."""
+"""Steps 14 and 15: exchange the code for a token, and prove that the token contains the claim."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from states.token_fulfillment.settings import CUSTOM_CLAIM
 from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TOKEN_CHECK, TokenState, TokenStep, grace, settings_of
 
 CLAIM_PAUSE_S = 2.0
-"""Before another sign-on after a token without the claim."""
+"""Pause before another sign-on after a token without the claim."""
 
 
 class InactiveTokenError(PermanentError):
-    """The introspection does not know a token that verifies."""
+    """The introspection says that a valid token is not active."""
 
 
 class ExchangeToken(TokenState):
-    """Exchange the code for an access token, with the assertion that fulfils it.
+    """Exchange the code and the assertion for an access token.
 
-    Effect: the code is spent, and a token exists that expires by itself. A code works once: if the answer is
-    lost, the sign-on is begun again.
+    Effect: the code is used up, and a token exists, which expires by itself. A code works once: if the response is lost, the
+    sign-on starts again.
     Call: ``POST /{env}/as/token``. Source: workflow page "Get the access token"; RFC 7523.
     """
 
@@ -67,8 +67,8 @@ class IntrospectToken(TokenState):
     """Prove that a claim of the assertion is in the token.
 
     The proof is the token itself, verified against the JWKS: signature, issuer, audience, expiry, scope, and the
-    claim with the value that was sent. The introspection has to say *active*; the vendor's pages disagree on
-    whether it shows custom claims, so what it shows is reported beside the proof.
+    claim with the value that was sent. The introspection must say *active*. The vendor's pages disagree on whether it shows custom
+    claims, so the report only says whether it does.
 
     Effect: none.
     Call: ``POST /{env}/as/introspect``. Source: workflow page "Token introspection"; RFC 7662, RFC 7519.
@@ -78,7 +78,7 @@ class IntrospectToken(TokenState):
     transitions = {
         "done": "completed",
         "token_expired": Back("authorize", at_most=3),
-        "claim_missing": Back("authorize", at_most=2),  # [inferred] the mapping has not arrived where tokens are made
+        "claim_missing": Back("authorize", at_most=2),  # [inferred] the token service does not know the mapping yet
         "again": NextRound("authorize"),
     }
     rate_group = TOKEN_CHECK
@@ -123,11 +123,11 @@ def _verified(
     if introspection.get("active") is not True:
         if claims["exp"] <= step.clock.now() + LEEWAY_S:
             raise ExpiredError("introspection says that the token is not active any more", outcome="token_expired")
-        raise InactiveTokenError("introspection says that the token is not active, though it verifies", code="inactive")
-    # RFC 7662 leaves scope and audience of an introspection optional; those of the token are the proof.
+        raise InactiveTokenError("introspection says that the token is not active, although it is valid", code="inactive")
+    # RFC 7662: scope and audience of an introspection are optional. Those of the token are the proof.
     for where, answer in (("the token", claims), ("the introspection", {"scope": scope, **introspection})):
         if scope not in str(answer.get("scope", "")).split():
-            raise PermanentError(f"{where} has scope {answer.get('scope')!r}, without {scope}", code="scope")
+            raise PermanentError(f"{where} has the scope {answer.get('scope')!r}, which does not include {scope}", code="scope")
     if audience not in _as_list(introspection.get("aud", audience)):
         raise PermanentError(
             f"the introspection names the audience {introspection.get('aud')!r}, not {audience}", code="audience"
@@ -135,7 +135,8 @@ def _verified(
     expected, found = _expected(step), claims.get(settings.claim)
     if not _same(found, expected):
         raise PermanentError(
-            f"the claim {settings.claim} is {found!r} in the access token; the assertion makes it {expected!r}", code="claim"
+            f"the claim {settings.claim} is {found!r} in the access token; for the assertion it should be {expected!r}",
+            code="claim",
         )
     return Verified(
         claim=settings.claim,
@@ -151,13 +152,13 @@ def _verified(
 
 
 def _expected(step: TokenStep) -> Any:
-    """The value that the mapping makes of the assertion that was sent."""
+    """The value that the mapping produces for the assertion that was sent."""
     settings = settings_of(step)
     return settings.expression.expected(step.context.sent_header, step.context.sent_claims, settings.auth_method)
 
 
 def _same(found: Any, expected: Any) -> bool:
-    """Equal, or the JSON text of it: how a map is rendered inside a token is not documented."""
+    """Whether the values are equal, or ``found`` is the JSON text of ``expected``. The vendor does not say how a token shows a map."""
     if found == expected:
         return True
     if isinstance(found, str) and not isinstance(expected, str):

@@ -18,7 +18,7 @@ PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
 class CreatePopulation(RemovableState):
     """Create a population for the user.
 
-    Effect: one population; it can be deleted only when it is empty, and may count a deleted user for a while.
+    Effect: one population. It can be deleted only if it is empty, and it may count a deleted user for some time.
     Call: ``POST /environments/{env}/populations``. Source: "Create Population".
     """
 
@@ -39,13 +39,13 @@ class CreatePopulation(RemovableState):
         return Listing("populations", "populations", lambda row: row.get("name") == name, scim=f'name eq "{name}"')
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
-        # Refused while it counts its user, whose deletion may not have arrived. The vendor does not document the answer, and its
-        # Terraform provider expects any: every refusal is worth another attempt.
+        # PingOne refuses while the population still counts its deleted user. The vendor does not document the response, and its
+        # Terraform provider accepts any, so every refusal is retried.
         await step.services.management.delete("population", f"populations/{object_id}", passing=(RefusedError,))
 
 
 class CreateUser(RemovableState):
-    """Create the user that will sign on.
+    """Create the user that signs on.
 
     Effect: one user, with its sessions.
     Call: ``POST /environments/{env}/users``. Source: "Create User".
@@ -57,7 +57,7 @@ class CreateUser(RemovableState):
     kind = "user"
     learns = "user_id"
     passing = (*RemovableState.passing, InvalidError)
-    """How an unknown population is refused is not documented."""
+    """The vendor does not document the refusal of an unknown population."""
 
     def object_name(self, step: TokenStep) -> str:
         return names.username(step.context.origin)
@@ -82,8 +82,8 @@ class CreateUser(RemovableState):
 class SetPassword(TokenState):
     """Set the user's password.
 
-    Effect: none of its own; it goes away with the user. Sending the same password again after an unnoticed
-    success may break the policy's history, so a lost answer is followed by a look at the password's status.
+    Effect: the password, which is deleted with the user. Setting the same password twice may violate the password history, so
+    after a lost response the status of the password is read first.
     Call: ``PUT /environments/{env}/users/{userID}/password``. Source: "Update Password (Set)".
     """
 
@@ -98,7 +98,7 @@ class SetPassword(TokenState):
             with grace(step, AccessError, MissingError):
                 answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
         except PermanentError:
-            # Refused by the history, perhaps: then an earlier attempt has set it, though its status did not show it.
+            # The history may have refused it: then an earlier attempt has set it, although its status did not show it.
             answer = await self._read(step) if step.may_have_run else {}
             if answer.get("status") != "OK":
                 raise

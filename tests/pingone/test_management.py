@@ -106,5 +106,5 @@ async def test_no_effect_is_sent_again_by_the_http_library(operation: str) -> No
 async def test_what_was_created_under_an_impossible_id_is_looked_for(http: FakeTransport) -> None:
     http.post(f"{API}/users", json={"id": "../\x1b[2J"}, status=201)
     pingone = client(http)
-    with pytest.raises(AmbiguousError, match="user: the answer holds no id"):
+    with pytest.raises(AmbiguousError, match="user: the response contains no id"):
         await pingone.management.create("user", "users", {})

@@ -137,13 +137,13 @@ GIVEN = {"environment_id": "e", "client_id": "c", "client_secret": Secret("s")}
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (GIVEN | {"api_access_token": Secret("t")}, "client-id: cannot be given beside PINGONE_API_ACCESS_TOKEN"),
+        (GIVEN | {"api_access_token": Secret("t")}, "client-id: cannot be combined with PINGONE_API_ACCESS_TOKEN"),
         ({"api_access_token": Secret("t")}, "environment-id: missing: PINGONE_API_ACCESS_TOKEN needs PINGONE_ENVIRONMENT_ID"),
         (GIVEN | {"api_hostname": "https://api.pingone.eu"}, "api-hostname: must be the name of a host"),
         (GIVEN | {"auth_hostname": "auth.example.com/x"}, "auth-hostname: must be the name of a host"),
         (GIVEN | {"auth_hostname": "a@b"}, "auth-hostname: must be the name of a host"),
         (GIVEN | {"auth_hostname": ""}, "auth-hostname: must be the name of a host"),
-        (GIVEN | {"api_hostname": "h", "base_url": "http://127.0.0.1:1"}, "api-hostname: cannot be given beside base-url"),
+        (GIVEN | {"api_hostname": "h", "base_url": "http://127.0.0.1:1"}, "api-hostname: cannot be combined with base-url"),
     ],
 )
 def test_settings_of_a_tenant_that_contradict_each_other_are_refused_in_one_line(given: dict[str, Any], message: str) -> None:
