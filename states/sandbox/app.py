@@ -1,4 +1,4 @@
-"""The sandbox as a server: its routes, and the order in which a call passes through it."""
+"""The sandbox as a server: its routes and the steps of each call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HANG_S = 3600.0
 
 
 class Sandbox:
-    """An emulated PingOne with one environment. ``url`` is where it listens once :func:`serve` has started it."""
+    """An emulated PingOne with one environment. ``url`` is its address after :func:`serve` has started it."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class Sandbox:
         self._is_new = identity is None
         self._workers = WorkerTokens()
         self._served: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
-        """Connection → requests that were handled on it."""
+        """Connection → number of requests that were handled on it."""
         self._limit = ConfigurationLimit(settings.configuration_per_minute)
 
     def audit(self) -> dict[str, Any]:
-        """What exists, what was created twice, how often each operation was called."""
+        """Existing objects, objects that were created twice, and calls of each operation."""
         return self.environment.report()
 
     def worker_tokens(self) -> list[str]:
-        """The worker's live tokens."""
+        """The valid tokens of the worker."""
         return list(self._workers.live)
 
     def application(self) -> web.Application:
@@ -130,7 +130,7 @@ class Sandbox:
         return guarded
 
     async def _serve(self, request: web.Request, operation: str, handler: Handler) -> web.StreamResponse:
-        """One call: parse, fault before, handle, keep, fault after, answer."""
+        """One call: parse, play a fault before handling, handle, save, play a fault after handling, respond."""
         if self._is_worn(request.transport):
             return _hang_up(request)
         call = await _parse(request)
@@ -154,7 +154,7 @@ class Sandbox:
         return response(answer, call, self.environment)
 
     def _is_worn(self, transport: asyncio.Transport | None) -> bool:
-        """Whether a kept connection has served its time; counts the request if not."""
+        """Whether a kept connection has reached its limit of requests. If not, the request is counted."""
         most = self.environment.settings.requests_per_connection
         if not most or transport is None:
             return False
@@ -166,23 +166,23 @@ class Sandbox:
         try:
             self._limit.check(operation, self.environment.now())
             if call.ids.get("environment", self.environment.id) != self.environment.id:
-                # The vendor does not say 404 for an environment that does not exist.
+                # For an unknown environment, the vendor does not respond with 404.
                 raise access_failed(self.environment.settings.unknown_environment_status, "INSUFFICIENT_PERMISSIONS")
             return handler(self.environment, call)
         except (ApiError, OAuthError) as error:
             return refusal(error, call)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
-            # A body that this emulator does not understand; the vendor would refuse it, or fail, in its own form.
+            # A body that this emulator cannot handle. The vendor would refuse it, or fail, in another form.
             return refusal(ApiError(500, "UNEXPECTED_ERROR", f"The sandbox failed: {type(error).__name__}"), call)
 
     def _saw(self, operation: str, request: web.Request, call: Call, answer: Answer | None, fault: Fault | None) -> None:
-        """Tell the audit as soon as a call is handled: a fault may keep its answer back."""
+        """Record a call in the audit as soon as it is handled, because a fault may delay its response."""
         status = answer.status if answer is not None else fault.status if fault is not None else 0
         played = str(fault) if fault is not None else None
         self.environment.audit.saw(Seen(self.environment.now(), operation, request.path, status, call.correlation_id, played))
 
     async def _play(self, operation: str, call: Call, fault: Fault) -> Answer | None:
-        """The answer that a fault gives; ``None``: the connection breaks."""
+        """The response of a fault; ``None`` to break the connection."""
         if fault.kind in (FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER):
             await anyio.sleep(_HANG_S if fault.value is None else fault.value)
             return None
@@ -204,7 +204,8 @@ class Sandbox:
 
 @asynccontextmanager
 async def serve(sandbox: Sandbox, *, port: int = 0) -> AsyncIterator[Sandbox]:
-    """Serve on loopback until the block ends; ``port`` 0: any that is free, or the one it had before.
+    """Serve on loopback until the block ends; With ``port`` 0, a restored sandbox uses its old port
+    and a new one any free port.
 
     Raises:
         OSError: The port is taken.
@@ -235,7 +236,7 @@ def restore(path: Path, encrypt: Cipher, decrypt: Cipher, settings: SandboxSetti
 def _hang_up(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
-    return web.Response(status=500)  # goes nowhere: the connection is gone
+    return web.Response(status=500)  # is not sent: the connection is closed
 
 
 def _quiet_logger() -> logging.Logger:
@@ -263,5 +264,5 @@ async def _parse(request: web.Request) -> Call:
 
 
 def _readable(header: str) -> str:
-    """Bytes that are not UTF-8 come as surrogates, which JSON cannot hold."""
+    """Replace surrogates, which stand for bytes that are not UTF-8 and cannot be written as JSON."""
     return header if header.isascii() else header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

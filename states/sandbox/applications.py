@@ -37,7 +37,7 @@ OPTIONAL_FLAGS = (
     "supportUnsignedRequestObject",
 )
 NUMBERS = {"parTimeout": (60, 1, 600), "devicePollingInterval": (5, 1, 60), "deviceTimeout": (600, 1, 3600)}
-"""Name → default, least, most."""
+"""Name → default, minimum, maximum."""
 OPTIONAL_NUMBERS = {
     "refreshTokenDuration": (60, 2147483647),
     "refreshTokenRollingDuration": (60, 2147483647),
@@ -80,7 +80,7 @@ def read(environment: Environment, call: Call) -> Answer:
 
 
 def update(environment: Environment, call: Call) -> Answer:
-    """PUT: what the body leaves out is reset. ``type`` and ``protocol`` are immutable, ``assignActorRoles`` is ignored."""
+    """PUT: fields that the body omits are reset. ``type`` and ``protocol`` are immutable, ``assignActorRoles`` is ignored."""
     application = find(environment, call)
     data = call.json()
     name = required_text(data, "name")
@@ -122,7 +122,7 @@ def _check_unique(environment: Environment, name: str, but: str | None = None) -
 
 
 def _checked_fields(environment: Environment, data: dict[str, Any]) -> dict[str, Any]:
-    """The fields as they are stored: those of the body, checked, and the defaults of the others."""
+    """The fields to store: those of the body, after a check, and defaults for the others."""
     fields: dict[str, Any] = {
         "enabled": required_flag(data, "enabled"),
         "type": choice(data, "type", TYPES),
@@ -156,7 +156,7 @@ def _checked_fields(environment: Environment, data: dict[str, Any]) -> dict[str,
 
 
 def _default_key_rotation_policy(environment: Environment) -> str:
-    """Source: "Key Rotation Policies": every environment has one from the start."""
+    """Every environment has one from the start. Source: "Key Rotation Policies"."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{environment.id}/keyRotationPolicy"))
 
 

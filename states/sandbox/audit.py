@@ -1,4 +1,4 @@
-"""What the sandbox saw: every call, what exists, what was created twice. The other side of the promises."""
+"""The audit: every call, existing objects, and objects that were created twice. Tests compare it with the engine's promises."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ CALLS_KEPT = 200_000
 
 @attrs.frozen
 class Seen:
-    """One call: its operation, the path, the status of its handling (0: it was not handled), and the fault that was
-    played, if any."""
+    """One call: its operation, path and status (0 if a fault prevented its handling), and the fault that was played, if any."""
 
     at: float
     operation: str
@@ -25,25 +24,25 @@ class Seen:
 
 @attrs.define
 class Audit:
-    """Counts by kind; kinds are ``application``, ``resource``, ``scope``, ``attribute``, ``grant``,
+    """Counts by kind. The kinds are ``application``, ``resource``, ``scope``, ``attribute``, ``grant``,
     ``sign_on_policy_assignment``, ``population``, ``user``."""
 
     calls: deque[Seen] = attrs.field(factory=lambda: deque(maxlen=CALLS_KEPT))
     call_counts: Counter[str] = attrs.field(factory=Counter)
     created: Counter[tuple[str, str]] = attrs.field(factory=Counter)
-    """(kind, full name) → how often it was created."""
+    """(kind, full name) → number of times that it was created."""
     deleted: Counter[str] = attrs.field(factory=Counter)
 
     def saw(self, call: Seen) -> None:
-        """Remember a call."""
+        """Record a call."""
         self.calls.append(call)
         self.call_counts[call.operation] += 1
 
     def report(self, existing: dict[str, list[str]]) -> dict[str, Any]:
-        """The whole, as the audit endpoint sends it.
+        """The report of the audit endpoint.
 
         Args:
-            existing: Kind → full names of what exists now.
+            existing: Kind → full names of the existing objects.
         """
         created: Counter[str] = Counter()
         for (kind, _), times in self.created.items():

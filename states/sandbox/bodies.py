@@ -21,7 +21,7 @@ LONGEST_PAGE = 1000
 
 
 def timestamp(at: float) -> str:
-    """ISO 8601 with milliseconds, as the vendor writes it."""
+    """ISO 8601 with milliseconds, the vendor's format."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -31,12 +31,12 @@ def environment_url(call: Call, environment: Environment) -> str:
 
 
 def issuer(environment: Environment, call: Call) -> str:
-    """The ``iss`` of everything that is issued, and the base of the OAuth endpoints."""
+    """The issuer (``iss``), which is also the base of the OAuth endpoints."""
     return f"{auth_url(environment, call)}/as"
 
 
 def auth_url(environment: Environment, call: Call) -> str:
-    """Root of the OAuth and flow endpoints; a custom domain has no environment in its paths."""
+    """Root of the OAuth and flow endpoints. The paths of a custom domain do not name the environment."""
     return f"{call.base}/{environment.id}" if "environment" in call.ids else call.base
 
 
@@ -49,7 +49,7 @@ def hal(call: Call, environment: Environment, path: str, **links: str) -> dict[s
 
 
 def described(description: str | None) -> dict[str, str]:
-    """The field ``description``, which the model does not allow to be null."""
+    """The field ``description``, which must not be null."""
     return {} if description is None else {"description": description}
 
 
@@ -62,7 +62,7 @@ def filtered(
     view: Callable[[R], dict[str, Any]],
     body: Callable[[R], dict[str, Any]],
 ) -> Answer:
-    """A collection that takes a SCIM filter over ``attributes``; ``view`` is where the filter finds them."""
+    """A collection with support for a SCIM filter over ``attributes``, which ``view`` returns for a row."""
     if "filter" in call.query:
         try:
             test = filters.parse(call.query["filter"], attributes)
@@ -77,7 +77,7 @@ def filtered(
 def collection(
     call: Call, environment: Environment, path: str, name: str, rows: Sequence[R], body: Callable[[R], dict[str, Any]]
 ) -> Answer:
-    """One page of a collection. A ``limit`` may only make it smaller; ``cursor`` is opaque to clients."""
+    """One page of a collection. ``limit`` can only reduce its size. ``cursor`` is opaque to clients."""
     size = environment.settings.page_size
     if "limit" in call.query:
         wanted = call.query["limit"]

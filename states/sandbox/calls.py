@@ -1,4 +1,4 @@
-"""A call as a handler sees it, and its answer: HTTP in and out, parsed and typed, without a server."""
+"""The request and the response of a handler: parsed and typed HTTP, independent of the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from states.sandbox.errors import malformed, wrong_media_type
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """One request. ``ids`` are the parts of the path that vary, header names are in lower case."""
+    """One request. ``ids`` are the variable parts of the path. Names of headers are in lower case."""
 
     method: str
     base: str
@@ -24,7 +24,7 @@ class Call:
     ids: Mapping[str, str]
     query: Mapping[str, str]
     form: Mapping[str, str] = attrs.field(factory=dict)
-    """The fields of a form body; those without a value count as absent (RFC 6749 section 3.2)."""
+    """The fields of a form body, without the empty ones, which count as absent (RFC 6749 section 3.2)."""
     repeated: frozenset[str] = frozenset()
     """Names of parameters that were sent more than once, in the query, the form, or both."""
     headers: Mapping[str, str]
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def media_type(self) -> str:
-        """Of the body."""
+        """Media type of the body."""
         return media_type_of(self.headers.get("content-type", ""))
 
     def json(self, *media_types: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Call:
             return None
         try:
             user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-        except ValueError:  # no base64, no ASCII, or no UTF-8 inside
+        except ValueError:  # not base64, or not UTF-8 inside
             return ("", "")
         return unquote_plus(user), unquote_plus(password)
 
@@ -77,7 +77,7 @@ def media_type_of(header: str) -> str:
 
 
 def parse_form(media_type: str, body: bytes) -> list[tuple[str, str]]:
-    """The fields of a form in their order; none if the body is no form."""
+    """The fields of a form in their order; empty if the body is not a form."""
     if media_type != "application/x-www-form-urlencoded":
         return []
     return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -91,7 +91,7 @@ def repeated_names(names: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What is sent back; ``cookie`` is the session token to set."""
+    """A response. ``cookie`` is the session token to set."""
 
     status: int = 200
     body: Mapping[str, Any] | str | None = None

@@ -1,4 +1,4 @@
-"""How clients of the OAuth endpoints authenticate: a secret, an assertion, or nothing."""
+"""Authentication of clients at the OAuth endpoints: by a secret, by an assertion, or none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_ASSERTION_LIFETIME_S = 3600
 
 @attrs.frozen
 class Client:
-    """Who called, how it authenticated, and with which assertion."""
+    """The client, its authentication method, and its assertion."""
 
     application: Application | None
     resource: Resource | None
@@ -58,7 +58,7 @@ def check_one_way(call: Call) -> None:
 
 
 def authenticate(environment: Environment, call: Call, endpoint: str) -> Client:
-    """Who calls; an application by its own method, or a resource by its. Raises ``OAuthError`` 401."""
+    """The client that calls, an application or a resource, which must use its own method. Raises ``OAuthError`` 401."""
     check_one_way(call)
     form = call.form
     if "client_assertion" in form:
@@ -86,7 +86,7 @@ def authenticate(environment: Environment, call: Call, endpoint: str) -> Client:
 
 
 def _application(environment: Environment, client_id: str) -> Application | None:
-    """The application of this id, if the OAuth endpoints know it already."""
+    """The application with this id; ``None`` if the OAuth endpoints do not know it yet."""
     application = environment.applications.rows.get(client_id)
     if application is None or not environment.has_arrived(application.created_at, environment.settings.client_delay_s):
         return None
@@ -124,7 +124,7 @@ def _by_assertion(environment: Environment, call: Call, endpoint: str) -> Client
             options={"require": ["iss", "sub", "aud", "exp"], "verify_iat": False, "verify_jti": False},
         )
         late = claims["exp"] > environment.now() + MAX_ASSERTION_LIFETIME_S + 1
-    except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key of another kind, a claim of another type
+    except (jwt.PyJWTError, TypeError, ValueError) as error:  # a key or a claim of the wrong type
         raise denied(f"The client assertion is not valid: {error}") from error
     if claims["sub"] != application.id or form.get("client_id", application.id) != application.id:
         raise denied("The client assertion's iss and sub must both be the client id")
@@ -134,7 +134,7 @@ def _by_assertion(environment: Environment, call: Call, endpoint: str) -> Client
 
 
 def _jwk(application: Application, header: Mapping[str, Any]) -> Any:
-    """The key that the header names. (The sandbox does not fetch a ``jwksUrl``.)"""
+    """The key that the header of the assertion names. (The sandbox does not fetch a ``jwksUrl``.)"""
     keys = application.body.get("jwks")
     for jwk in jwt.PyJWKSet.from_json(keys).keys if keys else []:
         if "kid" not in header or jwk.key_id == header["kid"]:

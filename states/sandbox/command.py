@@ -1,4 +1,4 @@
-"""The command ``sandbox``: an emulated tenant in a process of its own."""
+"""The command ``sandbox``: an emulated tenant in a separate process."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 def sandbox(
     *,
-    port: Annotated[int, Parameter(help="Port on 127.0.0.1; 0: any that is free.")] = 0,
-    seed: Annotated[int | None, Parameter(help="Makes ids, credentials and faults repeatable.")] = None,
-    faults: Annotated[str, Parameter(help="What goes wrong, e.g. 'create_scope:reset_after*1 *:503@2%'.")] = "",
-    secret_delay: Annotated[float, Parameter(help="Seconds that a new application's secret answers 404.")] = 0.0,
-    grant_delay: Annotated[float, Parameter(help="Seconds that a new application answers 404 to grants.")] = 0.0,
-    list_delay: Annotated[float, Parameter(help="Seconds that new objects are missing from lists.")] = 0.0,
-    code_lifetime: Annotated[float, Parameter(help="Seconds that an authorization code lives.")] = 600.0,
-    flow_lifetime: Annotated[float, Parameter(help="Seconds of inactivity that a flow survives.")] = 900.0,
-    worker_token_lifetime: Annotated[float, Parameter(help="Seconds that a worker token lives.")] = 3600.0,
+    port: Annotated[int, Parameter(help="Port on 127.0.0.1; 0 selects a free one.")] = 0,
+    seed: Annotated[int | None, Parameter(help="Seed for ids, credentials and faults.")] = None,
+    faults: Annotated[str, Parameter(help="Faults to play, e.g. 'create_scope:reset_after*1 *:503@2%'.")] = "",
+    secret_delay: Annotated[float, Parameter(help="Seconds for which the secret of a new application answers 404.")] = 0.0,
+    grant_delay: Annotated[float, Parameter(help="Seconds for which a new application answers 404 to grants.")] = 0.0,
+    list_delay: Annotated[float, Parameter(help="Seconds for which new objects are missing from lists.")] = 0.0,
+    code_lifetime: Annotated[float, Parameter(help="Lifetime of an authorization code in seconds.")] = 600.0,
+    flow_lifetime: Annotated[float, Parameter(help="Seconds of inactivity after which a flow expires.")] = 900.0,
+    worker_token_lifetime: Annotated[float, Parameter(help="Lifetime of a worker token in seconds.")] = 3600.0,
     setting: Annotated[
         tuple[str, ...],
         Parameter(
-            help=f"NAME=VALUE of what the vendor leaves open, any number of times. Names: {', '.join(setting_names())}.",
+            help=f"NAME=VALUE of a setting; can be repeated. Names: {', '.join(setting_names())}.",
             negative=(),
         ),
     ] = (),
-    json: Annotated[bool, Parameter(help="Address and credentials as one line of JSON.", negative=())] = False,
+    json: Annotated[bool, Parameter(help="Print address and credentials as one line of JSON.", negative=())] = False,
 ) -> int:
     """Serve an emulated PingOne tenant on this machine, until Ctrl-C.
 
-    It prints its address and the worker's credentials as variables to export. It is a stand-in, not PingOne: it
-    keeps nothing, and its clients are on this machine. Faults are written
-    OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]; kinds are latency, reset_before, reset_after, hang_before,
-    hang_after, a status (503) and a status after acting (500_after), with the code of its details if you like
-    (429.QUOTA_EXCEEDED). Operations are create_, read_ and delete_ of application, grant, resource,
+    It prints its address and the worker's credentials as variables to export. It is an emulator, not PingOne: it
+    stores nothing and listens on this machine only. The format of a fault is
+    OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]. The kinds are latency, reset_before, reset_after, hang_before,
+    hang_after, a status (503) and a status after the effect (500_after). A status can have the code of its details
+    (429.QUOTA_EXCEEDED). The operations are create_, read_ and delete_ of application, grant, resource,
     scope, attribute, population and user; update_ of application, resource, population and user; read_ of a list
     (read_users); read_application_secret,
     read_resource_secret, read_environment, set_password, read_password, authorize, read_flow, check_credentials, resume,
@@ -54,13 +54,13 @@ def sandbox(
       orchestrator sandbox --port 8080
       orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'
     """
-    # The help of the program shows this command; the web server is imported when it is run.
+    # Imported here, because the help of the program needs this module, but no web server.
     import anyio  # noqa: PLC0415
 
     from states.sandbox.routes import OPERATIONS  # noqa: PLC0415
 
     try:
-        if not 0 <= port <= 65535:  # uvloop takes a larger one for its last 16 bits
+        if not 0 <= port <= 65535:  # uvloop would use the last 16 bits of a larger number
             raise ValueError(f"port: must be between 0 and 65535, not {port}")
         rules = parse_faults(faults, OPERATIONS)
         more = parse_settings(setting)
@@ -78,7 +78,7 @@ def sandbox(
         print(f"orchestrator: {error}", file=sys.stderr)
         return 2
     try:
-        # Where it is installed, a request costs less.
+        # With uvloop, a request costs less.
         anyio.run(_serve, settings, rules, port, json, backend_options={"use_uvloop": find_spec("uvloop") is not None})
     except OSError as error:
         print(f"orchestrator: port {port} cannot be used: {error.strerror or error}", file=sys.stderr)

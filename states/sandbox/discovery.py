@@ -1,4 +1,4 @@
-"""What the authorization server says of itself: its metadata and its keys. Source: OpenID Connect Discovery 1.0."""
+"""The metadata of the authorization server and its keys. Source: OpenID Connect Discovery 1.0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exists in the emulated environment: objects, uniqueness, cascades, constraints. Knows no HTTP."""
+"""The objects of the emulated environment: uniqueness, cascades and constraints. It knows no HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from states.sandbox.settings import SandboxSettings
 from states.sandbox.tables import Change, Table
 
 PINGONE_AUDIENCE = "https://api.pingone.com"
-"""Of access tokens for the vendor's own API."""
+"""Audience of access tokens for the vendor's API."""
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
 
@@ -72,16 +72,16 @@ class Environment:
         for kind, _, row in restored:
             self.tables[kind].load(row)
             count += 1
-        # A seeded sandbox that is restored must not hand out the same ids again.
+        # A restored sandbox with a seed must not create the same ids again.
         self._rng = SystemRandom() if settings.seed is None else Random(f"{settings.seed}/{count}")
         fixed = Random(settings.seed) if settings.seed is not None else self._rng
         self.id = settings.environment_id or _uuid(fixed)
         self.worker_id = settings.worker_id or _uuid(fixed)
         self.worker_secret = settings.worker_secret or _secret(fixed)
         self._departed: deque[tuple[str, float]] = deque()
-        """(population, when): users that were deleted, whose population may not have noticed."""
+        """(population, time) of deleted users that their population may still count."""
         self._deleted: deque[tuple[Application, float]] = deque()
-        """(application, when): what lists may still show."""
+        """(application, time) of deleted applications that lists may still show."""
         if not self.populations.rows:
             self.populations.put(
                 Population(
@@ -90,19 +90,19 @@ class Environment:
             )
 
     def new_id(self) -> str:
-        """A fresh UUID."""
+        """A new UUID."""
         return _uuid(self._rng)
 
     def new_secret(self) -> str:
-        """A fresh secret: 64 characters, enough for HS512."""
+        """A new secret of 64 characters, enough for HS512."""
         return _secret(self._rng)
 
     def created(self, kind: str, name: str) -> None:
-        """Tell the audit."""
+        """Count a creation in the audit."""
         self.audit.created[kind, name] += 1
 
     def report(self) -> dict[str, Any]:
-        """The audit over what exists now."""
+        """The report of the audit, with the existing objects."""
         resources = self.resources.rows
         existing = {
             "application": [row.name for row in self.applications.rows.values()],
@@ -121,7 +121,8 @@ class Environment:
     def check_unique(
         self, table: Table[Any], field: str, value: str, message: str, *, but: str | None = None, **within: Any
     ) -> None:
-        """Refuse a name that another object of the table has; ``but`` is the one that may have it, ``within`` narrows them."""
+        """Refuse a name that another object of the table has. ``but`` is the id of an object to ignore; ``within`` are values that the
+        objects must have."""
         for row in table.like(field, value, **within):
             if row.id != but and (self.settings.names_ignore_case or getattr(row, field) == value):
                 inner = {"existingId": row.id} if self.settings.existing_id else {}
@@ -131,21 +132,21 @@ class Environment:
                 raise error
 
     def has_arrived(self, created_at: float, delay_s: float) -> bool:
-        """Whether a part of the vendor that learns of new objects so much later knows one already."""
+        """Whether an object of this age is known to a part of PingOne with this delay."""
         return self.now() >= created_at + delay_s
 
     def listed(self, rows: Iterable[R]) -> list[R]:
-        """Those that lists show already."""
+        """The objects that lists show already."""
         latest = self.now() - self.settings.list_delay_s
         return [row for row in rows if row.created_at <= latest]
 
     def deleted_and_listed(self) -> list[Application]:
-        """Applications that are gone, though not from lists."""
+        """Deleted applications that lists still show."""
         return [row for row, at in self._deleted if at > self.now() - self.settings.deleted_listed_s]
 
     def forget(self) -> None:
-        """What cannot matter any more: flows and codes that are long dead, and deletions that everybody has noticed. Whatever is
-        older stands before what is younger."""
+        """Purge expired flows and codes, and records of deletions that have taken effect. Each collection has
+        its oldest entry first."""
         now, settings = self.now(), self.settings
         while (flow := next(iter(self.flows.rows.values()), None)) and now >= flow.expires_at + settings.flow_lifetime_s:
             self.flows.remove(flow.id)
@@ -157,13 +158,13 @@ class Environment:
             self._deleted.popleft()
 
     def user_count(self, population: Population) -> int:
-        """Users of a population as it counts them: deleted ones may still be among them."""
+        """Number of users that a population counts, which may include deleted ones."""
         latest = self.now() - self.settings.user_count_delay_s
         lagging = sum(1 for id, at in self._departed if id == population.id and at > latest)
         return len(self.users.where(population_id=population.id)) + lagging
 
     def delete_application(self, id: str) -> None:
-        """With its grants and its sign-on policies."""
+        """Delete an application with its grants and its assignments of sign-on policies."""
         application = self.applications.get(id)
         for grant in self.grants.where(application_id=id):
             self._delete(self.grants, grant.id)
@@ -174,7 +175,7 @@ class Environment:
             self._deleted.append((application, self.now()))
 
     def delete_resource(self, id: str) -> None:
-        """With its scopes and attributes, and the grants on it."""
+        """Delete a resource with its scopes and attributes, and with the grants on it."""
         self.resources.get(id)
         for scope in self.scopes.where(resource_id=id):
             self._delete(self.scopes, scope.id)
@@ -185,24 +186,24 @@ class Environment:
         self._delete(self.resources, id)
 
     def delete_scope(self, id: str) -> None:
-        """A scope alone; grants go on naming it."""
+        """Delete a scope. Grants still name it."""
         self._delete(self.scopes, id)
 
     def delete_attribute(self, id: str) -> None:
-        """An attribute alone."""
+        """Delete an attribute."""
         self._delete(self.attributes, id)
 
     def delete_grant(self, id: str) -> None:
-        """A grant alone."""
+        """Delete a grant."""
         self.grants.get(id)
         self._delete(self.grants, id)
 
     def delete_assignment(self, id: str) -> None:
-        """An assignment of a sign-on policy alone."""
+        """Delete an assignment of a sign-on policy."""
         self._delete(self.assignments, id)
 
     def delete_user(self, id: str) -> None:
-        """With its flows."""
+        """Delete a user with its flows."""
         user = self.users.get(id)
         for flow in self.flows.where(user_id=id):
             self.flows.remove(flow.id)
@@ -211,13 +212,13 @@ class Environment:
             self._departed.append((user.population_id, self.now()))
 
     def make_default(self, population: Population) -> Population:
-        """The population that users go to who name none; the default before is not one any more."""
+        """Make a population the default for users that name none, instead of the present default."""
         for row in self.populations.where(default=True):
             self.populations.put(attrs.evolve(row, default=False))
         return self.populations.put(attrs.evolve(population, default=True))
 
     def delete_population(self, id: str) -> None:
-        """Only when empty and not the default."""
+        """Delete a population, which must be empty and must not be the default."""
         population = self.populations.get(id)
         if population.default:
             raise invalid("CONSTRAINT_VIOLATION", "default", "The default population cannot be deleted")

@@ -26,7 +26,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self, correlation_id: str) -> dict[str, Any]:
-        """As it is sent."""
+        """The body of the response."""
         body: dict[str, Any] = {"id": correlation_id, "code": self.code, "message": self.message}
         if self.details is not None:
             body["details"] = self.details
@@ -43,7 +43,7 @@ class OAuthError(Exception):
     retry_after: float | None = None
 
     def body(self, correlation_id: str) -> dict[str, Any]:
-        """As it is sent."""
+        """The body of the response."""
         return {"error": self.error, "error_description": f"{self.description} (Correlation ID: {correlation_id})"}
 
 
@@ -71,7 +71,7 @@ def access_failed(status: int, detail: str) -> ApiError:
 
 
 def no_session() -> ApiError:
-    """401 of a flow that is read or acted on without its cookie."""
+    """401 for a request to a flow without its cookie."""
     detail = {
         "code": "INVALID_TOKEN",
         "target": "Authentication Credentials",

@@ -12,7 +12,7 @@ _ROOT = "#root.context."
 
 
 def check(value: str) -> str | None:
-    """What is wrong with a mapping's value; ``None`` if it can be evaluated."""
+    """The error in a mapping's value; ``None`` if it is valid."""
     if "${" not in value:
         return None
     match = _EXPRESSION.fullmatch(value)
@@ -31,10 +31,10 @@ def check(value: str) -> str | None:
 
 
 def evaluate(value: str, *, user: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
-    """The value of a mapping; ``None`` when a part of its path is missing.
+    """The value of a mapping; ``None`` if a part of its path is missing.
 
     Args:
-        context: What ``#root.context`` is: ``requestData`` and ``appConfig``.
+        context: The value of ``#root.context``: ``requestData`` and ``appConfig``.
     """
     match = _EXPRESSION.fullmatch(value)
     if match is None:

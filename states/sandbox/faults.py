@@ -1,10 +1,10 @@
-"""Faults on demand: which operation, what happens, how often. Seeded, so that a run of them can be repeated.
+"""Faults on demand: which operation, which fault, how often. They are seeded, so that a run can be repeated.
 
-Written ``OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]``, several separated by commas or spaces::
+The format is ``OPERATION:KIND[.CODE][=VALUE][*TIMES][@PERCENT%]``, separated by commas or spaces::
 
-    create_scope:reset_after*1         the effect happens, the answer is lost, once
-    token:503*2                        twice 503 (nothing happens)
-    create_user:500_after              500, though it has happened
+    create_scope:reset_after*1         once, the effect happens and the response is lost
+    token:503*2                        twice 503, without an effect
+    create_user:500_after              500, although the effect happened
     *:latency=0.02                     20 ms for every call
     *:429=2@5%                         one call in twenty gets 429 with Retry-After: 2
     create_application:403.LICENSE_EXCEEDED   403, with this code in its details
@@ -28,31 +28,31 @@ _FAULT = re.compile(
 
 
 class FaultKind(StrEnum):
-    """What can happen to a call."""
+    """The kinds of faults."""
 
     LATENCY = "latency"
-    """Answered after ``value`` seconds."""
+    """The response is delayed by ``value`` seconds."""
     RESET_BEFORE = "reset_before"
     RESET_AFTER = "reset_after"
-    """The connection breaks: nothing happened, or everything did and the answer is lost."""
+    """The connection breaks, before or after the effect."""
     HANG_BEFORE = "hang_before"
     HANG_AFTER = "hang_after"
-    """No answer for ``value`` seconds (default 3600)."""
+    """No response for ``value`` seconds (default 3600), before or after the effect."""
     STATUS = "status"
-    """Refused with a status: written as the number. ``value``: its Retry-After, in seconds on 429, as a date on 503."""
+    """Refused with a status, written as the number. ``value`` is its Retry-After: in seconds for 429, as a date for 503."""
     STATUS_AFTER = "status_after"
-    """Done, but answered with a status: written ``500_after``."""
+    """The effect happens, and the response has a status; written ``500_after``."""
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One rule. ``times`` ``None``: always; ``share`` is the probability for each call."""
+    """One rule. ``times`` is the number of calls (``None``: all), ``share`` the probability for each call."""
 
     operation: str
     kind: FaultKind
     status: int = 0
     code: str | None = None
-    """Of the error's details, or OAuth's ``error``; ``None``: the usual one of the status."""
+    """The code in the details of the error, or OAuth's ``error``; ``None`` for the usual one of the status."""
     value: float | None = None
     times: int | None = None
     share: float = 1.0
@@ -71,22 +71,22 @@ class _Rule:
 
 
 class Faults:
-    """The rules in force; the first that applies is played (latencies beside it)."""
+    """The rules. The first one that matches a call is played, and all latencies that match."""
 
     def __init__(self, faults: Iterable[Fault] = (), seed: int | None = None) -> None:
         self._rules = [_Rule(fault, fault.times) for fault in faults]
         self._rng = Random(seed)
 
     def add(self, fault: Fault) -> None:
-        """One more rule, before the others."""
+        """Add a rule before the others."""
         self._rules.insert(0, _Rule(fault, fault.times))
 
     def clear(self) -> None:
-        """No more faults."""
+        """Remove all rules."""
         self._rules.clear()
 
     def draw(self, operation: str) -> tuple[float, Fault | None]:
-        """For one call: the latency, and the fault to play."""
+        """The latency and the fault for one call."""
         latency, played = 0.0, None
         for rule in self._rules:
             fault = rule.fault
@@ -109,7 +109,7 @@ def parse_faults(text: str, operations: Collection[str]) -> list[Fault]:
     """The rules in ``text``.
 
     Raises:
-        ValueError: Not of the form above; the message names the rule.
+        ValueError: A rule is malformed. The message names it.
     """
     return [_parse(word, operations) for word in re.split(r"[,\s]+", text.strip()) if word]
 
@@ -149,7 +149,7 @@ def _parse(word: str, operations: Collection[str]) -> Fault:
 
 
 def _problem(fault: Fault) -> str | None:
-    """Why a rule could never be played as it is written."""
+    """The reason why a rule can never be played."""
     if fault.kind in (FaultKind.RESET_BEFORE, FaultKind.RESET_AFTER) and fault.value is not None:
         return f"{fault.kind} takes no value"
     if fault.kind is FaultKind.LATENCY and fault.value is None:
@@ -157,7 +157,7 @@ def _problem(fault: Fault) -> str | None:
     if fault.value is not None and fault.value > LONGEST_S:
         return f"at most {LONGEST_S} seconds are allowed"
     if fault.times == 0:
-        return "it must be played once at least, as in *1"
+        return "it must be played at least once, as in *1"
     if not 0 < fault.share <= 1:
         return "the share must be above 0% and at most 100%"
     return None

@@ -23,7 +23,7 @@ def text(data: Data, name: str, *, longest: int = 256) -> str | None:
 
 
 def required_text(data: Data, name: str, *, longest: int = 256) -> str:
-    """A string that must be there and must not be blank."""
+    """A required string, which must not be blank."""
     value = text(data, name, longest=longest)
     if value is None:
         raise invalid("REQUIRED_VALUE", name, f"{name} is required")
@@ -43,14 +43,14 @@ def flag(data: Data, name: str, default: bool) -> bool:
 
 
 def required_flag(data: Data, name: str) -> bool:
-    """``true`` or ``false``; it must be there."""
+    """A required ``true`` or ``false``."""
     if data.get(name) is None:
         raise invalid("REQUIRED_VALUE", name, f"{name} is required")
     return flag(data, name, False)
 
 
 def whole(data: Data, name: str, default: int, least: int, most: int) -> int:
-    """A number between ``least`` and ``most``; the vendor cuts fractions off silently."""
+    """A number between ``least`` and ``most``. The vendor truncates fractions."""
     value = data.get(name)
     if value is None:
         return default
@@ -62,7 +62,7 @@ def whole(data: Data, name: str, default: int, least: int, most: int) -> int:
 
 
 def choice(data: Data, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-    """One of ``allowed``; without a default it must be there."""
+    """One of ``allowed``; required if there is no default."""
     value = data.get(name)
     if value is None:
         if default is None:
@@ -107,7 +107,7 @@ def reference(data: Data, name: str) -> str | None:
 
 
 def required_reference(data: Data, name: str) -> str:
-    """As :func:`reference`; it must be there."""
+    """Like :func:`reference`, but required."""
     id = reference(data, name)
     if id is None:
         raise invalid("REQUIRED_VALUE", f"{name}.id", f"{name}.id is required")

@@ -13,7 +13,7 @@ Test = Callable[[Row], bool]
 
 
 class FilterError(ValueError):
-    """The filter cannot be used; the message says why."""
+    """The filter is malformed. The message gives the reason."""
 
 
 class _Parser:
@@ -84,7 +84,7 @@ class _Parser:
 
 
 def parse(text: str, attributes: Collection[str], operators: Collection[str] = ("eq", "sw")) -> Test:
-    """A test for rows as they are sent. Raises ``FilterError``."""
+    """A predicate over the JSON form of rows. Raises ``FilterError``."""
     return _Parser(text, attributes, operators).parse()
 
 

@@ -60,7 +60,7 @@ def delete(environment: Environment, call: Call) -> Answer:
 
 
 def counts_already(environment: Environment, grant: Grant) -> bool:
-    """Whether a grant has reached the authorization server."""
+    """Whether the authorization server knows a grant already."""
     return environment.now() >= grant.created_at + environment.settings.grant_delay_s
 
 

@@ -1,6 +1,6 @@
-"""The vendor's limit on configuration calls: so many in any minute, then 429 with ``Retry-After``.
+"""The vendor's limit on configuration calls per minute. Above it, the response is 429 with ``Retry-After``.
 
-Source: "Rate limiting". Which calls are configuration is inferred: all below applications, resources, populations and policies.
+Source: "Rate limiting". [inferred] Configuration calls are those below applications, resources, populations and policies.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CONFIGURATION = ("application", "grant", "resource", "scope", "attribute", "pop
 
 
 class ConfigurationLimit:
-    """Counts calls in a sliding minute; ``per_minute`` 0: no limit."""
+    """Counts calls in a sliding minute; ``per_minute`` 0 means no limit."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
@@ -25,7 +25,7 @@ class ConfigurationLimit:
         """Count a call.
 
         Raises:
-            ApiError: 429, with the whole seconds until there is room; the call does not count.
+            ApiError: 429, with the seconds until the next call is allowed. The refused call does not count.
         """
         if not self._per_minute or not any(word in operation for word in _CONFIGURATION):
             return

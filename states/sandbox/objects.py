@@ -1,4 +1,4 @@
-"""The objects of the emulated environment, as they are stored."""
+"""The stored objects of the emulated environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 
 class Row(Protocol):
-    """What every object has."""
+    """The fields of every object."""
 
     @property
     def id(self) -> str: ...
@@ -22,7 +22,7 @@ R = TypeVar("R", bound=Row)
 
 @attrs.frozen(kw_only=True)
 class Application:
-    """An OIDC application; ``body`` holds the fields that are stored as they were sent."""
+    """An OIDC application; ``body`` has the fields that are stored unchanged."""
 
     id: str
     created_at: float
@@ -86,7 +86,7 @@ class Grant:
 
 @attrs.frozen(kw_only=True)
 class PolicyAssignment:
-    """A sign-on policy of an application; the lowest ``priority`` comes first."""
+    """A sign-on policy of an application. The lowest ``priority`` is used first."""
 
     id: str
     created_at: float
@@ -106,17 +106,17 @@ class Population:
     default: bool
     theme_id: str | None = None
     password_policy_id: str | None = None
-    """``None``: that of the environment."""
+    """``None`` for that of the environment."""
     preferred_language: str = "en"
     alternative_identifiers: tuple[str, ...] = ()
     is_built_in: bool = False
-    """Whether it came with the environment."""
+    """Whether the environment has it from the start."""
     updated_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)
 class User:
-    """A user with its password, which is kept because it is checked against a history."""
+    """A user with its passwords, which are needed for the check of the history."""
 
     id: str
     created_at: float
@@ -128,7 +128,7 @@ class User:
     enabled: bool = True
     mfa_enabled: bool = False
     profile: dict[str, str] = attrs.field(factory=dict)
-    """Its other attributes that are texts, under the vendor's names."""
+    """Its other text attributes, with the vendor's names."""
     passwords: tuple[str, ...] = ()
     password_set_at: float = 0.0
     must_change: bool = False
@@ -139,7 +139,7 @@ class User:
 
 @attrs.frozen(kw_only=True)
 class Flow:
-    """A sign-on flow; ``request`` is what authorize was asked for."""
+    """A sign-on flow. ``request`` has the parameters of authorize."""
 
     id: str
     created_at: float
@@ -148,7 +148,7 @@ class Flow:
     request: dict[str, str]
     cookie: str
     first_cookie: str | None = None
-    """The one that authorize set, if it did; it opens the flow, while only ``cookie`` resumes it."""
+    """The cookie that authorize set, if any. It gives access to the flow, but only ``cookie`` can resume it."""
     user_id: str | None = None
     completed_at: float | None = None
     resumed: bool = False
@@ -156,7 +156,7 @@ class Flow:
 
 @attrs.frozen(kw_only=True)
 class Code:
-    """An authorization code; its id is the code."""
+    """An authorization code. Its id is the code."""
 
     id: str
     created_at: float

@@ -10,10 +10,10 @@ HISTORY = 6
 
 
 def unsatisfied(password: str, profile: Sequence[str], history: Sequence[str]) -> list[str]:
-    """Requirements that ``password`` breaks.
+    """Requirements that ``password`` does not satisfy.
 
     Args:
-        profile: Values of the user that it may not contain.
+        profile: Values of the user that it must not contain.
         history: Earlier passwords, newest last.
     """
     broken = []
@@ -28,7 +28,7 @@ def unsatisfied(password: str, profile: Sequence[str], history: Sequence[str]) -
         broken.append("maxRepeatedCharacters")
     if password.lower() in COMMON:
         broken.append("excludesCommonlyUsed")
-    # Shorter values are in every password. [inferred]
+    # Many passwords contain a shorter value by chance. [inferred]
     if any(len(value) >= 3 and value.lower() in password.lower() for value in profile):
         broken.append("excludesProfileData")
     if password in history[-HISTORY:]:

@@ -1,4 +1,4 @@
-"""Sign-on policies: the two that every environment has, and which of them an application is assigned.
+"""Sign-on policies: the two that every environment has, and their assignments to applications.
 
 Source: "Sign-on Policies", "Application Sign-on Policy Assignments". An application without an assignment has the environment's default.
 """
@@ -22,7 +22,7 @@ from states.sandbox.settings import MULTI_FACTOR, SINGLE_FACTOR
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """A sign-on policy; it came with the environment."""
+    """A built-in sign-on policy."""
 
     id: str
     created_at: float
@@ -82,7 +82,7 @@ def remove_assignment(environment: Environment, call: Call) -> Answer:
 
 
 def policy_name(environment: Environment, application_id: str) -> str:
-    """The policy by which users sign on to an application."""
+    """The policy that applies to sign-ons to an application."""
     rows = environment.assignments.where(application_id=application_id)
     if not rows:
         return environment.settings.default_policy

@@ -48,7 +48,7 @@ def read(environment: Environment, call: Call) -> Answer:
 
 
 def update(environment: Environment, call: Call) -> Answer:
-    """PUT: what the body leaves out is reset, but for ``default``: an environment always has one."""
+    """PUT: fields that the body omits are reset, except ``default``, because an environment always has a default population."""
     population = environment.populations.get(call.ids["population"])
     data = call.json()
     fields = _checked_fields(environment, data, but=population.id)

@@ -16,13 +16,13 @@ from states.sandbox.objects import Attribute, Resource
 
 TAKEN = "A resource with the specified name already exists."
 BUILT_IN = (("openid", "OPENID_CONNECT"), ("PingOne API", "PINGONE_API"))
-"""Names and types of the resources that every environment has; they can be read, and that is all."""
+"""Names and types of the built-in resources, which are read-only."""
 INTROSPECT_AUTH_METHODS = ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
-"""Those that the sandbox implements; the vendor knows three more."""
+"""The types that the sandbox implements. The vendor has three more."""
 
 
 def built_in(environment: Environment) -> list[Resource]:
-    """The resources that nobody made."""
+    """The built-in resources."""
     return [
         Resource(
             id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{environment.id}/{name}")),
@@ -44,7 +44,7 @@ def create(environment: Environment, call: Call) -> Answer:
     resource = environment.resources.put(
         Resource(id=environment.new_id(), created_at=environment.now(), secret=environment.new_secret(), **fields)
     )
-    # Side effect of the vendor's: every custom resource maps `sub` from the start.
+    # A side effect of the vendor: every custom resource maps `sub` from the start.
     environment.attributes.put(
         Attribute(
             id=environment.new_id(),
@@ -71,7 +71,7 @@ def read(environment: Environment, call: Call) -> Answer:
 
 
 def update(environment: Environment, call: Call) -> Answer:
-    """PUT: what the body leaves out is reset."""
+    """PUT: fields that the body omits are reset."""
     resource = environment.resources.get(call.ids["resource"])
     fields = _checked_fields(environment, call.json(), but=resource.id)
     changed = attrs.evolve(resource, updated_at=environment.now(), **fields)
@@ -90,7 +90,7 @@ def read_secret(environment: Environment, call: Call) -> Answer:
 
 
 def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
-    """The fields of a resource; ``but`` is the one that may have the name already."""
+    """The fields of a resource. ``but`` is the id of the resource that may have the name already."""
     name = required_text(data, "name")
     if name.lower() in (taken.lower() for taken, _ in BUILT_IN):
         raise invalid("UNIQUENESS_VIOLATION", "name", TAKEN)

@@ -1,4 +1,4 @@
-"""Answers and errors as they are sent."""
+"""HTTP responses for answers and errors of handlers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ COOKIE_LIFETIME_S = 2592000
 
 
 def _retry_after(status: int, seconds: float) -> str:
-    """Source: "Retries: Best practice for managing transient API errors": seconds on 429, an HTTP date on 503."""
+    """Seconds for 429, an HTTP date for 503. Source: "Retries: Best practice for managing transient API errors"."""
     if status != 503:
         return f"{seconds:g}"
-    # A date has whole seconds: rounded up, or a client might come too early.
+    # A date has whole seconds. Round up, so that clients do not retry too early.
     return formatdate(math.ceil(time.time() + seconds), usegmt=True)
 
 
 def refusal(error: ApiError | OAuthError, call: Call) -> Answer:
     headers: dict[str, str] = {}
     if error.status == 401:
-        # As RFC 6749 section 5.2 (for a client) and RFC 6750 section 3 (for a token) want it.
+        # Required by RFC 6749 section 5.2 (for a client) and RFC 6750 section 3 (for a token).
         of_client = isinstance(error, OAuthError) and error.error == "invalid_client"
         headers["WWW-Authenticate"] = f'{"Basic" if of_client else "Bearer"} realm="sandbox"'
     if isinstance(error, OAuthError) and error.error in {"invalid_token", "insufficient_scope"}:
@@ -60,7 +60,7 @@ _DETAILS = {
 
 
 def status_error(fault: Fault) -> ApiError:
-    """A status as the vendor words it, with the code that the rule wants in its details."""
+    """An error with the vendor's wording for this status, and with the code of the rule in its details."""
     status = fault.status
     usual, said = _DETAILS.get(status, (None, "There was an issue processing the request."))
     detail = fault.code or usual
@@ -89,7 +89,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
         body = orjson.dumps(answer.body)
     sent = web.Response(status=answer.status, body=body or None, headers=headers, content_type=content_type if body else None)
     if answer.cookie is not None:
-        # Secure only over TLS: a standard cookie jar would not send it back over plain HTTP. SameSite=None needs Secure.
+        # Secure only with TLS, because a cookie jar does not send secure cookies over plain HTTP. SameSite=None requires Secure.
         is_secure = call.base.startswith("https:")
         sent.set_cookie(
             "ST",
@@ -106,7 +106,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
 
 @web.middleware
 async def unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
-    """What no handler saw, refused in the vendor's form."""
+    """Responses to unknown paths and methods in the vendor's form."""
     headers = _STANDARD_HEADERS | {"Correlation-Id": str(uuid.uuid4())}
     try:
         response: web.StreamResponse = await handler(request)

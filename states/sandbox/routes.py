@@ -1,4 +1,4 @@
-"""The operations of the sandbox: which method and path leads to which handler, under the name that faults and the audit use."""
+"""The table of operations: method, path, name (for faults and the audit) and handler."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ MANAGEMENT: tuple[tuple[str, str, str, Handler], ...] = (
     ("PUT", "users/{user}/password", "set_password", users.set_password),
     ("GET", "users/{user}/password", "read_password", users.read_password),
 )
-"""Below ``/v1/environments/{environment}``; all want the worker's token."""
+"""Paths below ``/v1/environments/{environment}``. All require the worker's token."""
 
 SIGN_ON: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "as/authorize", "authorize", sign_on.authorize),
@@ -84,12 +84,12 @@ SIGN_ON: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "signon/", "sign_on_page", sign_on.sign_on_page),
     ("GET", "as/.well-known/openid-configuration", "discovery", discovery.discovery),
 )
-"""Below ``/{environment}``."""
+"""Paths below ``/{environment}``."""
 
 TOKEN_OPERATIONS = ("token", "introspect", "userinfo", "jwks")
 
 OAUTH_OPERATIONS = ("worker_token", *TOKEN_OPERATIONS)
-"""Those that answer errors in the form of RFC 6749."""
+"""Operations whose errors have the form of RFC 6749."""
 
 OPERATIONS: frozenset[str] = frozenset([row[2] for row in (*MANAGEMENT, *SIGN_ON)] + ["worker_token", *TOKEN_OPERATIONS])
-"""Names that faults and the audit use."""
+"""All names of operations."""

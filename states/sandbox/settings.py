@@ -1,4 +1,4 @@
-"""Settings of the sandbox. What the vendor leaves open is a setting, with the likeliest reading as its default."""
+"""Settings of the sandbox. Where the vendor's documentation is ambiguous, there is a setting with the most likely meaning as its default."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MULTI_FACTOR = "Multi_Factor"
 """Names of the sign-on policies that every environment has."""
 
 LONGEST_S = 1_000_000_000
-"""About 31 years: a time that far ahead can still be written as a date."""
+"""About 31 years, so that the resulting times are still valid dates."""
 
 _Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 class AuthorizeError(StrEnum):
-    """How authorize tells an error once client and redirect URI are known to be good."""
+    """How authorize reports an error after client and redirect URI have been checked."""
 
     REDIRECT = "redirect"
     """302 to the redirect URI with ``error`` and ``error_description`` (RFC 6749 section 4.1.2.1)."""
@@ -32,7 +32,7 @@ class AuthorizeError(StrEnum):
 
 
 def _between(least: int, most: int | None = None, unit: str = "") -> _Validator:
-    """Whole numbers and fractions in a range; ``most`` ``None``: any from ``least``."""
+    """A check that a number is in a range. ``most`` ``None`` means no maximum."""
     allowed = f"{least} or more{unit}" if most is None else f"between {least} and {most}{unit}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -74,111 +74,111 @@ def _seconds(default: float) -> Any:
 
 @attrs.frozen(kw_only=True)
 class SandboxSettings:
-    """Times are in seconds. Raises ``ValueError`` for what cannot be."""
+    """Behaviour of the sandbox. Times are in seconds. Raises ``ValueError`` for an invalid value."""
 
     seed: int | None = None
-    """Makes ids and faults repeatable; ``None``: random ones."""
+    """Makes ids and faults repeatable. ``None`` means random ones."""
     worker_id: str | None = attrs.field(default=None, validator=_ID)
     worker_secret: str | None = attrs.field(
         default=None, validator=_matching(r"[!-~]{1,256}", "1 to 256 printable ASCII characters")
     )
     environment_id: str | None = attrs.field(default=None, validator=_ID)
-    """``None``: made up (from the seed, if there is one)."""
+    """``None`` means generated (from the seed, if there is one)."""
 
     worker_token_lifetime_s: float = _seconds(3600)
     code_lifetime_s: float = _seconds(600)
     flow_lifetime_s: float = _seconds(900)
-    """Of inactivity; a sign-on that was finished is remembered as long."""
+    """Time of inactivity after which a flow expires. A completed sign-on is kept equally long."""
 
     worker_auth_method: str = attrs.field(
         default="CLIENT_SECRET_BASIC", validator=_one_of("CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST")
     )
-    """How the worker has to authenticate."""
+    """How the worker must authenticate."""
     default_policy: str = attrs.field(default=SINGLE_FACTOR, validator=_one_of(SINGLE_FACTOR, MULTI_FACTOR))
-    """The sign-on policy of applications that have none assigned; ``Multi_Factor`` asks for a one-time password."""
+    """The sign-on policy of applications without an assignment. ``Multi_Factor`` asks for a one-time password."""
     custom_domain: bool = False
-    """Whether sign-on and tokens are also served as on a custom domain, whose paths do not name the environment."""
+    """Whether sign-on and tokens are also served at the paths of a custom domain, which do not name the environment."""
     flows_need_worker: bool = False
-    """Whether ``/flows/{id}`` answers 401 unless the worker's token comes with the cookies; the vendor's guides disagree."""
+    """Whether ``/flows/{id}`` requires the worker's token in addition to the cookies. The vendor's guides disagree."""
 
     secret_delay_s: float = _seconds(0)
-    """How long after its application a secret answers 404."""
+    """Time after the creation of an application until its secret can be read (404 before)."""
     grant_delay_s: float = _seconds(0)
-    """How long after its creation an application answers 404 to grants, and a grant does not count yet."""
+    """Time after its creation until an application accepts grants (404 before), and until a grant is effective."""
     roles_delay_s: float = _seconds(0)
-    """How long after the start of the sandbox the worker's roles have not arrived: management calls that write answer 403."""
+    """Time after the start of the sandbox until the worker's roles are effective (writes answer 403 before)."""
     reference_delay_s: float = _seconds(0)
-    """How long a new scope is unknown to grants, and a new population to users."""
+    """Time until grants know a new scope, and users a new population."""
     sign_on_delay_s: float = _seconds(0)
-    """How long a new application, user or password is unknown to the sign-on."""
+    """Time until the sign-on knows a new application, user or password."""
     client_delay_s: float = _seconds(0)
-    """How long a new application is ``invalid_client`` to the token endpoint and to introspection."""
+    """Time until the token endpoint and introspection know a new application (``invalid_client`` before)."""
     mapping_delay_s: float = _seconds(0)
-    """How long a new attribute mapping is missing from tokens."""
+    """Time until tokens contain the claim of a new attribute mapping."""
     introspection_delay_s: float = _seconds(0)
-    """How long a new token is not active to introspection."""
+    """Time until introspection shows a new token as active."""
     list_delay_s: float = _seconds(0)
-    """How long a new object is missing from lists."""
+    """Time until lists show a new object."""
     deleted_listed_s: float = _seconds(0)
-    """How long a deleted application stays in lists."""
+    """Time for which lists still show a deleted application."""
     user_count_delay_s: float = _seconds(0)
-    """How long a deleted user still counts in its population."""
+    """Time for which a population still counts a deleted user."""
 
     configuration_per_minute: int = attrs.field(default=0, validator=_between(0))
-    """Configuration calls that are let through in any minute; the vendor lets one address make 210. 0: no limit."""
+    """Limit of configuration calls per minute. The vendor allows 210 for one IP address. 0 means no limit."""
     requests_per_connection: int = attrs.field(default=0, validator=_between(0))
-    """After so many a kept connection is closed without notice: the next request on it is not handled. 0: never."""
+    """Number of requests after which a kept connection is closed without notice, so that the next one is not handled. 0 means never."""
     page_size: int = attrs.field(default=100, validator=_between(1, 1000))
     max_applications: int = attrs.field(default=1000, validator=_between(0))
     unique_application_names: bool = False
     names_ignore_case: bool = True
-    """Whether uniqueness does."""
+    """Whether names that differ only in case count as equal."""
     population_delete_status: int = attrs.field(default=400, validator=_between(400, 499))
     population_delete_code: str = attrs.field(default="CONSTRAINT_VIOLATION", validator=_CODE)
-    """How the delete of a population with users is refused."""
+    """Code of the refusal to delete a population with users."""
     unknown_environment_status: int = attrs.field(default=403, validator=_one_of(400, 401, 403, 404))
     assertion_error_status: int = attrs.field(default=401, validator=_one_of(400, 401))
-    """How ``invalid_client`` is answered when the assertion is at fault."""
+    """Status of ``invalid_client`` if the assertion is invalid."""
     token_typ: str = attrs.field(default="at+jwt", validator=_one_of("at+jwt", "JWT"))
-    """``typ`` of access tokens; always ``at+jwt`` from March 2027, ``JWT`` before."""
+    """``typ`` of access tokens: always ``at+jwt`` from March 2027, ``JWT`` before."""
     maps_as_text: bool = False
-    """Whether a map-valued expression becomes JSON text in the token, and not an object."""
+    """Whether a token contains a map as JSON text instead of as an object."""
     duplicate_status: int = attrs.field(default=400, validator=_one_of(400, 409))
-    """400 (with detail ``UNIQUENESS_VIOLATION``) or 409."""
+    """Status for a duplicate name: 400 (with detail ``UNIQUENESS_VIOLATION``) or 409."""
     existing_id: bool = True
-    """Whether a uniqueness error carries ``innerError.existingId``."""
+    """Whether a uniqueness error contains ``innerError.existingId``."""
     credential_error_code: str = attrs.field(default="INVALID_DATA", validator=_CODE)
     authorize_errors: AuthorizeError = AuthorizeError.REDIRECT
     cookies_at_authorize: bool = True
-    """Whether authorize sets ``ST`` already, or only the credential POST does."""
+    """Whether authorize sets ``ST``, or only the POST of the credentials does."""
     code_in_flow: bool = False
-    """Whether the completing POST of a redirectless flow carries the code already."""
+    """Whether the response that completes a redirectless flow contains the code."""
     resume_twice: bool = False
     """Whether a finished flow can be resumed again, for a new code."""
     audience_as_array: bool = True
     claims_in_introspection: bool = True
     """Whether introspection shows custom claims."""
     strict_accept: bool = True
-    """Whether ``Accept: application/json`` alone is refused by the flow API with 406."""
+    """Whether the flow API refuses ``Accept: application/json`` alone with 406."""
 
 
 def setting_names() -> list[str]:
-    """What :func:`parse_settings` takes."""
+    """Names for :func:`parse_settings`."""
     return list(attrs.fields_dict(SandboxSettings))
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Each ``NAME=VALUE`` as a field of :class:`SandboxSettings` and its value.
+    """Parse ``NAME=VALUE`` texts into fields of :class:`SandboxSettings`.
 
     Raises:
-        ValueError: There is no such field, it is given twice, or the value does not fit it.
+        ValueError: A name is unknown or repeated, or a value is invalid.
     """
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or name not in setting_names():
-            raise ValueError(f"setting {_shown(text)} is not NAME=VALUE with a name of {', '.join(setting_names())}")
+            raise ValueError(f"setting {_shown(text)} is not NAME=VALUE with one of the names {', '.join(setting_names())}")
         if name in found:
             raise ValueError(f"setting {name} is given twice")
         found[name] = _parsed(name, value.strip())

@@ -29,7 +29,7 @@ OIDC_SCOPES = frozenset(("openid", "profile", "email", "address", "phone"))
 
 @attrs.define
 class _Refused(Exception):
-    """What authorize refuses once client and redirect URI are known to be good."""
+    """A refusal of authorize after client and redirect URI have been checked."""
 
     error: str
     description: str
@@ -110,7 +110,7 @@ def resume(environment: Environment, call: Call) -> Answer:
 
 
 def sign_on_page(environment: Environment, call: Call) -> Answer:
-    """The hosted page, for browsers: a form, which posts to itself."""
+    """The hosted sign-on page for browsers: a form that posts to itself."""
     if "error" in call.query:
         return Answer(status=400, body=_page(f"<p>{html.escape(call.query['error'])}</p>"))
     flow = _flow(environment, call.query.get("flowId", ""))
@@ -135,7 +135,7 @@ _FORM = (
 
 
 def session_id(flow_id: str) -> str:
-    """The session that a flow established."""
+    """The session of a completed flow."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, flow_id))
 
 
@@ -144,7 +144,7 @@ def _page(inside: str) -> str:
 
 
 def _granted_scopes(environment: Environment, application: Application, request: dict[str, str]) -> list[str]:
-    """The scopes that are asked for, or all of the one resource that is granted. Raises ``_Refused``."""
+    """The requested scopes; by default all granted scopes, if they belong to one resource. Raises ``_Refused``."""
     granted: dict[str, str] = {}
     for grant in environment.grants.where(application_id=application.id):
         if counts_already(environment, grant):
@@ -210,8 +210,7 @@ def _refuse(environment: Environment, call: Call, request: dict[str, str], refus
 
 
 def _respond(request: dict[str, str], answer: dict[str, str]) -> Answer:
-    """Send the answer to the client's redirect URI, in the response mode of the request. The query of the URI stays
-    (RFC 6749 section 3.1.2)."""
+    """Redirect to the client's redirect URI, in the response mode of the request. The URI keeps its query (RFC 6749 section 3.1.2)."""
     uri, mode = request["redirect_uri"], request.get("response_mode")
     if mode == "form_post":
         fields = "".join(
@@ -231,7 +230,7 @@ def _flow(environment: Environment, id: str) -> Flow:
 
 
 def _opened(environment: Environment, call: Call) -> Flow:
-    """The flow of the path, for a caller with its cookie. Raises ``ApiError`` 404 or 401."""
+    """The flow of the path, if the caller has its cookie. Raises ``ApiError`` 404 or 401."""
     flow = _flow(environment, call.ids["flow"])
     if flow.first_cookie is not None and call.cookies.get("ST") not in (flow.first_cookie, flow.cookie):
         raise no_session()
@@ -239,7 +238,7 @@ def _opened(environment: Environment, call: Call) -> Flow:
 
 
 def _touch(environment: Environment, flow: Flow) -> Flow:
-    """Every action keeps the flow alive."""
+    """The flow with a new expiry: every action extends it."""
     expires_at = environment.now() + environment.settings.flow_lifetime_s
     return environment.flows.put(attrs.evolve(flow, expires_at=expires_at))
 
@@ -267,7 +266,7 @@ def _check_credentials(environment: Environment, flow: Flow, username: str, pass
     now = environment.now()
     asks_for_more = status == "MUST_CHANGE_PASSWORD" or policy_name(environment, flow.application_id) == MULTI_FACTOR
     completed = None if asks_for_more else now
-    # The cookie of the finished sign-on is a new one: whoever has not seen this answer cannot resume.
+    # The completed sign-on gets a new cookie, so a client that lost this response cannot resume.
     cookie = flow.cookie if completed is None else environment.new_secret()
     return _touch(environment, attrs.evolve(flow, user_id=user.id, completed_at=completed, cookie=cookie))
 
@@ -302,7 +301,7 @@ def _new_code(environment: Environment, flow: Flow) -> Code:
 
 
 def _give_code(environment: Environment, call: Call, flow: Flow) -> Answer:
-    """What ends a sign-on: the redirect with the code, or the flow with it."""
+    """The end of a sign-on: a redirect with the code, or a flow with the code."""
     response = _with_state(flow, code=_new_code(environment, flow).id)
     if flow.request.get("response_mode") == PI_FLOW:
         return Answer(body=_flow_body(environment, call, flow) | {"authorizeResponse": response})
@@ -310,7 +309,7 @@ def _give_code(environment: Environment, call: Call, flow: Flow) -> Answer:
 
 
 def _live_session(environment: Environment, call: Call, request: dict[str, str]) -> Flow | None:
-    """The finished sign-on that the cookie stands for, if the request is content with it.
+    """The completed sign-on of this cookie, if the request accepts it.
 
     Source: OpenID Connect Core 1.0, section 3.1.2.1 (``prompt``, ``max_age``).
     """

@@ -12,7 +12,7 @@ from jwt.algorithms import RSAAlgorithm
 
 
 class SigningKey:
-    """The key of the environment: RS256."""
+    """The RS256 key of the environment."""
 
     def __init__(self, private_key: rsa.RSAPrivateKey | None = None) -> None:
         self.private = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -1,4 +1,4 @@
-"""Tables of objects, with indexes: what a request costs does not grow with what exists."""
+"""Tables of objects with indexes, so that the cost of a request does not grow with the number of objects."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from states.sandbox.errors import not_found
 from states.sandbox.objects import R
 
 Change = tuple[str, str, Any]
-"""(table, id, object, or ``None`` for one that is gone)."""
+"""(table, id, object); the object is ``None`` if it was deleted."""
 
 
 class Table(Generic[R]):
-    """Objects of one kind by id; every change is reported.
+    """Objects of one kind by id. It reports every change.
 
     Args:
-        indexed: Fields that :meth:`where` and :meth:`like` find objects by without looking at all of them.
+        indexed: Fields with an index for :meth:`where` and :meth:`like`.
     """
 
     def __init__(self, kind: str, report: Callable[[Change], None], *indexed: str) -> None:
@@ -26,7 +26,7 @@ class Table(Generic[R]):
         self._indexes: dict[str, dict[Any, dict[str, R]]] = {name: {} for name in indexed}
 
     def load(self, row: R) -> None:
-        """Insert or replace, without a report: it has been stored before."""
+        """Insert or replace without a report, for an object that was saved before."""
         before = self.rows.get(row.id)
         self.rows[row.id] = row
         for name, index in self._indexes.items():
@@ -67,7 +67,7 @@ class Table(Generic[R]):
         ]
 
     def _candidates(self, fields: dict[str, Any]) -> Iterable[R]:
-        """The smallest set of objects that an index finds; all if there is none."""
+        """The smallest set of objects from an index; all objects if no field has an index."""
         found = [self._indexes[name].get(_folded(value), {}) for name, value in fields.items() if name in self._indexes]
         return min(found, key=len, default=self.rows).values()
 

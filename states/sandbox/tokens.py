@@ -78,7 +78,7 @@ def userinfo(environment: Environment, call: Call, key: SigningKey) -> Answer:
 
 
 def _spend(environment: Environment, application: Application, form: Mapping[str, str]) -> Code:
-    """The code, which works once. Raises ``OAuthError`` 400."""
+    """Redeem the code, which works once. Raises ``OAuthError`` 400."""
     if "code" not in form:
         raise OAuthError(400, "invalid_request", "code is required")
     code = environment.codes.rows.get(form["code"])
@@ -148,7 +148,7 @@ def _issue(
 
 
 def _resource_of(environment: Environment, application: Application, scopes: list[str]) -> Resource | None:
-    """The custom resource that the scopes belong to, among those that are granted to the application."""
+    """The custom resource of these scopes, among those granted to the application."""
     wanted = set(scopes) - OIDC_SCOPES
     for grant in environment.grants.where(application_id=application.id):
         names = {environment.scopes.rows[id].name for id in grant.scope_ids if id in environment.scopes.rows}
@@ -160,7 +160,7 @@ def _resource_of(environment: Environment, application: Application, scopes: lis
 def _fulfilled(
     environment: Environment, client: Client, application: Application, resource: Resource, user: User
 ) -> dict[str, Any]:
-    """The claims of the resource's mappings; one that cannot be resolved is left out."""
+    """The claims of the resource's mappings, without those that have no value."""
     method = application.body["tokenEndpointAuthMethod"]
     context = {
         "requestData": {"clientAssertion": client.assertion, "clientAssertionHeader": client.header},
@@ -185,7 +185,7 @@ def _fulfilled(
 
 
 def _verified(environment: Environment, call: Call, key: SigningKey, text: str) -> dict[str, Any] | None:
-    """The claims of an access token of ours; ``None`` if it is not one, or not live."""
+    """The claims of an access token; ``None`` if this sandbox did not issue it, or it has expired."""
     try:
         claims: dict[str, Any] = jwt.decode(
             text,

@@ -34,7 +34,7 @@ PROFILE = (
     "title",
     "type",
 )
-"""Optional attributes that are texts."""
+"""Optional text attributes."""
 
 
 def create(environment: Environment, call: Call) -> Answer:
@@ -61,8 +61,8 @@ def read(environment: Environment, call: Call) -> Answer:
 
 
 def update(environment: Environment, call: Call) -> Answer:
-    """PUT: what the body leaves out is removed, but the population stays.
-    PATCH: what the body leaves out stays."""
+    """PUT: fields that the body omits are removed, except the population.
+    PATCH: fields that the body omits are kept."""
     user = environment.users.get(call.ids["user"])
     data = call.json()
     if call.method == "PATCH":
@@ -115,7 +115,7 @@ def password_status(environment: Environment, user: User) -> str:
 
 
 def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
-    """The fields of a user; ``but`` is the one that may have the username already."""
+    """The fields of a user. ``but`` is the id of the user that may have the username already."""
     username, email = required_text(data, "username", longest=128), required_text(data, "email")
     if any(unicodedata.category(char)[0] not in "LMSNPZ" or unicodedata.category(char) in ("Zl", "Zp") for char in username):
         raise invalid("INVALID_VALUE", "username", "The username has characters that are not allowed")
@@ -151,12 +151,12 @@ def _population_id(environment: Environment, data: dict[str, Any]) -> str:
 
 
 def names_of(row: User) -> dict[str, str]:
-    """The parts of the name that are set."""
+    """The parts of the name that have a value."""
     return {key: value for key, value in (("given", row.given), ("family", row.family)) if value is not None}
 
 
 def _attributes(row: User) -> dict[str, Any]:
-    """What a client may write, and filters look at."""
+    """The attributes that clients can write and filters can use."""
     return {
         "username": row.username,
         "email": row.email,

@@ -1,4 +1,4 @@
-"""The worker: its tokens, which the management API wants."""
+"""The worker and its tokens, which the management API requires."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from states.sandbox.signing import SigningKey
 
 @attrs.define
 class WorkerTokens:
-    """Tokens of the worker: value → when it expires."""
+    """Tokens of the worker: value → time of expiry."""
 
     live: dict[str, float] = attrs.field(factory=dict)
 
     def issue(self, environment: Environment, call: Call, key: SigningKey) -> str:
-        """A fresh one, a JWT; dead ones are forgotten."""
+        """Issue a new token, a JWT, and forget the expired ones."""
         now = environment.now()
         self.live = {token: until for token, until in self.live.items() if until > now}
         lifetime = environment.settings.worker_token_lifetime_s
@@ -39,14 +39,14 @@ class WorkerTokens:
         return token
 
     def check(self, environment: Environment, call: Call) -> None:
-        """Let only the worker pass. Raises ``ApiError`` 401."""
+        """Check that the worker calls. Raises ``ApiError`` 401."""
         token = call.bearer()
         if token is None or self.live.get(token, 0.0) <= environment.now():
             raise access_failed(401, "INVALID_TOKEN")
 
 
 def worker_token(environment: Environment, call: Call, workers: WorkerTokens, key: SigningKey) -> Answer:
-    """Client credentials, which only the worker may use."""
+    """The grant type ``client_credentials``, for the worker only."""
     check_one_way(call)
     client_id, secret = call.basic() or (call.form.get("client_id", ""), call.form.get("client_secret", ""))
     method = "CLIENT_SECRET_BASIC" if call.basic() else "CLIENT_SECRET_POST"

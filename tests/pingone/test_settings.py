@@ -35,7 +35,7 @@ def test_regions_have_hosts() -> None:
         ({"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://[x"}, "not an address"),
         (
             {"client_id": "a", "client_secret": Secret("b"), "environment_id": "c", "base_url": "https://u:p@h"},
-            "no name or password",
+            "user name or a password",
         ),
     ],
 )

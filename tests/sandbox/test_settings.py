@@ -63,7 +63,7 @@ def test_every_number_and_text_among_the_settings_is_checked() -> None:
 FAULTS = {
     "token:503@500%": "the share must be above 0% and at most 100%",
     "token:503@0%": "the share must be above 0% and at most 100%",
-    "token:503*0": "it must be played once at least, as in *1",
+    "token:503*0": "it must be played at least once, as in *1",
     "token:503*9999999999": "is not of the form",
     "token:latency": "latency needs its seconds, as in latency=0.02",
     "token:reset_before=3": "reset_before takes no value",

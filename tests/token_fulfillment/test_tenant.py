@@ -138,7 +138,7 @@ GIVEN = {"environment_id": "e", "client_id": "c", "client_secret": Secret("s")}
     ("given", "message"),
     [
         (GIVEN | {"api_access_token": Secret("t")}, "client-id: cannot be combined with PINGONE_API_ACCESS_TOKEN"),
-        ({"api_access_token": Secret("t")}, "environment-id: missing: PINGONE_API_ACCESS_TOKEN needs PINGONE_ENVIRONMENT_ID"),
+        ({"api_access_token": Secret("t")}, "environment-id: missing: PINGONE_API_ACCESS_TOKEN requires PINGONE_ENVIRONMENT_ID"),
         (GIVEN | {"api_hostname": "https://api.pingone.eu"}, "api-hostname: must be the name of a host"),
         (GIVEN | {"auth_hostname": "auth.example.com/x"}, "auth-hostname: must be the name of a host"),
         (GIVEN | {"auth_hostname": "a@b"}, "auth-hostname: must be the name of a host"),
