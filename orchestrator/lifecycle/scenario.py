@@ -3,15 +3,15 @@
 Three shapes, told apart by what is given:
 
 * **closed**: ``instances`` in all, ``concurrency`` at once; by ``stages`` the concurrency follows a ramp.
-* **open**: arrivals by ``rate`` (or by ``rate_stages``), whatever the answers take; ``concurrency`` caps how many are
-  under way. Arrival *n* is due at a moment that the scenario alone decides, so time is counted from there and what
-  starts late is late (Gil Tene, "How NOT to Measure Latency": coordinated omission).
-* **soak**: either of them with ``rounds``: an instance that has come to its end begins another round instead.
+* **open**: arrivals at ``rate`` (or ``rate_stages``), independent of the response times; ``concurrency`` limits the number of
+  active instances. The scenario alone decides when arrival *n* is due. Latency is counted from that moment, so a late start
+  counts (Gil Tene, "How NOT to Measure Latency": coordinated omission).
+* **soak**: either of them with ``rounds``: at its end an instance begins another round.
 
-A closed scenario that only its time ends keeps its concurrency: when an instance ends early, because it failed, a new one takes
-its place. With endless rounds each instance is a user who stays until the end, so ``instances`` is another word for ``concurrency``.
+A closed scenario that is limited only by time keeps its concurrency: a new instance replaces one that failed. With endless rounds
+each instance is a user who stays until the end, so ``instances`` means the same as ``concurrency``.
 
-All moments are seconds since the run's admission began, pauses between two processes left out.
+All moments are seconds since the run began to admit instances, without the time in which no process drove it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ import attrs
 from orchestrator.errors import SettingError, shortened
 
 UNBOUNDED = 1_000_000_000
-"""Instances of a run that admits as many as its time allows."""
+"""Number of instances of a run that is limited only by time."""
 ENDLESS = 0
-"""Rounds of an instance that goes round until the time is over."""
+"""Number of rounds of an instance that continues until the time is over."""
 
 LONGEST_S = 366 * 86_400.0
-"""A year: what is longer is a slip of the pen."""
+"""A year. Longer values are treated as typos."""
 FASTEST = 1_000_000.0
 LEAST_RATE = 1 / 86_400
-"""Arrivals, or attempts of a rate group, a second: one a day is the least."""
+"""Minimum of arrivals, or of attempts of a rate group, per second: one per day."""
 LONGEST_HOLD_S = 30.0
-"""Longest wait of a place whose instances fail in their first round, one after the other."""
+"""Longest wait of a slot in which instance after instance fails in its first round."""
 LATE_S = 0.1
-"""An arrival that starts later than this is late."""
+"""An arrival that starts more than this after it was due is late."""
 RATES_SHOWN = f"{LEAST_RATE:.3g} (one a day) and {FASTEST:.0f}"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -53,7 +53,7 @@ def parse_duration(text: str) -> float:
     """Seconds of ``90s``, ``1h30m``, ``250ms``; a bare number is seconds.
 
     Raises:
-        ValueError: It is no duration.
+        ValueError: ``text`` is not a duration.
     """
     text = text.strip()
     parts = [(text, "s")] if re.fullmatch(r"\d+(?:\.\d+)?", text) else _DURATION.findall(text)
@@ -66,7 +66,7 @@ def parse_duration(text: str) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """Seconds as people write them: ``1h30m``, ``2m5s``, ``0.5s``."""
+    """Seconds as text for people: ``1h30m``, ``2m5s``, ``0.5s``."""
     if seconds < 60:
         return f"{seconds:g}s"
     whole = round(seconds)
@@ -76,7 +76,7 @@ def show_duration(seconds: float) -> str:
 
 @attrs.frozen
 class Stage:
-    """A straight line, ``seconds`` long, from where the stage before ended to ``target``."""
+    """A linear change to ``target`` within ``seconds``, from the end of the stage before."""
 
     seconds: float
     target: float
@@ -101,7 +101,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
 
 
 class ThinkTimeKind(StrEnum):
-    """How the pause between two rounds is drawn."""
+    """Distribution of the pause between two rounds."""
 
     CONSTANT = "constant"
     UNIFORM = "uniform"
@@ -110,14 +110,14 @@ class ThinkTimeKind(StrEnum):
 
 @attrs.frozen
 class ThinkTime:
-    """The pause between two rounds of an instance, in seconds: ``low`` is the constant or the mean."""
+    """Pause between two rounds of an instance, in seconds; ``low`` is the constant, the mean or the minimum."""
 
     kind: ThinkTimeKind
     low: float
     high: float = 0.0
 
     def draw(self, rng: Random) -> float:
-        """One pause; an exponential one is cut at ten times its mean."""
+        """One pause. An exponential one is limited to ten times its mean."""
         if self.kind is ThinkTimeKind.CONSTANT:
             return self.low
         if self.kind is ThinkTimeKind.UNIFORM:
@@ -149,22 +149,22 @@ class Arrivals:
     """The arrivals of an open scenario at one moment."""
 
     due: int
-    """How many should have started."""
+    """Arrivals that should have started."""
     started: int
     overdue: int
-    """How many have been due for more than ``LATE_S`` and have not started."""
+    """Arrivals that have been due for more than ``LATE_S`` and have not started."""
     behind_s: float
-    """How long the next one to start has been due."""
+    """How long the next arrival has been due."""
     expected_missed: int
-    """How many will have missed their turn at the end if arrivals go on to start as often as they did so far."""
+    """Arrivals that will be missed at the end if they continue to start at the rate so far."""
 
     @property
     def waiting(self) -> int:
-        """The backlog: how many are due and have not started."""
+        """The backlog: arrivals that are due and have not started."""
         return self.due - self.started
 
 
-@attrs.frozen(kw_only=True, slots=False)  # no slots: what follows from the stages is worked out once
+@attrs.frozen(kw_only=True, slots=False)  # no slots: derived properties are cached in the object
 class Scenario:
     """See the module. Times are seconds.
 
@@ -173,10 +173,10 @@ class Scenario:
     """
 
     instances: int | None = None
-    """How many in all; ``None``: as many as the time allows, or one if there is no time either. In a closed scenario with endless
-    rounds: how many go round at once."""
+    """Total number; ``None``: as many as the time allows, or one if there is no time limit. In a closed scenario with endless rounds:
+    the number of users."""
     concurrency: int | None = None
-    """How many at once, at most; ``None``: one (open: 1000). Not beside ``stages``, which say it themselves."""
+    """Maximum number of active instances; ``None``: one (open: 1000). Not allowed together with ``stages``."""
     stages: tuple[Stage, ...] = ()
     """Concurrency over time."""
     rate: float | None = None
@@ -184,43 +184,43 @@ class Scenario:
     rate_stages: tuple[Stage, ...] = ()
     """Arrivals per second over time."""
     duration: float | None = None
-    """Admission, and new rounds, end after this."""
+    """After this no instance and no round begins."""
     rounds: int = 1
-    """How often an instance goes round; ``ENDLESS``: until the time is over."""
+    """Rounds of each instance; ``ENDLESS``: until the time is over."""
     think_time: ThinkTime | None = None
-    """Pause before each round but the first."""
+    """Pause before each round except the first."""
     warm_up: float = 0.0
-    """Its measurements are shown, and not counted."""
+    """Measurements in this time are shown but not counted."""
     graceful_stop: float = 30.0
-    """How long after ``duration`` what is under way may go on; the rest is rolled back (or kept), and arrivals that did
-    not get their turn are missed."""
+    """Grace period after ``duration``. Instances that still run at its end are rolled back (or kept), and arrivals that have not
+    started are missed."""
     reuse: str | None = None
-    """The run whose completed and kept instances are used again, each from the start of its round."""
+    """The run whose completed instances are reused, each from the start of its round."""
     seed: int = 0
-    """Of the pauses."""
+    """Random seed of the pauses."""
 
     def __attrs_post_init__(self) -> None:
         _check(self)
 
     @cached_property
     def is_open(self) -> bool:
-        """Whether arrivals come by the clock and not by the answers."""
+        """Whether instances start by the clock, independent of the answers."""
         return self.rate is not None or bool(self.rate_stages)
 
     @cached_property
     def length(self) -> float | None:
-        """When admission ends, if time decides that."""
+        """When admission ends; ``None``: time does not limit it."""
         staged = [sum(stage.seconds for stage in stages) for stages in (self.stages, self.rate_stages) if stages]
         return min([*staged, *([self.duration] if self.duration is not None else [])], default=None)
 
     @cached_property
     def ends_at(self) -> float | None:
-        """When whatever is still under way is cut off, if time decides that."""
+        """When running instances are cut off; ``None``: never."""
         return None if self.length is None else self.length + self.graceful_stop
 
     @cached_property
     def cap(self) -> int:
-        """How many may be under way at once at any time."""
+        """Maximum number of active instances over the whole scenario."""
         if self.stages:
             highest = math.ceil(max(stage.target for stage in self.stages))
             return min(highest, self.instances or highest) if self.rounds == ENDLESS else highest
@@ -230,7 +230,7 @@ class Scenario:
 
     @cached_property
     def total(self) -> int | None:
-        """How many instances there will be, if that is known beforehand."""
+        """Number of instances; ``None``: not known in advance."""
         if self.is_open:
             assert self.length is not None or self.instances is not None
             due = UNBOUNDED if self.length is None else self._arrivals_until(self.length)
@@ -243,7 +243,7 @@ class Scenario:
 
     @cached_property
     def least(self) -> int:
-        """How many instances there will be at least."""
+        """Minimum number of instances."""
         if self.total is not None:
             return self.total
         return self.cap if self.rounds == ENDLESS and not self.stages else 1
@@ -254,13 +254,13 @@ class Scenario:
         return not self.is_open and self.total is None and self.rounds != 1
 
     def concurrency_at(self, moment: float) -> int:
-        """How many may be under way."""
+        """Maximum number of active instances at this moment."""
         if not self.stages:
             return self.cap
         return min(self.cap, math.ceil(_level(self.stages, moment) - 1e-9))
 
     def slot_opens(self, index: int, moment: float) -> float | None:
-        """When, from ``moment`` on, more than ``index`` may be under way; ``None``: never again."""
+        """The first moment, not before ``moment``, at which more than ``index`` instances may be active; ``None``: none."""
         if index >= self.cap:
             return None
         if not self.stages:
@@ -280,14 +280,14 @@ class Scenario:
         return None
 
     def due(self, number: int) -> float:
-        """When arrival ``number`` is to start (0 in a closed scenario). The exact inverse of the rate's integral."""
+        """When arrival ``number`` is due (0 in a closed scenario): the exact inverse of the integral of the rate."""
         if self.rate is not None:
             return number / self.rate
         if not self.rate_stages:
             return 0.0
         starts, counts = self._rate_knots
         place = min(bisect_right(counts, number) - 1, len(self.rate_stages) - 1)
-        # A stage that admits nothing has the count of the next one: bisect_right has passed over it.
+        # A stage without arrivals has the same count as the next one, so bisect_right has skipped it.
         stage, before = self.rate_stages[place], self.rate_stages[place - 1].target if place else 0.0
         more = number - counts[place]
         slope = (stage.target - before) / stage.seconds
@@ -298,11 +298,11 @@ class Scenario:
         return starts[place] + 2 * more / (before + math.sqrt(max(0.0, before * before + 2 * slope * more)))
 
     def pause(self, number: int, done: int) -> float:
-        """The pause of an instance after ``done`` rounds: drawn from the seed alone, so a resumed run draws the same."""
+        """The pause of an instance after ``done`` rounds. It depends on the seed alone, so a resumed run uses the same one."""
         return self.think_time.draw(Random(f"{self.seed}:{number}:{done}")) if self.think_time else 0.0
 
     def wants_round(self, number: int, done: int, moment: float) -> bool:
-        """Whether an instance that finishes its ``done``-th round at ``moment`` is to begin another."""
+        """Whether an instance that finishes its ``done``-th round at ``moment`` begins another one."""
         if self.rounds != ENDLESS and done >= self.rounds:
             return False
         return self.has_time(number, done, moment)
@@ -312,11 +312,11 @@ class Scenario:
         return self.length is None or moment + self.pause(number, done) < self.length
 
     def hold_back(self, place: int, failed: int) -> float:
-        """How long a place stays empty after ``failed`` instances in a row that finished no round: without such a wait, a server
-        that refuses everything would get the requests of ever new instances as fast as it refuses them.
+        """How long a slot stays empty after ``failed`` instances in a row that finished no round. Without this wait, a server that
+        refuses everything would get requests of new instances as fast as it refuses them.
 
-        Exponential below ``LONGEST_HOLD_S``, and between half and the whole of that at random, so that places that emptied
-        together do not fill together. Drawn from the seed.
+        Exponential up to ``LONGEST_HOLD_S``, times a random factor from 0.5 to 1, so that slots that became empty together are
+        not filled together. It depends on the seed alone.
         """
         if not self.replaces or not failed:
             return 0.0
@@ -324,7 +324,7 @@ class Scenario:
         return longest * Random(f"{self.seed}:{place}:{failed}:hold").uniform(0.5, 1.0)
 
     def arrivals(self, moment: float, started: int) -> Arrivals:
-        """The arrivals of an open scenario at ``moment``, if ``started`` of them have started (in order)."""
+        """The arrivals of an open scenario at ``moment``, when the first ``started`` have started."""
         due, overdue = self._arrivals_until(moment), self._arrivals_until(moment - LATE_S)
         total, expected = self.total or 0, 0.0
         if self.ends_at is not None and moment > 0:
@@ -362,7 +362,7 @@ class Scenario:
         return ", ".join(parts)
 
     def _arrivals_until(self, moment: float) -> int:
-        """How many arrivals are due before ``moment``."""
+        """Number of arrivals that are due before ``moment``."""
         if self.length is not None:
             moment = min(moment, self.length)
         reached = max(0.0, moment) * self.rate if self.rate is not None else _area(self.rate_stages, moment)
@@ -370,7 +370,7 @@ class Scenario:
 
     @cached_property
     def _rate_knots(self) -> tuple[list[float], list[float]]:
-        """Where the stages of the rate begin, and how many arrivals are due before each."""
+        """Start of each stage of the rate, and the number of arrivals that are due before it."""
         starts = [0.0, *accumulate(stage.seconds for stage in self.rate_stages)]
         return starts, [_area(self.rate_stages, start) for start in starts[:-1]]
 

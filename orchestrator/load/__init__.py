@@ -1,1 +1,1 @@
-"""What a run measures, and what it is judged by."""
+"""Measurements of a run, and the thresholds that judge them."""

@@ -1,16 +1,16 @@
-"""When a broken threshold may end a scenario (``--abort``): only when the run could hardly keep it any more. Pure.
+"""When a broken threshold ends a scenario (``--abort``): only if the run can hardly keep it any more. Pure functions.
 
-A threshold that is broken at some moment may well hold at the end: one failure among the first twenty instances is 5 %, the first
-answers of a server are slow, a rate is zero before the first round is done. Rules of this file:
+A threshold that is broken now may hold at the end: one failure among the first twenty instances is 5 %, the first answers of a
+server are slow, a rate is zero before the first round is done. Rules of this file:
 
-* **Certain** is what time cannot mend: a number that only grows has passed its limit; so many instances have failed that it is
-  too many even if all others complete. That ends a scenario at once.
-* Otherwise there has to be **evidence**: were the limit just kept, what was seen would come about once in a billion looks
-  (Chernoff bounds on binomial and Poisson tails). That takes some ten decided instances, or more.
-* And it has to be **going on**: not within the first seconds, and in each of the latest windows it is broken, too.
-* ``rate >`` needs a load that is constant, users who are all in their rounds, and time for several of these.
-* ``missed`` is known at the end. It ends a scenario of a constant rate whose arrivals start more slowly than they come, so that too
-  many will be missed if that goes on. Drifts end none.
+* A **certain** violation ends a scenario at once: a number that only grows has passed its limit, or so many instances have failed
+  that the share is too high even if all others complete.
+* Otherwise there must be **evidence**: if the limit were just kept, such numbers would be seen once in a billion checks (Chernoff
+  bounds on binomial and Poisson tails). That needs about ten ended instances, or more.
+* The violation must also **continue**: the first seconds do not count, and each of the latest windows breaks the threshold too.
+* ``rate >`` needs a constant load, users who are all in their rounds, and time for several rounds.
+* ``missed`` is known at the end only. It ends a scenario of a constant rate if arrivals start more slowly than they are due, so that
+  too many will be missed if this continues. A drift never ends a scenario.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from orchestrator.load.statistics import Window
 from orchestrator.load.thresholds import Measured, Threshold
 
 SETTLED_S = 10.0
-"""Measured time before anything but what is certain ends a scenario."""
+"""Measured time before a violation that is not certain ends a scenario."""
 LATEST_S = 6.0
-"""Measured time at the end in which it has to be broken, too."""
+"""Latest measured time, in which the threshold must be broken too."""
 LEAST = 10
-"""Decided instances, calls or measurements before a share of them says anything."""
+"""Minimum of ended instances, calls or measurements for a share."""
 DOUBT = math.log(1e9)
-"""Evidence that is wanted: a look every two seconds for a month is a million looks."""
+"""Required evidence. A check every two seconds for a month makes a million checks."""
 _CYCLES = 3
-"""Rounds, or instances, that have to fit into the time in which a rate is judged."""
+"""Rounds or instances that must fit into the time in which a rate is judged."""
 _FULL = 0.9
-"""Share of the wanted users that makes a load the wanted one."""
+"""Share of the wanted users at which the load counts as complete."""
 _LATE_END = 1.05
 """A scenario may end a moment late: then its rates are lower."""
 
 
 def ends_scenario(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
-    """Whether this threshold is broken beyond doubt."""
+    """Whether this threshold is broken for good."""
     if threshold.subject == "missed":
         return _will_miss(threshold, measured, scenario)
     verdict = threshold.judge(measured)
@@ -64,7 +64,7 @@ def ends_scenario(threshold: Threshold, measured: Measured, scenario: Scenario) 
 
 
 def _certain(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
-    """Whether it is broken even if all that is still to come goes well: for shares of instances, when their number is known."""
+    """Whether it remains broken even if all further instances complete; for shares of a known number of instances."""
     if threshold.subject not in ("failed", "completed", "leftovers", "late") or scenario.total is None:
         return False
     bad, _, allowed = threshold.against(measured)
@@ -85,8 +85,8 @@ def _has_evidence(bad: int, whole: int, allowed: float) -> bool:
 
 
 def _will_miss(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
-    """Whether too many arrivals will be missed, by how often they started so far, and lately. A stall is no sign: the backlog
-    may be made up for. In a ramp the beginning says nothing of what comes."""
+    """Whether too many arrivals will be missed, by the rate of starts so far and recently. A stall does not count, because the backlog
+    may be caught up. In a ramp the first rates do not predict the later ones."""
     expected, total = measured.expected_missed, scenario.total
     if scenario.rate is None or scenario.ends_at is None or total is None or threshold.op not in ("<", "<="):
         return False
@@ -100,27 +100,27 @@ def _will_miss(threshold: Threshold, measured: Measured, scenario: Scenario) -> 
 
 
 def _many(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
-    """A rate that is to stay below its limit: what was counted is too much for the whole time."""
+    """For an upper limit of a rate: the count is already too high for the whole time."""
     if scenario.length is None:
         return False
     return measured.statistics.ended(threshold.subject) > _LATE_END * threshold.limit * (scenario.length - scenario.warm_up)
 
 
 def _few(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
-    """A rate that is to exceed its limit: too few since the load became what it is to be (the Chernoff bound on the lower tail
-    of the Poisson distribution)."""
+    """For a lower limit of a rate: too few since the load is complete (Chernoff bound on the lower tail of the Poisson
+    distribution)."""
     if scenario.stages or scenario.rate_stages or (scenario.is_open and scenario.rounds != 1):
-        return False  # the load grows: what is too little now may be enough on average
+        return False  # the load grows: a rate that is too low now may be high enough on average
     unit = measured.statistics.latency(ROUND if scenario.rounds != 1 else INSTANCE)
     windows = _since_full(threshold, measured.statistics.windows, scenario)
     if unit is None or not windows:
         return False
-    # The first window is no part of the time: nobody knows when in it the first one ended.
+    # The first window is left out: the moment of the first end within it is unknown.
     seconds, pause = sum(window.width for window in windows[1:]), _longest_pause(scenario)
     if seconds < max(SETTLED_S, _CYCLES * (unit.max + pause)) or not _goes_on(threshold, windows):
         return False
     found = sum(latency.count for window in windows if (latency := window.latencies.get(threshold.subject)))
-    # At the end of its time, an instance that goes round ends before its number of rounds is full: all of them at once.
+    # At the end of the time all instances end at once, before their number of rounds is complete.
     found += scenario.cap if scenario.rounds != 1 else 0
     expected = threshold.limit * seconds
     if found >= expected:
@@ -129,7 +129,7 @@ def _few(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
 
 
 def _since_full(threshold: Threshold, windows: Sequence[Window], scenario: Scenario) -> Sequence[Window]:
-    """The measured windows from when the load was the wanted one, and the first of what is counted had ended."""
+    """The measured windows since the load was complete and the first counted unit had ended."""
     kept = [window for window in windows if window.is_measured]
     full = started = False
     for place, window in enumerate(kept):
@@ -151,7 +151,7 @@ def _longest_pause(scenario: Scenario) -> float:
 
 
 def _goes_on(threshold: Threshold, windows: Sequence[Window]) -> bool:
-    """Whether it has been broken lately as well: in each of the latest windows that has something of it."""
+    """Whether each of the latest windows with measurements breaks it."""
     found = [holds for window in _latest(windows) if (holds := threshold.holds_in(window)) is not None]
     return bool(found) and not any(found)
 

@@ -481,23 +481,26 @@ def test_a_second_place_for_rounds_is_refused() -> None:
 
 
 async def test_an_interrupted_instance_is_timed_without_the_interruption(store: MemoryStore, vault: Vault) -> None:
-    ledger = Ledger()
+    clock = SteppedClock()
 
-    async def work(step: Any) -> None:
-        await anyio.sleep(0.2)
+    def work(step: Any) -> None:
+        clock.time += 0.2
 
-    ledger.script = {"run one": [work], "run two": [work]}
-    options = Options(vault=vault)
-    async with start(toy(ledger), store=store, scenario=Scenario(), options=options) as run:
-        await anyio.sleep(0.05)
+    def work_and_stop(step: Any) -> None:
+        work(step)
         run.stop()
+
+    ledger = Ledger(script={"run one": [work_and_stop], "run two": [work]})
+    options = Options(vault=vault, clock=clock, lease_s=3600)
+    async with start(toy(ledger), store=store, scenario=Scenario(), options=options) as run:
         result = await run.wait()
-    await anyio.sleep(0.5)
+    assert result.counts == {Status.SUSPENDED: 1}
+    clock.time += 500
     async with resume(toy(ledger), result.run_id, store=store, options=options) as run:
         await run.wait()
     whole = (await statistics(store, result.run_id)).latency("instance")
     assert whole is not None
-    assert 0.3 < whole.max < 0.6
+    assert whole.max == pytest.approx(0.4, rel=0.01)
 
 
 async def test_what_a_rollback_meets_is_counted_apart_and_is_not_why_it_failed(store: MemoryStore, vault: Vault) -> None:
