@@ -1,1 +1,1 @@
-"""What a store knows of a run: where it and its instances stand, why, and what comes next. Changes nothing."""
+"""Reads stored runs, and explains the status of a run and of its instances. Changes nothing."""

@@ -35,7 +35,7 @@ class Explanation:
     recorded: Recorded
     """Whose requests the run keeps."""
     next: str
-    """What a driver would do with it now, and why."""
+    """The next action of a driver, and its reason."""
     driver: str | None
     """The process that drives its shard."""
     effects: tuple[tuple[str, Effect], ...]
@@ -82,7 +82,7 @@ async def explain(run: StoredRun[Any], number: int) -> Explanation | None:
 
 
 def next_step(workflow: Workflow[Any, Any], instance: Instance[Any]) -> str:
-    """What a driver would do with an instance now, and why."""
+    """The next action of a driver for an instance, and its reason."""
     if instance.status not in RESUMABLE:
         return f"nothing: {_NOTHING_NEXT[instance.status]}"
     now = SystemClock().now()

@@ -1,4 +1,4 @@
-"""The measurements of a run as rows: one for each state, span and kind of error. Every form of report shows these."""
+"""The measurements of a run as rows: one for each state, segment and kind of error. Every form of report shows these."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
     return rows
 
 
-def span_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
+def segment_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
     """The latencies that were measured beside the states: segments, rounds, whole instances, start lag, and waits for rate limits."""
-    names = [*(span.name for span in workflow.segments), ROUND, INSTANCE, START_LAG, *series.waits_of(workflow)]
+    names = [*(segment.name for segment in workflow.segments), ROUND, INSTANCE, START_LAG, *series.waits_of(workflow)]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
 
 

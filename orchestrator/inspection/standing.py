@@ -1,4 +1,4 @@
-"""Where a run stands, in words: its status, and the processes that drive it. Needs no key."""
+"""The status of a run in words, with the processes that drive it. Needs no key."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class StoredRun(Generic[C]):
         return await result_of(self.store, self.record)
 
     async def places(self) -> Mapping[str, int]:
-        """State, or end, → instances that are there, whatever their status."""
+        """State or end → number of instances there, of any status."""
         places: Counter[str] = Counter()
         for (_, place), number in (await self.store.counts(self.record.id)).items():
             places[place] += number

@@ -10,7 +10,7 @@ import attrs
 
 from orchestrator.definition.state import Effect
 from orchestrator.inspection.reading import RunResult
-from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, span_rows, state_rows
+from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Leftover, Status
@@ -153,7 +153,7 @@ async def summarise(run: StoredRun[Any]) -> Summary:
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
         rounds_judged=any((threshold.subject, threshold.stat) == (ROUND, "failed") for threshold in thresholds),
         states=tuple(state_rows(workflow, statistics)),
-        segments=tuple(span_rows(workflow, statistics)),
+        segments=tuple(segment_rows(workflow, statistics)),
         errors=tuple(error_rows(statistics)),
         run_id=record.id,
         workflow=record.workflow,

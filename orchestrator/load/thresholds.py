@@ -3,7 +3,7 @@
 ::
 
     exchange_token.p95 < 500ms          a state, its retries included (.attempt, .recover, .rollback: single calls)
-    sign_on.p99 < 2s                    a span; also instance, start_lag, wait.GROUP
+    sign_on.p99 < 2s                    a segment; also instance, start_lag, wait.GROUP
     sign_on.rate > 20/s                 how many a second
     round.failed < 1%                   rounds that an instance could not finish; also round.p95, round.rate …
     create_user.failed < 1%             of a state: failed or retried attempts, in % of its calls
@@ -257,7 +257,7 @@ def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow
         raise ValueError(f"{text!r}: {subject!r} has no {'drift' if drift and stat is None else stat}; write it like '{example}'")
     if subject in _STATISTICS and stat is None:
         raise ValueError(
-            f"{text!r}: say of which state or span, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
+            f"{text!r}: say of which state or segment, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
         )
     if subject == ROUND and stat == "failed" and ROUND in series:
         return
@@ -265,7 +265,7 @@ def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow
         raise ValueError(f"{text!r}: {stat!r} is counted for a state, and {subject!r} is not one")
     if subject not in series:
         near = difflib.get_close_matches(subject, [*series, *_COUNTS, _MEMORY], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the spans and 'failed', 'completed', …"
+        hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the segments and 'failed', 'completed', …"
         raise ValueError(f"{text!r}: nothing is measured as {subject!r}; {hint}")
     if stat is None:
         raise ValueError(f"{text!r}: say which statistic of {subject!r}: p50, p95, p99, max, rate, count …")

@@ -28,7 +28,7 @@ def _states(details: Details) -> str:
         rows += [[row.state, what, "", "", "", "", *_latency(latency)] for what, latency in series if latency]
         if row.rollback:
             rows.append([row.state, "rollback", "", row.rollback_retried, "", row.rollback_failed, *_latency(row.rollback)])
-    rows += [[name, "span", "", "", "", "", *_latency(latency)] for name, latency in details.summary.segments]
+    rows += [[name, "segment", "", "", "", "", *_latency(latency)] for name, latency in details.summary.segments]
     return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
 
 

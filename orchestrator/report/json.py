@@ -58,7 +58,7 @@ def statistics(summary: Summary) -> dict[str, Any]:
         "memory_bytes": total.memory,
         "gaps": [{"at": at, "seconds": seconds} for at, seconds in summary.statistics.gaps],
         "states": [_state(row) for row in summary.states],
-        "spans": {
+        "segments": {
             name: latency_data(latency) | {"ended": summary.statistics.ended(name), "rate": summary.statistics.rate(name)}
             for name, latency in summary.segments
         },

@@ -57,7 +57,7 @@ def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
     assert states["create_application"]["ok"] == 4
     assert states["exchange_token"]["ok"] == 8
     assert states["exchange_token"]["whole"]["p95"] >= states["exchange_token"]["attempt"]["min"] > 0
-    assert data["statistics"]["spans"]["sign_on"]["count"] == 8
+    assert data["statistics"]["segments"]["sign_on"]["count"] == 8
 
     page = Path("out/load.html").read_text()
     embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
@@ -179,7 +179,10 @@ USAGE = {
     "a threshold that always holds": (["--threshold", "failed < 101%"], "threshold: 'failed < 101%' always holds"),
     "a threshold that never holds": (["--threshold", "sign_on.p95 < -5ms"], "threshold: 'sign_on.p95 < -5ms' never holds"),
     "a threshold of 309 digits": (["--threshold", f"failed < {'9' * 309}"], "the limit is beyond anything that can be measured"),
-    "a percentile of nothing": (["--threshold", "p95 < 5ms"], "say of which state or span, like 'create_application.p95 < 5ms'"),
+    "a percentile of nothing": (
+        ["--threshold", "p95 < 5ms"],
+        "say of which state or segment, like 'create_application.p95 < 5ms'",
+    ),
     "half a seed": (["--seed", "0.5"], "seed (from --seed): '0.5' is not a whole number"),
     "rounds of 5000 digits": (["--rounds", "9" * 5000], "must be a whole number from 1 on, or 'endless', not '999"),
     "odd rates": (["--rates", "configuration=fast"], "'configuration=fast' is not of the form"),

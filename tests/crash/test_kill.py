@@ -156,7 +156,7 @@ async def test_a_load_run_killed_again_and_again_adds_up_and_leaves_nothing(home
         assert data["admitted"] == 30
         assert_nothing_left(emulator)
         assert emulator.audit()["created"]["application"] == 30
-        assert data["statistics"]["spans"]["sign_on"]["count"] > 20
+        assert data["statistics"]["segments"]["sign_on"]["count"] > 20
 
 
 async def test_the_embedded_sandbox_survives_its_process(home: Path) -> None:

@@ -842,7 +842,7 @@ async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_re
     rate = 5 / measured.seconds
     assert [verdict.holds for verdict in summary.verdicts] == [False, False]
     assert float(summary.verdicts[0].value.removesuffix("/s")) == pytest.approx(rate, rel=0.1)
-    span = json_report.statistics(summary)["spans"]["instance"]
+    span = json_report.statistics(summary)["segments"]["instance"]
     assert (span["count"], span["ended"], span["rate"]) == (20, 5, rate)
     said = "\n".join(text.lines(summary))
     assert f"{rate:.1f} instance/s" in said
@@ -876,7 +876,7 @@ async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_user
     data = json_report.statistics(summary)
     assert data["rounds"] == {"done": done, "failed": failed}
     assert data["load"]["replaced"] == replaced
-    assert data["spans"]["round"]["count"] == done
+    assert data["segments"]["round"]["count"] == done
     picture = await details_of(await StoredRun.load(workflow, result.run_id, store=store, vault=vault), summary)
     assert "in their rounds" in html.page(picture)
     assert '"wanted":[' in html.page(picture)

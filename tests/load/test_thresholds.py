@@ -32,7 +32,7 @@ REFUSED = {
     "rounds where there are none": ("round.failed < 1%", "nothing is measured as 'round'"),
     "a share of a call": ("two.attempt.failed < 1%", "'failed' is counted for a state, and 'two.attempt' is not one"),
     "a share of a span": ("instance.retried < 1%", "'retried' is counted for a state, and 'instance' is not one"),
-    "a statistic of nothing": ("p95 < 5ms", "say of which state or span, like 'one.p95 < 5ms'"),
+    "a statistic of nothing": ("p95 < 5ms", "say of which state or segment, like 'one.p95 < 5ms'"),
     "a percentile of a count": ("failed.p95 < 5ms", "'failed' has no p95; write it like 'failed < 1%'"),
     "a drift of instances": ("failed drift < 5%/h", "'failed' has no drift; write it like 'failed < 1%'"),
     "a percentile of memory": ("memory.p95 drift < 5%/h", "'memory' has no p95; write it like 'memory drift < 5%/h'"),

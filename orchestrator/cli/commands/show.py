@@ -94,7 +94,7 @@ async def _show_run(run: StoredRun[Any], suffix: str | None, *, as_json: bool) -
 
 
 async def _head(run: StoredRun[Any]) -> Mapping[str, str]:
-    """How the run was started, and where it stands."""
+    """The settings and the status of the run."""
     record = run.record
     return {
         "status": standing(record, await run.store.shards(record.id)),

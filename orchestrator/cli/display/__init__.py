@@ -1,1 +1,1 @@
-"""What is shown on the terminal while a run goes on."""
+"""The displays of a run in progress, for terminals and for other output."""
