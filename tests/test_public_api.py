@@ -15,6 +15,7 @@ import pytest
 
 import orchestrator
 from orchestrator import OrchestratorError, Status, cleanup, open_store, start
+from orchestrator.cli import SUMMARIES
 from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.settings import settings_of
@@ -22,7 +23,7 @@ from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 from tests.support.toy import Ledger, toy
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
+DOCS = ROOT / "docs"
 
 
 def test_everything_that_is_exported_exists_and_is_described() -> None:
@@ -53,20 +54,24 @@ def test_states_import_nothing_deeper_than_the_public_api() -> None:
 
 
 @pytest.mark.parametrize("cls", [EngineSettings, RunSettings, LoadSettings, TokenFulfillmentSettings])
-def test_every_setting_is_in_the_readme(cls: type[Any]) -> None:
+def test_every_setting_is_in_the_reference(cls: type[Any]) -> None:
+    page = (DOCS / "reference" / "settings.md").read_text()
     for s in settings_of(cls):
-        assert f"`{s.flag}`" in README, s.flag
+        assert f"`{s.flag}`" in page, s.flag
         for variable in s.env:
-            assert f"`{variable}`" in README, variable
+            assert f"`{variable}`" in page, variable
 
 
-def test_every_status_exit_code_and_command_is_in_the_readme() -> None:
+def test_every_status_exit_code_command_and_name_is_in_the_documentation() -> None:
+    operate, reference = (DOCS / "how-to" / "operate.md").read_text(), DOCS / "reference"
     for status in Status:
-        assert f"`{status.value}`" in README, status
+        assert f"`{status.value}`" in operate, status
     for code in ExitCode:
-        assert f"| {code.value} |" in README, code
-    for command in ("run", "load", "resume", "list", "show", "report", "compare", "cleanup", "graph", "sandbox", "doctor"):
-        assert f"`orchestrator {command}" in README, command
+        assert f"| {code.value} |" in (reference / "exit-codes.md").read_text(), code
+    for command in (*SUMMARIES, "sandbox"):
+        assert f"## orchestrator {command}\n" in (reference / "commands.md").read_text(), command
+    for name in orchestrator.__all__:
+        assert f"### {name}\n" in (reference / "api.md").read_text(), name
 
 
 def test_every_state_is_in_the_picture() -> None:
@@ -83,18 +88,36 @@ def test_every_error_is_in_the_tree_of_its_module() -> None:
             assert thing.__name__ in str(errors.__doc__)
 
 
-def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def code_of(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(2))
-def test_the_code_of_the_readme_runs_and_writes_no_file(number: int, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = python_blocks()[number]
-    namespace: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(code, f"README block {number}", "exec"), namespace)
+PROGRAMS = {
+    "README": lambda: code_of("README.md")[0],
+    "tutorial": lambda: "".join(code_of("docs/tutorial/first-workflow.md")),
+    "embedding": lambda: code_of("docs/how-to/embed.md")[0],
+}
+
+
+@pytest.mark.parametrize("page", list(PROGRAMS))
+def test_the_code_of_the_documentation_runs_and_writes_no_file(page: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, Any] = {"__name__": page}
+    exec(compile(PROGRAMS[page](), page, "exec"), namespace)
     asyncio.run(namespace["main"]())
-    assert "completed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "completed" in out
+    assert page != "tutorial" or "parcel-0" in out
     assert list(home.iterdir()) == []  # its store is in memory, and so is the key
+
+
+def test_the_code_for_web_frameworks_uses_names_that_exist() -> None:
+    for code in code_of("docs/how-to/embed.md")[1:]:
+        imports = [
+            node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) and node.module == "orchestrator"
+        ]
+        assert imports
+        for name in (alias.name for node in imports for alias in node.names):
+            assert name in orchestrator.__all__
 
 
 async def test_what_is_in_memory_is_opened_again_by_the_key_of_its_store(home: Path) -> None:
@@ -110,14 +133,15 @@ async def test_what_is_in_memory_is_opened_again_by_the_key_of_its_store(home: P
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_the_code_of_the_readme_type_checks(checker: str, tmp_path: Path) -> None:
-    for number, code in enumerate(python_blocks()):
-        (tmp_path / f"block{number}.py").write_text(f"# pyright: strict\n{code}")
+def test_the_code_of_the_documentation_type_checks(checker: str, tmp_path: Path) -> None:
+    for name, code in PROGRAMS.items():
+        (tmp_path / f"block_{name}.py").write_text(f"# pyright: strict\n{code()}")
+    (tmp_path / "block_aiohttp.py").write_text(f"# pyright: strict\n{code_of('docs/how-to/embed.md')[2]}")
     options = {
         "mypy": ["--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path / "cache")],
         "pyright": ["--pythonpath", sys.executable],
     }
-    command = [sys.executable, "-m", checker, *options[checker], *map(str, tmp_path.glob("block*.py"))]
+    command = [sys.executable, "-m", checker, *options[checker], *map(str, tmp_path.glob("block_*.py"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
