@@ -1,4 +1,4 @@
-"""The embedding API: a run inside somebody else's asyncio program, as an ``async with`` block."""
+"""The embedding API: a run as an ``async with`` block in an asyncio program."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ from orchestrator.storage.checkpoint import dumps, make_converter
 from orchestrator.storage.encryption import Vault, find_key
 
 ROUNDS_RECORDED = 100
-"""With every request recorded, a round takes some 50 kB of the store; a soak would fill the disk."""
+"""Recording every request takes some 50 kB of the store per round; a soak would fill the disk."""
 
 
 class Run(Generic[C]):
-    """A run that is being driven by this process."""
+    """A run that this process drives."""
 
     def __init__(self, coordinator: Coordinator[C, Any]) -> None:
         self._coordinator = coordinator
 
     @property
     def id(self) -> str:
-        """What ``resume`` and the command line take."""
+        """The run's id, for ``resume`` and the command line."""
         return self._coordinator.record.id
 
     @property
     def command(self) -> str:
-        """The arguments of ``orchestrator`` that go on with the run after an error, e.g. ``resume 261123-k7m3qp``."""
+        """The arguments of ``orchestrator`` that continue the run after an error, e.g. ``resume 261123-k7m3qp``."""
         return self._coordinator.command
 
     async def wait(self) -> RunResult:
         """Wait until every instance has ended, or the run was stopped.
 
         Raises:
-            StoreError: The store failed, or another process took the run over; the run is resumable.
-            LeaseExpiredError: Our lease ran out.
+            StoreError: The store failed, or another process has claimed the run, which stays resumable.
+            LeaseExpiredError: The lease of this process has expired.
         """
         await self._coordinator.ended.wait()
         if self._coordinator.error is not None:
-            self._coordinator.told = True
+            self._coordinator.raised = True
             raise self._coordinator.error
         assert self._coordinator.result is not None
         return self._coordinator.result
 
     def events(self) -> EventStream:
-        """What happens from now on; ends with the run. Ask before the first ``await`` to miss nothing."""
+        """Stream all events from now on; the stream ends with the run. Call before the first ``await`` to miss none."""
         return self._coordinator.observers.stream()
 
     def stop(self) -> None:
@@ -79,37 +79,37 @@ class Run(Generic[C]):
 
     @property
     def collector(self) -> Collector:
-        """What is being measured; ``collector.statistics`` holds the numbers so far."""
+        """The collector of measurements; ``collector.statistics`` holds the numbers so far."""
         return self._coordinator.statistics.collector
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the scenario that were spent."""
+        """Seconds of the scenario that have passed."""
         return self._coordinator.driver.admission.elapsed
 
     @property
     def wanted(self) -> int:
-        """How many instances a closed scenario wants under way now."""
+        """The load that a closed scenario wants now, in running instances."""
         return self._coordinator.driver.admission.wanted
 
     @property
     def held_back(self) -> int:
-        """Places of a soak that wait to be filled again, because several instances in a row failed there."""
+        """Places of a soak that wait to be refilled, because several instances in a row failed there."""
         return self._coordinator.driver.admission.held
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """How the thresholds stand, as of the last few seconds."""
+        """The thresholds, judged on the numbers up to the last tick."""
         return self._coordinator.statistics.verdicts()
 
     @property
     def arrivals(self) -> Arrivals | None:
-        """Of an open scenario: how many are due, have started and are waiting; ``None`` for a closed one."""
+        """Due, started and waiting instances of an open scenario; ``None`` for a closed one."""
         return self._coordinator.statistics.arrivals
 
     @property
     def aborted(self) -> str | None:
-        """The broken threshold that ended the scenario, if one did."""
+        """The broken threshold that ended the scenario, if any."""
         return self._coordinator.statistics.broken
 
     @property
@@ -118,7 +118,7 @@ class Run(Generic[C]):
         return self._coordinator.record.scenario
 
     async def instance(self, number: int) -> Instance[C]:
-        """An instance as the store has it."""
+        """Read an instance from the store."""
         return await self._coordinator.instance(number)
 
 
@@ -142,25 +142,25 @@ async def start(
     drive: bool = True,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Start a run; leaving the block waits for it, leaving it with an exception suspends it.
+    """Start a run. Leaving the block waits for it; leaving the block with an exception suspends it.
 
     Args:
         settings: An instance of ``workflow.settings``.
         scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
-        on_failure: What happens to an instance that cannot go on.
-        on_success: What happens to what a completed instance made.
-        rates: Rate group → attempts per second; a group that is not named is not limited. ``None``: the workflow's.
-        thresholds: What the run has to keep to (see :mod:`orchestrator.load.thresholds`).
-        abort: Whether a threshold that is broken beyond doubt ends the scenario (see :mod:`orchestrator.load.abort`).
-        recorded: Whose requests are stored, masked and sealed: the last ones of instances that fail, or all of every instance.
+        on_failure: Whether an instance that fails is rolled back or kept.
+        on_success: Whether a completed instance is kept or torn down.
+        rates: Rate group → attempts per second; a group without an entry is unlimited. ``None``: the workflow's rates.
+        thresholds: Limits that the run must keep (see :mod:`orchestrator.load.thresholds`).
+        abort: Whether a threshold that is certainly broken ends the scenario (see :mod:`orchestrator.load.abort`).
+        recorded: Which requests are stored, masked and sealed: the last ones of failed instances, or all of every instance.
         reports: Form (``report``, ``csv``, ``junit``) → path. Stored with the run for the command line, which writes them when
-            ``orchestrator resume`` or ``retry`` ends; nothing is written here.
-        shards: How many parts the run is split into, each of which one process can drive.
-        drive: ``False``: only store the run; each shard is then driven by ``resume(…, shards=[…])``, in any process.
+            ``orchestrator resume`` or ``retry`` ends; this function writes no report.
+        shards: Number of shards of the run; one process drives each.
+        drive: ``False``: only store the run; then ``resume(…, shards=[…])`` drives each shard, in any process.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
-        SettingError, EncryptionKeyError, StoreError: as they say.
+        SettingError, EncryptionKeyError, StoreError: See these classes.
     """
     options = options or Options()
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
@@ -205,18 +205,17 @@ async def resume(
     changes: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Resume a run where it was left; the block behaves as that of :func:`start`. A clean-up or a retry that was interrupted is
-    continued.
+    """Resume an interrupted run; the block behaves like that of :func:`start`. An interrupted clean-up or retry is continued.
 
     Args:
         shards: The shards to drive; ``None``: every one that no other process drives.
-        changes: Settings that replace stored ones, e.g. credentials that were renewed meanwhile.
+        changes: Settings that replace stored ones, e.g. renewed credentials.
 
     Raises:
         LeaseHeldError: Another process is driving it.
-        WorkflowChangedError: Its unfinished instances do not fit the definition any more.
+        WorkflowChangedError: Its unfinished instances no longer fit the definition.
         EncryptionKeyError: It was sealed with another key.
-        UnknownRunError, StoreError, ServicesError: as they say.
+        UnknownRunError, StoreError, ServicesError: See these classes.
     """
     async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.RESUME, only=shards)) as run:
         yield run
@@ -232,13 +231,13 @@ async def retry(
     changes: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Have the failed instances of a finished run go on from the state that failed; raises as :func:`resume` does.
+    """Continue the failed instances of a finished run from the state that failed; raises the errors of :func:`resume`.
 
-    They are put back first, all of them: a retry that is interrupted is a run to be resumed. What they take is not measured as
-    part of the scenario, and its time-limit does not cut them off.
+    All of them are reset first, so an interrupted retry can be resumed. The retry is not measured as part of the scenario,
+    whose time limit does not apply.
 
     Args:
-        number: Of the only instance to retry; ``None``: every one that failed and was kept.
+        number: The only instance to retry; ``None``: every instance that failed and was kept.
 
     Raises:
         ConfigurationError: The run is not finished, or that instance has not failed.
@@ -256,9 +255,9 @@ async def cleanup(
     changes: Mapping[str, Any] | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Remove everything that the instances of a run have made, whatever their status; raises as :func:`resume` does.
+    """Remove all effects of a run's instances, whichever status these have; raises the errors of :func:`resume`.
 
-    Instances that were not admitted stay so, and the run is finished afterwards.
+    Instances that were not admitted are never started, and the run is finished afterwards.
     """
     async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.CLEAN_UP)) as run:
         yield run
@@ -291,14 +290,14 @@ def check(
     thresholds: Sequence[str],
     recorded: Recorded = Recorded.FAILED,
 ) -> None:
-    """Refuse what cannot be: :func:`start` does it first of all. Raises ``SettingError``."""
+    """Reject invalid arguments before anything else; :func:`start` calls it first. Raises ``SettingError``."""
     if recorded is Recorded.ALL and not 1 <= scenario.rounds <= ROUNDS_RECORDED:
         raise SettingError(
-            "record", f"all requests are stored of at most {ROUNDS_RECORDED} rounds an instance; give fewer rounds"
+            "record", f"all requests can be stored for at most {ROUNDS_RECORDED} rounds per instance; give fewer rounds"
         )
     if workflow.round_start is None and (scenario.rounds != 1 or scenario.reuse is not None):
         name = "rounds" if scenario.rounds != 1 else "reuse"
-        raise SettingError(name, f"instances of the workflow {workflow.name!r} do not go round")
+        raise SettingError(name, f"the workflow {workflow.name!r} has no rounds")
     for group, rate in rates.items():
         if not LEAST_RATE <= rate <= FASTEST:
             raise SettingError(
@@ -310,12 +309,12 @@ def check(
 
 
 def check_shards(scenario: Scenario, shards: int) -> None:
-    """Refuse more shards than can have work: each needs a place and an instance. Raises ``SettingError``."""
+    """Reject more shards than can have work: each needs a place and an instance. Raises ``SettingError``."""
     places = min(scenario.cap, scenario.cap if scenario.total is None else scenario.total)
     if shards < 1:
         raise SettingError("shards", f"{shards} is less than 1")
     if shards > places:
-        raise SettingError("shards", f"{shards} is more than {places}, the instances that run at once")
+        raise SettingError("shards", f"{shards} is more than {places}, the number of concurrent instances")
 
 
 def _vault(options: Options, store: Store, *, create: bool) -> Vault:
@@ -336,10 +335,10 @@ async def _running(coordinator: Coordinator[C, Any]) -> AsyncIterator[Run[C]]:
             try:
                 yield Run(coordinator)
                 await coordinator.ended.wait()
-            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # passed on bare, not in the task group's group
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # raised itself, not in the task group's ExceptionGroup
                 body_error = error
                 coordinator.cancel()
     if body_error is not None:
         raise body_error
-    if coordinator.error is not None and not coordinator.told:
+    if coordinator.error is not None and not coordinator.raised:
         raise coordinator.error

@@ -1,8 +1,8 @@
-"""Admission: who may start, and when. The scenario with a clock that stands still while no process drives the run.
+"""Admission: which instance may start, and when. It adds a clock to the scenario; the clock stops while no process drives the run.
 
-A worker takes a *place*, drives an instance in it, and gives it back. In a ramp the number of places follows the stages: an
-instance that will not go round again (it tears down, it rolls back) has left its place already, so that the ramp counts those
-that make load. Without a ramp there are as many places as workers.
+A worker takes a *place*, drives an instance in it, and gives the place back. In a ramp the stages set the number of places: an
+instance that begins no further round (it tears down or rolls back) has left its place already, so that the ramp counts only
+instances that make load. Without a ramp there are as many places as workers.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from orchestrator.lifecycle.share import Share
 
 
 class Admission:
-    """Says when the next instance may start, and whether one may go round again.
+    """Decides when the next instance may start, and whether one may begin another round.
 
     Args:
-        elapsed: Seconds of the scenario that earlier processes have spent.
+        elapsed: Seconds of the scenario that passed in earlier processes.
         share: The part of the run that this process drives.
-        cuts: Whether what is under way when the scenario's time is over is cut off.
+        cuts: Whether unfinished instances are cut off after the graceful stop.
     """
 
     def __init__(
@@ -32,33 +32,33 @@ class Admission:
         self.share = share or Share()
         self._length = scenario.ends_at if cuts else None
         self.cut_at = math.inf
-        """Steady time at which what is under way is cut off; infinite: never."""
+        """Steady time at which unfinished instances are cut off; infinite: never."""
         self.active = 0
-        """How many instances are being driven."""
+        """Number of instances being driven."""
         self.started = 0
-        """Instances of the share that were started, by all processes."""
+        """Instances of the share that all processes have started."""
         self.held = 0
-        """How many places wait because instance after instance failed there in its first round."""
+        """Number of places that wait because instances failed there repeatedly in their first round."""
         self._clock = clock
         self._before = elapsed
         self._began: float | None = None
         self._closed = anyio.Event()
         self._no_more = anyio.Event()
-        """Set: nobody need wait for a place any more; whoever has a number may wait for its turn."""
+        """Set: no worker waits for a place any more; one that has a number may wait for its turn."""
         self.aborted = self._ended = False
         self._taken = 0
-        """Places that workers have."""
+        """Places that workers hold."""
         self._leaving: set[int] = set()
-        """Instances that have a worker and will not go round again."""
+        """Instances that have a worker and begin no further round."""
         self._through: set[int] = set()
-        """Instances that do not go round again for want of time: in their places there is none for a new instance either."""
+        """Instances that begin no further round for lack of time: no new instance would have time in their places either."""
         self._door = anyio.Lock()
-        """Held by the worker that gets the next place of a ramp; the others wait behind it."""
+        """Held by the worker that gets the next place of a ramp; the others queue for it."""
         self._changed = anyio.Event()
-        """Set: the one at the door looks again."""
+        """Set: the worker at the door checks again."""
 
     def begin(self) -> None:
-        """The scenario's clock runs from here on."""
+        """Start the scenario's clock."""
         self._began = self._clock.steady()
         if self._length is not None:
             self.cut_at = self._began + self._length - self._before
@@ -70,36 +70,36 @@ class Admission:
 
     @property
     def is_over(self) -> bool:
-        """Whether the scenario has ended, by its time, by a broken threshold, or because nothing more is to be started: a resume
-        finds only what is under way."""
+        """Whether the scenario has ended: by its time, by a broken threshold, or because all instances have started. A resume then
+        finds only unfinished instances."""
         end = self.scenario.ends_at if self.scenario.is_open else self.scenario.length
         return self.aborted or self._ended or (end is not None and self.elapsed >= end)
 
     @property
     def is_cut(self) -> bool:
-        """Whether what is under way has had its time."""
+        """Whether the time of unfinished instances is over."""
         return self._clock.steady() >= self.cut_at
 
     @property
     def wanted(self) -> int:
-        """How many instances a closed scenario wants to be under way now; 0 for an open one, whose arrivals are what is wanted."""
+        """The load that a closed scenario wants now, in running instances; 0 for an open one, which wants arrivals."""
         if self.scenario.is_open or self.is_over:
             return 0
         level = self._level
         return min(level, self._taken) if self._no_more.is_set() else level
 
     def close(self) -> None:
-        """Admit nothing more; whoever waits is told."""
+        """Admit nothing more, and wake all waiting workers."""
         self._closed.set()
         self.complete()
 
     def abort(self) -> None:
-        """End the scenario here: nothing more is admitted, no further round begins."""
+        """End the scenario now: no instance is admitted, no further round begins."""
         self.aborted = True
         self.close()
 
     def end(self) -> None:
-        """Every worker has found that nothing more is to be started."""
+        """Every worker has found that nothing more may start."""
         self._ended = True
 
     def complete(self) -> None:
@@ -108,7 +108,7 @@ class Admission:
         self._changed.set()
 
     async def place(self) -> bool:
-        """Wait for a place, to be given back; ``False``: there will be none, or not for us."""
+        """Wait for a place, which the caller must give back; ``False``: there will be none, or none for this process."""
         if not self.scenario.stages:
             return self._takes_place()
         async with self._door:
@@ -122,20 +122,20 @@ class Admission:
         return False
 
     def take_place(self) -> None:
-        """A place without asking, for what is under way already."""
+        """Take a place without waiting, for an instance that has started already."""
         self._taken += 1
 
     def leave(self, number: int) -> None:
-        """This instance will not go round again; in a ramp another one may take its place."""
+        """This instance begins no further round; in a ramp another instance may take its place."""
         if number not in self._through:
             self._leaving.add(number)
             self._changed.set()
 
     def give_back(self, number: int | None) -> bool:
-        """A place, by the worker that took it; ``False``: it is not to be filled again.
+        """Give back the place of a worker; ``False``: it must not be filled again.
 
         Args:
-            number: The instance that it drove, if there was one.
+            number: The instance that the worker drove, if any.
         """
         if number is not None:
             self._leaving.discard(number)
@@ -146,8 +146,8 @@ class Admission:
         return True
 
     async def hold_back(self, index: int, failed: int) -> float:
-        """Wait before a place is filled again in which ``failed`` instances in a row finished no round; how long that was meant
-        to be, in seconds."""
+        """Wait before refilling a place in which ``failed`` instances in a row finished no round. Returns the seconds that the
+        scenario asks for."""
         seconds = 0.0 if self._no_more.is_set() or self.is_over else self.scenario.hold_back(self.share.nth(index), failed)
         until = min(self.elapsed + seconds, self.scenario.length or math.inf)
         self.held += seconds > 0
@@ -159,7 +159,7 @@ class Admission:
         return seconds
 
     async def turn(self, number: int) -> float | None:
-        """Wait until an instance is due; how late it is, in seconds, or ``None``: it will not start."""
+        """Wait until an instance is due. Returns its lateness in seconds, or ``None``: it will not start."""
         due = self.scenario.due(number)
         while due > self.elapsed and not self._closed.is_set():
             await self._until(due, self._closed)
@@ -168,16 +168,16 @@ class Admission:
         return max(0.0, self.elapsed - due) if self.scenario.is_open else 0.0
 
     def wants_round(self, number: int, done: int) -> bool:
-        """Whether an instance that finishes its ``done``-th round now is to begin another."""
-        for told in (self._leaving, self._through):
-            told.discard(number)  # asked again, after an attempt that failed
+        """Whether an instance that finishes its ``done``-th round now should begin another."""
+        for marked in (self._leaving, self._through):
+            marked.discard(number)  # asked again, after a failed attempt
         if self.aborted:
             return False
         if self.scenario.replaces and not self.scenario.has_time(number, done, self.elapsed):
             self._through.add(number)
             return False
         if self._going > self._level:
-            # Marked at once: the next one that asks must not count it, or a ramp would lose more than it wants.
+            # Marked at once: the next caller must not count this instance, or a ramp would lose more than it wants.
             self.leave(number)
             return False
         return self.scenario.wants_round(number, done, self.elapsed)
@@ -188,7 +188,7 @@ class Admission:
 
     @property
     def _level(self) -> int:
-        """How many of our places a closed scenario wants filled now."""
+        """How many places of this process a closed scenario wants filled now."""
         return self.share.part(self.scenario.concurrency_at(self.elapsed))
 
     @property
@@ -202,6 +202,6 @@ class Admission:
         self._taken += 1
         return True
 
-    async def _until(self, moment: float, told: anyio.Event) -> None:
+    async def _until(self, moment: float, event: anyio.Event) -> None:
         with anyio.CancelScope(deadline=self._clock.deadline(moment - self.elapsed)):
-            await told.wait()
+            await event.wait()

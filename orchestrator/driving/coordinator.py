@@ -1,8 +1,8 @@
-"""The coordinator of a run: creates or claims it, opens the services, has our shards driven, and ends it.
+"""The coordinator of a run: creates or claims it, opens the services, starts the shard driver, and ends the run.
 
 * The coordinator owns every task.
-* A run is stored after its services have opened (wrong credentials leave nothing behind), and an existing one is
-  claimed before they are (two processes never talk to the same sandbox or tenant for one shard).
+* A new run is stored after its services have opened (wrong credentials leave nothing behind). An existing run is claimed
+  before its services open (two processes never use the same sandbox or tenant for one shard).
 * The first error stops the run, which stays resumable. It is raised itself, not in an ExceptionGroup.
 """
 
@@ -33,18 +33,18 @@ from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 
 END_LIMIT_S = 20.0
-"""How long an ending run may take to store its status and give up its lease."""
+"""Time limit for storing the status of an ending run and releasing its lease."""
 
 
 @attrs.frozen(kw_only=True)
 class Assignment:
-    """What this process is asked to do with a run."""
+    """The task of this process in a run."""
 
     mode: Mode
     shards: int = 1
-    """How many a new run is split into."""
+    """Number of shards of a new run."""
     drives: bool = True
-    """``False``: a new run is stored, for other processes to drive."""
+    """``False``: only store a new run, for other processes to drive."""
     only: Collection[int] | None = None
     """The shards to drive; ``None``: every free one."""
     retried: int | None = None
@@ -52,7 +52,7 @@ class Assignment:
 
 
 class Coordinator(Generic[C, S]):
-    """Does one thing with one run: starts, resumes, retries or cleans it up. :mod:`orchestrator.api` is what users see of it."""
+    """Starts, resumes, retries or cleans up one run. Users see it through :mod:`orchestrator.api`."""
 
     def __init__(self, job: Job[C, S], record: RunRecord, assignment: Assignment) -> None:
         self.record = record
@@ -60,9 +60,9 @@ class Coordinator(Generic[C, S]):
         self.ended = anyio.Event()
         self.result: RunResult | None = None
         self.error: Exception | None = None
-        """Why the run stopped, if it failed as a whole."""
-        self.told = False
-        """Whether the error was raised to a caller that waited."""
+        """The error that stopped the run."""
+        self.raised = False
+        """Whether the error was raised to a waiting caller."""
         self.observers = Observers()
         for observer in job.options.observers:
             self.observers.add(observer)
@@ -73,23 +73,23 @@ class Coordinator(Generic[C, S]):
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()
         self._shard: ShardDriver[C, S] | None = None
-        """There once the driving begins."""
+        """Set when driving begins."""
 
     @property
     def statistics(self) -> StatisticsKeeper:
-        """There once ``ready`` is set without an error."""
+        """Available once ``ready`` is set without an error."""
         assert self._shard is not None
         return self._shard.statistics
 
     @property
     def driver(self) -> ShardDriver[C, S]:
-        """There once ``ready`` is set without an error."""
+        """Available once ``ready`` is set without an error."""
         assert self._shard is not None
         return self._shard
 
     @property
     def command(self) -> str:
-        """The command that goes on with the run after an error."""
+        """The command that continues the run after an error."""
         retried = self._assignment.retried
         if self._plan.puts_back and not (self._shard is not None and self._shard.put_back):
             return f"retry {self.record.id}" + ("" if retried is None else f"-{retried}")
@@ -107,17 +107,17 @@ class Coordinator(Generic[C, S]):
         self._scope.cancel()
 
     async def instance(self, number: int) -> Instance[C]:
-        """An instance as the store has it. Raises ``LookupError``."""
+        """Read an instance from the store. Raises ``LookupError``."""
         found = await load_instance(self._job.workflow, self._job.store, self._job.vault, self.record.id, number)
         if found is None:
             raise LookupError(f"instance {number} of run {self.record.id} has not been admitted")
         return found
 
     async def execute(self) -> None:
-        """Everything, from the claim to the release; errors are kept for the caller that waits."""
+        """Run from the claim to the release; errors are kept for the waiting caller."""
         try:
             await self._open()
-        except Exception as error:  # noqa: BLE001  # kept for whoever waits
+        except Exception as error:  # noqa: BLE001  # raised to the waiting caller
             self._fail(error)
         finally:
             self.observers.close()
@@ -125,9 +125,9 @@ class Coordinator(Generic[C, S]):
             self.ended.set()
 
     async def _open(self) -> None:
-        """The services close while the lease is still renewed, then the run is released."""
-        # No AsyncExitStack: a task group in it, with a block inside that answers a cancellation with one of its own (aiohttp's
-        # session does), makes an exception that is its own context, and anyio follows contexts for ever.
+        """Close the services while the lease is still renewed, then release the run."""
+        # No AsyncExitStack: with a task group in it, an inner block that answers a cancellation with its own (as aiohttp's
+        # session does) makes an exception its own context, and anyio follows contexts forever.
         try:
             if self._assignment.mode is not Mode.START:
                 await self._claim()
@@ -161,7 +161,7 @@ class Coordinator(Generic[C, S]):
                 self.result = await result_of(store, self.record)
 
     def _services(self) -> Any:
-        # A run that uses the instances of another one finds what they made in the same place.
+        # A run that reuses the instances of another one finds their effects under that run's id.
         owner, vault = self.record.scenario.reuse or self.record.id, self._job.vault
         place = f"{owner} services".encode()
         return self._job.workflow.open_services(
@@ -181,7 +181,7 @@ class Coordinator(Generic[C, S]):
     async def _claim(self) -> None:
         mode = self._plan.mode
         await self._leases.claim(self._assignment.only, all_of_them=mode in {Mode.RETRY, Mode.CLEAN_UP})
-        # Only now nobody else changes it: the process that had the run until a moment ago may have finished it.
+        # Read after the claim: the previous process may have finished the run just before.
         self.record = await self._job.store.run(self.record.id)
         self._plan = plan_for(self._assignment.mode, self.record.status)
         if self._assignment.mode is Mode.RETRY:
@@ -190,7 +190,7 @@ class Coordinator(Generic[C, S]):
     async def _note_resumption(self) -> None:
         await self._job.store.add_fingerprints(self._job.workflow.definition, self._job.workflow.fingerprints)
         if self._plan.puts_back:
-            return  # stored with what is put back: a retry that dies before has changed nothing
+            return  # stored when the instances are reset: a retry that crashes before changes nothing
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
 
@@ -218,7 +218,7 @@ class Coordinator(Generic[C, S]):
         self._scope.cancel()
 
     async def _end(self) -> None:
-        """Store where the run stands and give it up; also when we were cancelled."""
+        """Store the status of the run and release it, even after a cancellation."""
         if not self._leases.shards:
             return
         with anyio.move_on_after(END_LIMIT_S, shield=True) as limit:
@@ -237,17 +237,17 @@ class Coordinator(Generic[C, S]):
                 self._fail(error)
         if limit.cancelled_caught:
             self._fail(
-                StoreError(f"where run {self.record.id} stands could not be stored within {END_LIMIT_S:g} s; it is resumable")
+                StoreError(f"the status of run {self.record.id} could not be stored within {END_LIMIT_S:g} s; resume the run")
             )
 
     @property
     def _meanwhile(self) -> RunStatus:
-        """Of a retry that has put nothing back, the status stays as it was."""
+        """Status of the run during this mode; unchanged while a retry has reset nothing."""
         put_back = self._shard is not None and self._shard.put_back
         return self._plan.meanwhile if put_back else self.record.status
 
     def _fail(self, error: Exception) -> None:
-        """Remember the first error and stop: instances that are being driven are suspended as they stand."""
+        """Keep the first error and stop: running instances are suspended."""
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
         if self.error is None:

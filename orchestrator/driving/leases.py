@@ -15,7 +15,7 @@ from orchestrator.storage.lease import Lease, this_process
 
 
 class LeaseKeeper:
-    """The shards of one run that this process has claimed. All of them are renewed together, so one deadline holds for all."""
+    """The shards of one run that this process has claimed. All are renewed together, so one deadline holds for all."""
 
     def __init__(self, store: Store, run_id: str, seconds: float, clock: Clock) -> None:
         self.lease = Lease(run_id, seconds, clock)
@@ -25,24 +25,24 @@ class LeaseKeeper:
         self._seconds = seconds
         self._clock = clock
         self._before: Mapping[int, bool] = {}
-        """Shard → whether it was done before we claimed it."""
+        """Shard → whether it was done before this process claimed it."""
 
     @property
     def share(self) -> Share:
-        """The part of the run that is ours."""
+        """The part of the run that this process drives."""
         return Share([shard.index for shard in self.shards], self.shards[0].of)
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the scenario that were spent on our shards."""
+        """Seconds of the scenario that passed on our shards."""
         return max((shard.elapsed for shard in self.shards), default=0.0)
 
     def shard_of(self, number: int) -> Shard:
-        """The shard of ours that owns an instance."""
+        """Our shard that owns an instance."""
         return next(shard for shard in self.shards if shard.owns(number))
 
     async def create(self, record: RunRecord, fingerprints: Mapping[str, str], shards: int, *, claim: bool) -> None:
-        """Store a new run; ``claim``: with all its shards claimed by us."""
+        """Store a new run; ``claim``: claim all its shards at once."""
         asked = self.lease.asked()
         self.shards = await self._store.create_run(
             record, fingerprints, shards=shards, claim=range(shards) if claim else (), owner=this_process(), lease_s=self._seconds
@@ -54,7 +54,7 @@ class LeaseKeeper:
         """Claim shards of a run.
 
         Args:
-            only: Indices of those that are wanted; ``None``: every free one that has something left to do.
+            only: Indices of the wanted shards; ``None``: every free one with work left.
             all_of_them: Claim every shard, or none.
 
         Raises:
@@ -78,7 +78,7 @@ class LeaseKeeper:
         self.lease.confirmed(asked)
 
     async def give_up(self) -> None:
-        """Release the shards as they were before the claim."""
+        """Release the shards in their state before the claim."""
         if self.shards:
             await self._store.release(self.shards, [index for index, done in self._before.items() if done])
             self.shards = []
@@ -93,8 +93,8 @@ class LeaseKeeper:
         """Renew the leases until cancelled.
 
         Args:
-            fail: Called when this process may not go on: a shard was claimed by another one, the store is lost, or the lease
-                has run out.
+            fail: Called when this process must stop: another process has claimed a shard, the store is lost, or the lease
+                has expired.
         """
         while True:
             await self._clock.sleep(self._seconds / 3)
@@ -108,7 +108,7 @@ class LeaseKeeper:
             except (StaleEpochError, StoreLostError) as error:
                 fail(error)
             except StoreError:
-                # The store is asked again until the lease has run out; the drivers stop by themselves then.
+                # Retry until the lease has expired; the drivers then stop by themselves.
                 try:
                     self.lease.check()
                 except LeaseExpiredError as error:

@@ -12,40 +12,40 @@ import attrs
 from orchestrator.clock import Clock, wait_until
 
 MAX_PAUSE_S = 60.0
-"""The longest pause that the other side may ask of a whole group."""
+"""The longest pause that a server may impose on a group."""
 RETURN_INTERVAL_S = 0.005
-"""Between two starts of a group without a rate that had to wait for a pause: they do not come back all at once."""
+"""Spacing after a pause, in a group without a rate, to avoid a burst."""
 
 
 @attrs.define
 class _Group:
-    """Turns are counted from ``shift``, by which pauses have moved all of them so far."""
+    """Slots are relative to ``shift``, the total of all pauses so far."""
 
     interval_s: float
     free: float = 0.0
-    """The first turn that nobody has had."""
+    """The first free slot."""
     returned: list[float] = attrs.field(factory=list)
-    """Turns that were given back, as a heap."""
+    """Slots that were given back, as a heap."""
     shift: float = 0.0
     paused_until: float = 0.0
 
     def take(self, now: float) -> float:
-        """The next turn. (Whoever comes later is later, but for turns that were given back.)"""
+        """Take the next slot. (Later callers get later slots, except for those that were given back.)"""
         here = now - self.shift
         while self.returned and self.returned[0] < here:
             heappop(self.returned)
         if self.returned:
             return heappop(self.returned)
-        turn = max(here, self.free)
-        self.free = turn + (self.interval_s or (RETURN_INTERVAL_S if turn > here else 0.0))
-        return turn
+        slot = max(here, self.free)
+        self.free = slot + (self.interval_s or (RETURN_INTERVAL_S if slot > here else 0.0))
+        return slot
 
 
 class RateLimits:
     """Evenly spaced starts per group, first come first served, with no burst after a pause.
 
-    A group without a rate is not limited, until the other side says that it is sent too much. Spacing is the
-    strictest reading of a limit: never more than the rate in any window, which is what keeps a tenant's 429 away.
+    A group without a rate is unlimited until the server asks for a pause. Even spacing is the strictest reading of a
+    limit: no window ever exceeds the rate, so the server has no reason to refuse.
     """
 
     def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
@@ -53,26 +53,26 @@ class RateLimits:
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
 
     def limits(self, group: str) -> bool:
-        """Whether this group has anything to wait for."""
+        """Whether attempts of this group may have to wait."""
         return group in self._groups
 
     async def admit(self, group: str, *, leave: anyio.Event | None = None, until: float = math.inf) -> float:
-        """Wait for this attempt's turn; answers with the seconds that it took.
+        """Wait for the slot of this attempt. Returns the seconds waited.
 
         Args:
-            leave: Set: do not wait any longer, and give the turn back.
-            until: Nor beyond this moment (steady time).
+            leave: When set, stop waiting and give the slot back.
+            until: Do not wait beyond this moment (steady time).
         """
         limit = self._groups.get(group)
         if limit is None:
             return 0.0
-        # The turn is taken before the wait. A cancelled waiter leaves its gap.
+        # The slot is taken before the wait. A cancelled waiter leaves a gap.
         asked = self._clock.steady()
-        turn = limit.take(asked)
-        # A pause that is asked for meanwhile moves the turns of all who wait, in their order.
-        while (now := self._clock.steady()) < (starts := max(turn + limit.shift, limit.paused_until)):
+        slot = limit.take(asked)
+        # A pause that begins during the wait moves the slots of all waiters, in their order.
+        while (now := self._clock.steady()) < (starts := max(slot + limit.shift, limit.paused_until)):
             if now >= until or (leave is not None and leave.is_set()):
-                heappush(limit.returned, turn)
+                heappush(limit.returned, slot)
                 break
             await self._wait(min(starts, until), leave)
         return self._clock.steady() - asked
@@ -84,10 +84,10 @@ class RateLimits:
             await wait_until(self._clock, moment, leave)
 
     def slow_down(self, group: str, seconds: float) -> float:
-        """The other side refuses attempts of this group for ``seconds``: nobody of it starts before.
+        """The server refuses attempts of this group for ``seconds``: none starts before.
 
         Returns:
-            The seconds of a pause that ends later than those before; 0: this one changes nothing.
+            The remaining seconds, if this pause ends later than all earlier ones; 0: it changes nothing.
         """
         limit, now = self._groups.setdefault(group, _Group(0.0)), self._clock.steady()
         until = now + min(seconds, MAX_PAUSE_S)
@@ -96,7 +96,7 @@ class RateLimits:
             limit.paused_until = until
             limit.shift += more
             limit.free = max(limit.free, until - limit.shift)
-            # A turn that was given back and had passed would start inside the pause.
-            limit.returned = [turn for turn in limit.returned if turn + limit.shift >= until]
+            # A past slot that was given back would start inside the pause.
+            limit.returned = [slot for slot in limit.returned if slot + limit.shift >= until]
             heapify(limit.returned)
         return until - now if more > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The statistics keeper: measures what this process drives, stores it, and judges thresholds on the numbers of all processes."""
+"""The statistics keeper: measures and stores the load of this process, and judges thresholds on the numbers of all processes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 
 SAMPLES = 4
-"""How often, between two ticks of the statistics, the instances under way are counted."""
+"""Samples of the number of active instances per tick of the statistics."""
 OTHERS_EVERY = 5
-"""Ticks between two looks at the statistics of the other processes of a run."""
+"""Ticks between two reads of the other processes' statistics."""
 
 
 class StatisticsKeeper:
-    """The measurements of a run as this process sees them: its own as of the last tick, those of others as of their last look."""
+    """The measurements of a run as seen by this process: its own up to the last tick, those of others up to the last read."""
 
     def __init__(self, job: Job[Any, Any], record: RunRecord, plan: Plan, leases: LeaseKeeper, admission: Admission) -> None:
         self.collector: Collector
-        """There after :meth:`open`."""
+        """Set by :meth:`open`."""
         self.broken: str | None = None
         """The threshold that ended the scenario."""
         self._job = job
@@ -47,7 +47,7 @@ class StatisticsKeeper:
         self._outdated: set[int] = set()
 
     async def open(self) -> None:
-        """Read what was measured before, and begin to measure."""
+        """Read earlier measurements, and start measuring."""
         scenario, admission = self._record.scenario, self._admission
         rows = await self._job.store.statistics(self._record.id) if self._plan.measures else []
         ours = set(self._leases.share.indices)
@@ -69,10 +69,10 @@ class StatisticsKeeper:
         self._end_if_aborted()
 
     async def keep(self, fail: Callable[[Exception], None]) -> None:
-        """Store what was measured at every tick, and end the scenario at a broken threshold if the run says so; until cancelled."""
+        """At every tick, store the measurements and, if the run aborts on thresholds, check them; until cancelled."""
         ticks = 0
         while True:
-            # The end of the warm-up lies on a tick; in between, only how many are under way is noted.
+            # The end of the warm-up falls on a tick; between ticks only the number of active instances is sampled.
             wait = self.collector.next_tick / SAMPLES
             for _ in range(SAMPLES):
                 await self._job.clock.sleep(wait)
@@ -86,10 +86,10 @@ class StatisticsKeeper:
             except (StaleEpochError, StoreLostError) as error:
                 fail(error)
             except StoreError:
-                pass  # kept for the next time; a store that has failed is reported by the checkpoints
+                pass  # kept for the next tick; the checkpoints report a store that has failed
 
     async def save(self) -> None:
-        """Store what was measured up to now."""
+        """Store the measurements up to now."""
         rows, gone = self.collector.tick()
         if not self._plan.measures:
             return
@@ -101,7 +101,7 @@ class StatisticsKeeper:
 
     @property
     def arrivals(self) -> Arrivals | None:
-        """The arrivals of an open scenario so far; those that an aborted one had no turn for stay as they were then."""
+        """The arrivals of an open scenario so far. An abort freezes the number of overdue ones."""
         if not self._record.scenario.is_open or not self._plan.measures:
             return None
         counters = self._counters
@@ -113,20 +113,20 @@ class StatisticsKeeper:
         return attrs.evolve(found, due=started + missed, overdue=missed, expected_missed=missed)
 
     def verdicts(self) -> list[Verdict]:
-        """How the thresholds stand."""
+        """Judge all thresholds now."""
         measured = self._measured()
         return [threshold.judge(measured) for threshold in self._thresholds]
 
     @property
     def _counters(self) -> Counter[str]:
-        """Of all processes, the warm-up included."""
+        """Counters of all processes, including the warm-up."""
         found = Counter(self.collector.counters)
         for window in self._others.windows:
             found.update(window.counters)
         return found
 
     def _measured(self) -> Measured:
-        """Instances are counted from the start, as they will be in the end; the warm-up is no exception."""
+        """Counts include the warm-up, as the final ones will."""
         counters = self._counters
         counts = counts_by_status(counters)
         counts[Status.RUNNING] = max(0, counters[STARTED] - sum(counts.values()))
@@ -143,12 +143,12 @@ class StatisticsKeeper:
         self._end_if_aborted()
 
     def _end_if_aborted(self) -> None:
-        """A threshold that another process, or an earlier one, has found broken ends the scenario here too."""
+        """End the scenario here if another process, or an earlier one, has found a threshold broken."""
         if self._plan.measures and self._counters[ABORTED]:
             self._admission.abort()
 
     def _judge(self) -> None:
-        """End the scenario at a threshold that is broken beyond doubt, if that is wanted."""
+        """End the scenario at a threshold that is certainly broken, if the run asks for that."""
         scenario = self._record.scenario
         in_time = scenario.length is None or self._admission.elapsed < scenario.length
         if not (self._plan.measures and self._record.abort and in_time) or self.broken:

@@ -6,24 +6,24 @@ from orchestrator.lifecycle.events import EventStream, Observer
 
 
 class Observers:
-    """Who is told of events."""
+    """Receivers of events."""
 
     def __init__(self) -> None:
         self.all: list[Observer] = []
-        """Told of what is stored."""
+        """Receive stored events."""
         self.attempts: list[Observer] = []
-        """Told of attempts and answers, too."""
+        """Receive events of attempts and replies, too."""
         self._streams: list[EventStream] = []
         self._closed = False
 
     def add(self, observer: Observer) -> None:
-        """From now on."""
+        """Add an observer, which receives events from now on."""
         self.all.append(observer)
         if not getattr(observer, "stored_only", False):
             self.attempts.append(observer)
 
     def stream(self) -> EventStream:
-        """A new stream of events; it ends with the run."""
+        """Open a new stream of events; it ends with the run."""
         stream = EventStream()
         self.add(stream)
         self._streams.append(stream)
@@ -32,7 +32,7 @@ class Observers:
         return stream
 
     def close(self) -> None:
-        """No more events will come."""
+        """End all streams."""
         self._closed = True
         for stream in self._streams:
             stream.close()

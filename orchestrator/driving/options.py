@@ -1,4 +1,4 @@
-"""Options: how this process drives a run. None of it is part of the run."""
+"""Options: how this process drives a run. They are not stored with the run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from orchestrator.storage.encryption import Vault
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How a process drives a run; none of it is part of the run."""
+    """How a process drives a run; not stored with the run."""
 
     lease_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
     """Lease duration in seconds; it is renewed three times as often."""
     grace_s: float = 10.0
     """Grace period for attempts in flight after a request to stop, in seconds."""
     directory: Path | None = None
-    """Where services may keep files (the embedded sandbox its state); ``None``: nowhere."""
+    """Where services may keep files (the embedded sandbox keeps its state there); ``None``: nowhere."""
     vault: Vault | None = None
     """Encrypts secrets; ``None``: the key from ``ORCHESTRATOR_KEY`` or the user's key file."""
     observers: Sequence[Observer] = ()
     clock: Clock = attrs.field(factory=SystemClock)
     rng: random.Random = attrs.field(factory=random.Random)
-    """Source of the jitter."""
+    """Source of random jitter."""
 
 
 @attrs.frozen(kw_only=True)

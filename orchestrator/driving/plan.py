@@ -1,7 +1,7 @@
-"""Plan: what a process is going to do with a run. It is made once, after the claim. Pure.
+"""Plan: how a process drives a run. It is made once, after the claim. Pure.
 
 ===========================  =======  ===========================  =========  =============
-asked for                    admits   drives first                 measures   status
+mode                         admits   drives first                 measures   status
 ===========================  =======  ===========================  =========  =============
 start                        yes      nothing                      yes        running
 resume                       yes      interrupted instances        yes        running
@@ -22,42 +22,42 @@ from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.lifecycle.run import RunStatus
 
 MAY_HAVE_EFFECTS = frozenset(Status) - {Status.ROLLED_BACK}
-"""Statuses of instances that may have left something."""
+"""Statuses of instances that may have left effects."""
 
 
 class Mode(Enum):
-    """What the user asks for."""
+    """The user's request."""
 
     START = "start"
     RESUME = "resume"
     RETRY = "retry"
-    """Failed instances of a finished run go on."""
+    """Continue the failed instances of a finished run."""
     CLEAN_UP = "clean up"
 
 
 _CONTINUED: Mapping[RunStatus, Mode] = {RunStatus.CLEANING_UP: Mode.CLEAN_UP, RunStatus.RETRYING: Mode.RETRY}
-"""A run that was interrupted in a clean-up or a retry goes on with it when it is resumed."""
+"""Resuming a run that was interrupted in a clean-up or a retry continues that mode."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """See the module."""
+    """See the table of the module."""
 
     mode: Mode
     admits: bool = False
-    """Whether instances that were not admitted yet are started."""
+    """Whether new instances are admitted."""
     drives: frozenset[Status] = frozenset()
     """Statuses of the stored instances that are driven first."""
     puts_back: bool = False
-    """Whether failed instances are put back into the state that failed before anything is driven."""
+    """Whether failed instances are first reset to the state that failed."""
     measures: bool = True
-    """Whether the work is part of the scenario: its time counts, and it is measured."""
+    """Whether the work belongs to the scenario: its time counts, and it is measured."""
     meanwhile: RunStatus = RunStatus.RUNNING
     """Status of the run while it is driven."""
 
     @property
     def rolls_back(self) -> bool:
-        """Whether stored instances are rolled back, whatever their status."""
+        """Whether stored instances are rolled back, whichever status they have."""
         return self.mode is Mode.CLEAN_UP
 
     @property
@@ -67,10 +67,10 @@ class Plan:
 
 
 def plan_for(asked: Mode, status: RunStatus) -> Plan:
-    """The plan for a run with this status.
+    """Return the plan for a run with this status.
 
     Args:
-        asked: What the user asks for; a resumed clean-up or retry is continued.
+        asked: The user's request; a resumed clean-up or retry is continued.
     """
     mode = _CONTINUED.get(status, Mode.RESUME) if asked is Mode.RESUME else asked
     if mode is Mode.START:

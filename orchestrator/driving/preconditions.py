@@ -1,4 +1,4 @@
-"""What must hold before a run is driven: room at the tenant, failed instances to retry, checkpoints that fit the definition."""
+"""Checks before a run is driven: the tenant's quota, failed instances to retry, checkpoints that fit the definition."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from orchestrator.storage.checkpoint import stored_definition
 
 
 async def check_quotas_of(job: Job[C, S], record: RunRecord, services: S) -> None:
-    """Refuse a scenario that the tenant has no room for. Raises ``ServicesError`` if that cannot be read."""
+    """Refuse a scenario that exceeds the tenant's quota. Raises ``ServicesError`` if the quota cannot be read."""
     if job.workflow.quotas is None:
         return
     try:
         quotas = await job.workflow.quotas(services)
     except StepError as error:
-        raise ServicesError(f"the quotas of the tenant cannot be read: {error}") from error
+        raise ServicesError(f"the tenant's quotas cannot be read: {error}") from error
     check_quotas(quotas, record.scenario, record.on_success)
 
 
 async def check_retry(job: Job[C, S], record: RunRecord, retried: int | None) -> None:
-    """Refuse to retry a run that is not finished, or an instance that was not kept after a failure."""
+    """Refuse to retry an unfinished run, or an instance that was not kept after a failure."""
     run_id, status = record.id, record.status
     if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
         do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
-        raise ConfigurationError(f"run {run_id} is not finished, so nothing of it can be retried yet: {do} it first")
+        raise ConfigurationError(f"run {run_id} is not finished; {do} it before a retry")
     if retried is None:
         return
     found = await job.store.load(run_id, after=retried - 1, limit=1)
@@ -45,12 +45,12 @@ async def check_retry(job: Job[C, S], record: RunRecord, retried: int | None) ->
         raise UnknownRunError(f"instance {run_id}-{retried}", job.store.where)
     if found[0].status is not Status.FAILED:
         raise ConfigurationError(
-            f"instance {run_id}-{retried} is {found[0].status.value}; one that has failed and was kept can be retried"
+            f"instance {run_id}-{retried} is {found[0].status.value}; only an instance that failed and was kept can be retried"
         )
 
 
 async def check_definition(job: Job[C, S], record: RunRecord, plan: Plan) -> None:
-    """Refuse before anything is sent, naming every instance that cannot go on."""
+    """Refuse before the first request, naming every instance that cannot continue."""
     reader = Reader(job.workflow, job.store, job.vault)
     touched: list[str] = []
     changes: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ async def check_definition(job: Job[C, S], record: RunRecord, plan: Plan) -> Non
             try:
                 await reader.decode(row)
             except (CheckpointError, EncryptionKeyError):
-                continue  # reported at the end: one that cannot be read does not hold up the rest
+                continue  # reported at the end: an unreadable instance does not block the others
             except WorkflowChangedError as error:
                 touched += error.touched
                 changes = tuple(dict.fromkeys((*changes, *error.changes)))

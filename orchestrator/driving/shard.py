@@ -1,7 +1,7 @@
 """The shard driver: drives the instances of the shards that this process has claimed.
 
-A worker drives one instance at a time. There are as many workers as places, so memory and tasks grow with the concurrency and
-not with the number of instances. Instances that an earlier process left come first, then those that the scenario still wants.
+A worker drives one instance at a time. There are as many workers as places, so memory and tasks grow with the concurrency, not
+with the number of instances. Unfinished instances of an earlier process come first, then new ones of the scenario.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from orchestrator.lifecycle.scenario import UNBOUNDED
 from orchestrator.load.series import HELD_BACK, REPLACED
 
 _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
-"""Makes the driver of an instance."""
+"""Creates the driver of an instance."""
 
 
 class ShardDriver(Generic[C, S]):
-    """Drives our part of one run."""
+    """Drives the part of a run that this process has claimed."""
 
     def __init__(
         self, job: Job[C, S], record: RunRecord, plan: Plan, leases: LeaseKeeper, used: Sequence[int], retried: int | None
@@ -44,9 +44,9 @@ class ShardDriver(Generic[C, S]):
         self.admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
         self.statistics = StatisticsKeeper(job, record, plan, leases, self.admission)
         self.unreadable: list[CheckpointError] = []
-        """Checkpoints that could not be understood; all other instances are driven."""
+        """Unreadable checkpoints; all other instances are driven."""
         self.put_back = not plan.puts_back
-        """Whether failed instances that are to be retried have been put back."""
+        """Whether all failed instances to retry have been reset."""
         self._job = job
         self._record = record
         self._plan = plan
@@ -65,11 +65,11 @@ class ShardDriver(Generic[C, S]):
         observers: Sequence[Observer],
         attempt_observers: Sequence[Observer],
     ) -> None:
-        """Drive everything there is to do, until it is done or the run is stopped.
+        """Drive all instances until they have ended or the run is stopped.
 
         Args:
-            stopping: Set: suspend instead of going on.
-            fail: Told of the error that ends a worker.
+            stopping: When set, suspend instances instead of going on.
+            fail: Called with the error that ends a worker.
         """
         drive = self._context(services, stopping, observers, attempt_observers)
         if self._plan.mode is not Mode.START:
@@ -88,14 +88,14 @@ class ShardDriver(Generic[C, S]):
             self.admission.end()
 
     async def done(self) -> list[int]:
-        """The shards of ours that have nothing left to do, as the store has them."""
+        """Our finished shards, according to the store."""
         if not (self._walked and self.put_back):
             return []
         found = []
         for shard in self._leases.shards:
             if await self._job.store.load(self._record.id, RESUMABLE, limit=1, shard=shard):
                 continue
-            # What was not admitted stays so after a clean-up or a retry, and when the scenario is over.
+            # After a clean-up or a retry, or at the end of the scenario, no further instance is admitted.
             over = not self._plan.measures or not self._plan.admits or self.admission.is_over
             if over or (self._total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._total)):
                 found.append(shard.index)
@@ -137,11 +137,11 @@ class ShardDriver(Generic[C, S]):
                 refills = refills and free
             if refills and self._plan.admits:
                 await self._admit_all(drive, index, numbers, before)
-        except Exception as error:  # noqa: BLE001  # kept for whoever waits
+        except Exception as error:  # noqa: BLE001  # raised by the coordinator
             fail(error)
 
     async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Iterator[int], before: Instance[C] | None) -> None:
-        """Drive instance after instance in one place, as long as the scenario wants it filled."""
+        """Drive instance after instance in one place, while the scenario wants it filled."""
         admission, counters = self.admission, self.statistics.collector.counters
         fruitless, refills = 0, True
         while refills:
@@ -163,12 +163,12 @@ class ShardDriver(Generic[C, S]):
             before, refills = await self._drive_in_place(await self._admit(drive, number, late_s), Begin.START)
 
     async def _drive_in_place(self, driver: Driver[C, S], how: Begin) -> tuple[Instance[C], bool]:
-        """The instance as it ended, and whether its place is to be filled again."""
+        """Drive an instance. Returns it as it ended, and whether its place should be filled again."""
         ended = await driver.drive(how)
         return ended, self.admission.give_back(ended.number)
 
     async def _left(self, drive: DriveContext[C, S]) -> AsyncIterator[_Begin]:
-        """What there is to do before anything new is admitted, in order."""
+        """Yield the stored instances to drive before new ones are admitted, in order."""
         how = Begin.ROLL_BACK if self._plan.rolls_back else Begin.RESUME
         for shard in self._leases.shards if self._plan.drives else ():
             found = self._reader.instances(self._record.id, self._plan.drives, self.unreadable.append, shard=shard)
@@ -178,7 +178,7 @@ class ShardDriver(Generic[C, S]):
         self._walked = True
 
     async def _put_back(self, drive: DriveContext[C, S]) -> None:
-        """Atomic, with the status of the run: after a crash either all are put back and `resume` continues, or none and `retry` repeats."""
+        """Atomic, together with the status of the run: after a crash either all are reset and `resume` continues, or none and `retry` repeats."""
         failed = self._reader.instances(self._record.id, {Status.FAILED}, self.unreadable.append)
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
         await self._job.store.save_all(self._leases.shards[0], saves, self._plan.meanwhile)
@@ -188,7 +188,7 @@ class ShardDriver(Generic[C, S]):
                 observer(event)
 
     async def _numbers(self) -> Iterable[int]:
-        """The numbers of the instances of ours that were not admitted yet, in order."""
+        """Numbers of our instances that were not admitted yet, in order."""
         if not self._plan.admits:
             return ()
         if self._plan.mode is Mode.START and self._leases.share.is_all:
@@ -211,7 +211,7 @@ class ShardDriver(Generic[C, S]):
             context = workflow.initial_context(self._record.id, number, self._job.settings)
             if type(context) is not workflow.context:
                 wanted, made = workflow.context.__name__, type(context).__name__
-                raise DefinitionError(workflow.name, f"begins with a {made}, not with a {wanted}")
+                raise DefinitionError(workflow.name, f"its initial context is a {made}, not a {wanted}")
             return context
         if not self._used:
             self._used = await usable_instances(workflow, self._job.store, self._job.vault, reuse)
@@ -226,12 +226,12 @@ def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tup
 
 
 def _was_fruitless(instance: Instance[Any]) -> bool:
-    """Whether it failed before it had finished a round."""
+    """Whether it ended without success before finishing a round."""
     return not instance.rounds and instance.status is not Status.COMPLETED
 
 
 class _Queue:
-    """An async iterator that many workers take from."""
+    """An async iterator shared by many workers."""
 
     def __init__(self, items: AsyncIterator[_Begin]) -> None:
         self._items = items

@@ -243,8 +243,8 @@ def test_requests_of_a_successful_instance_are_kept_if_the_run_was_asked_to(cli:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--duration", "2s", "--rounds", "endless"], "record: all requests are stored of at most 100 rounds an instance"),
-        (["--rounds", "101"], "record: all requests are stored of at most 100 rounds"),
+        (["--duration", "2s", "--rounds", "endless"], "record: all requests can be stored for at most 100 rounds per instance"),
+        (["--rounds", "101"], "record: all requests can be stored for at most 100 rounds"),
     ],
 )
 def test_not_every_request_of_a_soak_is_kept(cli: Any, argv: list[str], message: str) -> None:

@@ -265,7 +265,7 @@ async def test_a_context_that_could_not_be_read_back_is_not_what_is_kept(store: 
 
 
 async def test_what_begins_is_a_context_of_the_workflow(store: MemoryStore, vault: Vault) -> None:
-    with pytest.raises(DefinitionError, match="begins with a NoneType, not with a ToyContext"):
+    with pytest.raises(DefinitionError, match="its initial context is a NoneType, not a ToyContext"):
         await finish(toy(Ledger(), initial_context=lambda *_: None), store, vault)
 
 
@@ -302,7 +302,9 @@ async def test_one_sealed_value_that_does_not_open_does_not_hold_up_the_rest(sto
         body = re.sub(rb'"secret":\{[^}]*\}', f'"secret":{sealed}'.encode(), rows[number].body)
         assert body != rows[number].body
         store._instances[result.run_id][number] = attrs.evolve(rows[number], body=body)
-    with pytest.raises(CheckpointError, match=r"-0: what is sealed .* \(and 1 more like it\); all other instances were driven"):
+    with pytest.raises(
+        CheckpointError, match=r"-0: its encrypted data .* \(and 1 more like it\); all other instances were driven"
+    ):
         async with cleanup(toy(ledger), result.run_id, store=store, options=fast(vault)) as again:
             await again.wait()
     assert [name for name in ledger.existing if name.endswith(":2")] == []
@@ -1230,7 +1232,7 @@ async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_o
 async def test_only_what_failed_in_a_finished_run_is_retried(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     interrupted = await stopped_after(ledger, store, vault, 2, total=4)
-    with pytest.raises(ConfigurationError, match=r"not finished.*resume it first"):
+    with pytest.raises(ConfigurationError, match=r"not finished; resume it before a retry"):
         async with retry(toy(ledger), interrupted, store=store, options=fast(vault)):
             pass
     finished = await kept_after(ledger, store, vault)

@@ -129,7 +129,7 @@ async def test_a_state_that_goes_round_unasked_has_a_bug(store: MemoryStore, vau
 
 
 async def test_a_workflow_without_rounds_refuses_them(store: MemoryStore, vault: Vault) -> None:
-    with pytest.raises(SettingError, match="rounds: instances of the workflow 'toy' do not go round"):
+    with pytest.raises(SettingError, match="rounds: the workflow 'toy' has no rounds"):
         await drive(toy(Ledger()), store, vault, Scenario(rounds=2))
     assert await store.runs() == []
 
