@@ -44,7 +44,7 @@ async def continue_run(
     engine, outputs = resolver.engine().value, Outputs.of(flags)
     outputs.check()
     async with open_store(engine.url, create=False) as store:
-        record = await _record(store, named, mode)
+        record = await _record(store, named, mode, outputs)
         if record is None:
             return _nothing_to_do(as_json)
         vault = resolver.vault()
@@ -73,11 +73,18 @@ async def continue_run(
         )
 
 
-async def _record(store: Store, named: str | None, mode: Mode) -> RunRecord | None:
+async def _record(store: Store, named: str | None, mode: Mode, outputs: Outputs) -> RunRecord | None:
     """The run that is named, or the newest that the command can continue."""
     if named is not None:
         return await store.run(named)
-    return next(iter(await newest_runs(store, unfinished=mode is Mode.RESUME)), None)
+    if (record := next(iter(await newest_runs(store, unfinished=mode is Mode.RESUME)), None)) is not None:
+        return record
+    newest = next(iter(await newest_runs(store)), None)
+    if newest is None:
+        return None
+    # A kill after the last checkpoint leaves a finished run without its reports.
+    wants_reports = bool(outputs.stored()) or not Outputs.of(newest.reports).exist()
+    return newest if wants_reports else None
 
 
 async def _nothing_left(store: Store, record: RunRecord, mode: Mode, number: int | None) -> str:

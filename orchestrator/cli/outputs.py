@@ -33,6 +33,12 @@ class Outputs:
         """Absolute paths, because the run may be resumed from another folder."""
         return {name: str(Path(value).absolute()) for name, value in attrs.asdict(self).items() if value is not None}
 
+    def exist(self) -> bool:
+        """Whether the files of all reports exist."""
+        paths = [Path(value) for value in (self.report, self.junit) if value is not None]
+        paths += [Path(self.csv) / "states.csv"] if self.csv is not None else []
+        return all(path.exists() for path in paths)
+
     def check(self) -> None:
         """Check that every file can be written. Raises ``SettingError``."""
         for name, value in (("report", self.report), ("junit", self.junit)):

@@ -159,6 +159,20 @@ async def test_a_load_run_killed_again_and_again_adds_up_and_leaves_nothing(home
         assert data["statistics"]["segments"]["sign_on"]["count"] > 20
 
 
+async def test_a_resume_writes_the_reports_of_a_run_whose_process_died_before_it_wrote_them(home: Path) -> None:
+    async with sandbox() as emulator:
+        shell = Shell(home, emulator)
+        first, second = home / "first.xml", home / "second.xml"
+        assert await shell.run("load", "--instances", "2", "--junit", str(first)) == 0, shell.said()
+        first.unlink()
+        assert await shell.run("resume") == 0, shell.said()
+        assert "<testsuites" in first.read_text()
+        assert await shell.run("resume", "--junit", str(second)) == 0, shell.said()
+        assert "<testsuites" in second.read_text()
+        assert await shell.run("resume") == 0
+        assert "no run to continue" in shell.said()
+
+
 async def test_the_embedded_sandbox_survives_its_process(home: Path) -> None:
     environ = {"XDG_DATA_HOME": str(home / "data")}
     output = home / "output.txt"
