@@ -13,7 +13,6 @@ from orchestrator.errors import SettingError
 from orchestrator.inspection.details import details_of
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import Summary
-from orchestrator.report import csv, junit
 
 
 @attrs.frozen
@@ -51,6 +50,8 @@ class Outputs:
         """Write all reports; returns their paths. Raises ``SettingError``."""
         if not self.stored():
             return []
+        from orchestrator.report import csv, junit  # noqa: PLC0415  # most runs write no files
+
         details = await details_of(run, summary)
         files: dict[Path, str] = {}
         if self.report is not None:

@@ -59,6 +59,11 @@ def test_show_imports_neither_client_nor_sandbox(tmp_path: Path) -> None:
         assert imported(("aiohttp", "states.sandbox.app"), *argv) == []
 
 
+def test_run_imports_no_report_that_it_was_not_asked_for(tmp_path: Path) -> None:
+    reports = ("orchestrator.report.csv", "orchestrator.report.html", "orchestrator.report.junit", "xml.etree.ElementTree")
+    assert imported(reports, "run", f"--store={tmp_path / 'runs.db'}") == []
+
+
 def test_the_lines_of_the_help_are_those_of_the_commands() -> None:
     assert list(SUMMARIES) == list(FLAGS)
     for name, summary in SUMMARIES.items():
