@@ -146,28 +146,28 @@ class Workflow(Generic[C, S]):
         """Fingerprint of the whole definition, stored in each checkpoint."""
         return digest([self.name, self.version, self.fingerprints])
 
-    @property
+    @cached_property
     def initial(self) -> str:
         """The state in which instances start."""
         return self.states[0].name
 
-    @property
+    @cached_property
     def round_start(self) -> str | None:
         """The state in which each further round begins (the target of :class:`NextRound`); ``None``: the workflow has no
         rounds."""
         return self._next_round.target if self._next_round else None
 
-    @property
+    @cached_property
     def round_end(self) -> str | None:
         """The last state of a round."""
         return self._next_round.source if self._next_round else None
 
-    @property
+    @cached_property
     def round_outcome(self) -> str | None:
         """The outcome of the last state that begins another round."""
         return self._next_round.trigger if self._next_round else None
 
-    @property
+    @cached_property
     def in_round(self) -> frozenset[str]:
         """The states of a round; empty if the workflow has no rounds."""
         if self._next_round is None:

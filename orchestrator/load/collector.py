@@ -36,18 +36,18 @@ TICK_S = 2.0
 GRID_SLACK_S = 0.25
 """How late a tick may come and still count as the one that was due."""
 WINDOWS = 240
-"""Windows of one process before they are made wider."""
+"""Maximum number of windows of one process at one width."""
 
 
 @attrs.define
 class _Tally:
-    """Of one state, since the last tick."""
+    """Measurements of one state since the last tick."""
 
     name: str
     firsts: tuple[str, ...]
-    """Spans that begin here."""
+    """Segments that begin with this state."""
     lasts: tuple[str, ...]
-    """Spans that end here."""
+    """Segments that end with this state."""
     group: str | None
     """Series of the waits for its rate group."""
     totals: list[float] = attrs.field(factory=list)
@@ -60,11 +60,11 @@ class _Tally:
         self.counters[name] = self.counters.get(name, 0) + 1
 
     def so_far(self, name: str) -> int:
-        """A counter, over all processes."""
+        """A counter over all processes."""
         return self.all[name] + self.counters.get(name, 0)
 
     def pour(self, window: Window) -> None:
-        """Into a window; start anew."""
+        """Flush into ``window`` and reset."""
         calls = ((series.call(self.name, handler), values) for handler, values in self.handlers.items())
         for name, values in ((self.name, self.totals), *calls):
             if values:
@@ -97,7 +97,7 @@ class _Stored:
 
 
 class Collector:
-    """An observer that keeps the statistics of a run; :meth:`tick` says what has to be stored.
+    """An observer that keeps the statistics of a run; :meth:`tick` returns the rows to store.
 
     Args:
         elapsed: Tells how many seconds of the scenario have been spent.
@@ -134,9 +134,9 @@ class Collector:
         self._begins = self.statistics.elapsed if begins is None else begins
         """As of the last tick."""
         self.place: dict[int, tuple[str, float]] = {}
-        """Instance → the state it is in, and since when (steady time)."""
+        """Instance → its state, and since when it is there (steady time)."""
         self.recent: Window = Window(at=0.0, elapsed=0.0)
-        """What the last tick has added."""
+        """The measurements between the last two ticks."""
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
         self._wanted, self._rounds = wanted, rounds
@@ -168,12 +168,12 @@ class Collector:
                 self._all_errors.count_error(key, known.example, known.count)
         self._ends = frozenset(workflow.ends)
         self._complete = {DONE, workflow.round_outcome}
-        """Outcomes that end a span."""
+        """Outcomes that end a segment."""
         self._begun: dict[int, dict[str, float]] = {}
-        """Instance → spans that it is in → when they began (steady time)."""
+        """Instance → its open segments → when they began (steady time)."""
         self._series: dict[str, list[float]] = {}
         self._told = self.counters.copy()
-        """Those counters as of the last tick."""
+        """``counters`` as of the last tick."""
         self._errors: list[tuple[ErrorKey, str]] = []
         self._next_seq = 0
         self._width = TICK_S
@@ -356,7 +356,7 @@ class Collector:
             self._measure(START_LAG, late)
             self.counters[series.LATE] += late > LATE_S
         self._enter(event.number, event.state)
-        # A late start is part of the instance and of the spans that begin with it, not of the latency of the first state.
+        # A late start counts in the instance and in segments that begin with it, not in the latency of the first state.
         due = self._clock.steady() - late
         self._begun[event.number] = dict.fromkeys((INSTANCE, *self.tallies[event.state].firsts), due)
 
@@ -374,7 +374,7 @@ class Collector:
         if begun is not None:
             for span in tally.firsts:
                 begun.setdefault(span, now - total)
-            # A way back out of the last state of a span does not end it.
+            # A backward transition from the last state of a segment does not end it.
             for span in tally.lasts if event.outcome in self._complete else ():
                 if (since := begun.pop(span, None)) is not None:
                     self._measure(span, now - since)
@@ -396,7 +396,7 @@ class Collector:
     def _failed(self, event: Event) -> None:
         tally = self.tallies.get(event.state)
         if tally is not None:
-            # What was cut off, or could not be stored, is no call that failed.
+            # An instance that was cut off, or whose context cannot be stored, had no call that failed.
             counted = series.retried if event.kind is EventKind.RETRY else series.failed if event.handler else series.cut_off
             tally.count(counted(event.state, rollback=event.handler == "rollback"))
         self.counters[series.ERRORS] += event.handler is not None
