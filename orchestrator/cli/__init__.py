@@ -44,11 +44,12 @@ SUMMARIES = {
 LONGEST_MESSAGE = 2000
 """Characters of an error message."""
 
-HELP = """Run API workflows as durable state machines: nothing lost, repeated or left behind.
-
-Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage,
-configuration, store, key, another process); 3 leftovers remain; 4 a threshold was broken; 130 interrupted, resumable.
-"""
+HELP = (
+    "Run API workflows as durable state machines: nothing lost, repeated or left behind.\n\n"
+    "Exit codes: 0 success; 1 the workflow failed (rolled back, or kept); 2 something to correct first (usage, configuration, "
+    "store, key, another process); 3 leftovers remain; 4 a threshold was broken; 130 interrupted, resumable."
+)
+"""A line for each paragraph, so that the terminal wraps them."""
 
 
 def entry(argv: Sequence[str]) -> int:
