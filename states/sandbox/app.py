@@ -34,6 +34,8 @@ from states.sandbox.state_file import Cipher, StateFile, identity_of, signing_ke
 from states.sandbox.worker import WorkerTokens
 
 _HANG_S = 3600.0
+_IDENTITY = ("environment_id", "worker_id", "worker_secret")
+"""Settings that a restored sandbox takes from its state file."""
 
 
 class Sandbox:
@@ -53,10 +55,8 @@ class Sandbox:
         identity = state_file.identity() if state_file else None
         self.port: int | None = None
         if identity:
-            self.port = identity["port"]
-            names = ("environment_id", "worker_id", "worker_secret")
-            settings = attrs.evolve(settings, **{name: identity[name] for name in names})
-            key = signing_key_of(identity)
+            self.port, key = identity["port"], signing_key_of(identity)
+            settings = attrs.evolve(settings, **{name: identity[name] for name in _IDENTITY})
         self.environment = Environment(settings, now, state_file.objects() if state_file else ())
         self.faults = Faults(faults, settings.seed)
         self.key = key or SigningKey()

@@ -42,36 +42,8 @@ class Environment:
         self.started_at = now()
         self.audit = Audit()
         self.changes: list[Change] = []
-        tell = self.changes.append
-        self.applications: Table[Application] = Table("application", tell, "name")
-        self.resources: Table[Resource] = Table("resource", tell, "name")
-        self.scopes: Table[Scope] = Table("scope", tell, "resource_id")
-        self.attributes: Table[Attribute] = Table("attribute", tell, "resource_id")
-        self.grants: Table[Grant] = Table("grant", tell, "application_id", "resource_id")
-        self.assignments: Table[PolicyAssignment] = Table("sign_on_policy_assignment", tell, "application_id")
-        self.populations: Table[Population] = Table("population", tell, "name", "default")
-        self.users: Table[User] = Table("user", tell, "username", "population_id")
-        self.flows: Table[Flow] = Table("flow", tell, "cookie", "user_id")
-        self.codes: Table[Code] = Table("code", tell)
-        self.tables: dict[str, Table[Any]] = {
-            table.kind: table
-            for table in (
-                self.applications,
-                self.resources,
-                self.scopes,
-                self.attributes,
-                self.grants,
-                self.assignments,
-                self.populations,
-                self.users,
-                self.flows,
-                self.codes,
-            )
-        }
-        count = 0
-        for kind, _, row in restored:
-            self.tables[kind].load(row)
-            count += 1
+        self._open_tables()
+        count = self._restore(restored)
         # A restored sandbox with a seed must not create the same ids again.
         self._rng = SystemRandom() if settings.seed is None else Random(f"{settings.seed}/{count}")
         fixed = Random(settings.seed) if settings.seed is not None else self._rng
@@ -83,11 +55,36 @@ class Environment:
         self._deleted: deque[tuple[Application, float]] = deque()
         """(application, time) of deleted applications that lists may still show."""
         if not self.populations.rows:
-            self.populations.put(
-                Population(
-                    id=self.new_id(), created_at=now() - 3600, name="Default", description=None, default=True, is_built_in=True
-                )
-            )
+            self._add_default_population()
+
+    def _open_tables(self) -> None:
+        tell = self.changes.append
+        self.applications: Table[Application] = Table("application", tell, "name")
+        self.resources: Table[Resource] = Table("resource", tell, "name")
+        self.scopes: Table[Scope] = Table("scope", tell, "resource_id")
+        self.attributes: Table[Attribute] = Table("attribute", tell, "resource_id")
+        self.grants: Table[Grant] = Table("grant", tell, "application_id", "resource_id")
+        self.assignments: Table[PolicyAssignment] = Table("sign_on_policy_assignment", tell, "application_id")
+        self.populations: Table[Population] = Table("population", tell, "name", "default")
+        self.users: Table[User] = Table("user", tell, "username", "population_id")
+        self.flows: Table[Flow] = Table("flow", tell, "cookie", "user_id")
+        self.codes: Table[Code] = Table("code", tell)
+        self.tables: dict[str, Table[Any]] = {table.kind: table for table in vars(self).values() if isinstance(table, Table)}
+
+    def _restore(self, restored: Iterable[Change]) -> int:
+        """Load saved objects; returns their number."""
+        count = 0
+        for kind, _, row in restored:
+            self.tables[kind].load(row)
+            count += 1
+        return count
+
+    def _add_default_population(self) -> None:
+        created_at = self.now() - 3600
+        population = Population(
+            id=self.new_id(), created_at=created_at, name="Default", description=None, default=True, is_built_in=True
+        )
+        self.populations.put(population)
 
     def new_id(self) -> str:
         """A new UUID."""
