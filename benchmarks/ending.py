@@ -1,6 +1,6 @@
-"""What it takes to look at a run, and to end it, by the number of its instances.
+"""Time to inspect and to end a run, by its number of instances.
 
-Real instances of the no-op workflow, some hundred, are multiplied in the store: rows with a sealed body each, as a run writes them.
+Some hundred real instances of the no-op workflow are copied in the store: rows with sealed bodies, as a run writes them.
 
     python -m benchmarks.ending [--instances 100000] [--rounds 5]
 """
@@ -35,7 +35,7 @@ Work = Callable[[Store, str], Awaitable[None]]
 
 
 async def fill(path: Path, instances: int) -> str:
-    """A run of so many completed instances, and as many more that were not admitted; its id."""
+    """Store a run with this many completed instances and as many that were not admitted. Returns its id."""
     async with open_store(f"sqlite:{path}") as store:
         scenario = Scenario(instances=2 * instances, concurrency=50)
         async with start(WORKFLOW, store=store, scenario=scenario, options=options()) as run:
@@ -57,28 +57,28 @@ async def fill(path: Path, instances: int) -> str:
 
 
 def options() -> Options:
-    """With a key of its own."""
+    """Options with a generated key."""
     return Options(vault=Vault(bytes(32), "the benchmark"))
 
 
 async def stored(store: Store, run_id: str) -> StoredRun[Any]:
-    """The run that is measured."""
+    """The measured run."""
     return await StoredRun.load(WORKFLOW, run_id, store=store, vault=Vault(bytes(32), "the benchmark"))
 
 
 async def show(store: Store, run_id: str) -> None:
-    """What `show` and the end of a run read."""
+    """Read the data of `show` and of the end of a run."""
     await summarise(await stored(store, run_id))
 
 
 async def report(store: Store, run_id: str) -> None:
-    """What `report` reads, and its page."""
+    """Read the data of `report`, and render its page."""
     run = await stored(store, run_id)
     page(await details_of(run, await summarise(run)))
 
 
 async def stopped(store: Store, run_id: str) -> None:
-    """Resume, stop at once, sum up: what a Ctrl-C waits for."""
+    """Resume, stop at once, summarize: the work after a Ctrl-C."""
     async with resume(WORKFLOW, run_id, store=store, options=options()) as run:
         run.stop()
         await run.wait()
@@ -89,7 +89,7 @@ WORKS: dict[str, Work] = {"show": show, "report": report, "resume and stop": sto
 
 
 def child(what: str, path: str, run_id: str) -> None:
-    """One piece of work in a process of its own: seconds, and megabytes that it added at most."""
+    """Print the seconds of one task in its own process, and its peak growth in megabytes."""
 
     async def work() -> tuple[float, float]:
         async with open_store(f"sqlite:{path}") as store:

@@ -1,9 +1,9 @@
-"""What is promised of long runs, measured: arrivals on time, a stall that shows, memory and disk that do not grow.
+"""Long runs: punctual arrivals, a visible stall, constant memory and disk.
 
-python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op states for 60 s: how late they start
-python -m benchmarks.endurance stall        a system that stops for 2 s: an open run and a closed one beside it
-python -m benchmarks.endurance soak         40,000 rounds: memory at 3,000 and at 30,000, size of the store
-python -m benchmarks.endurance instances    100,000 instances at 100 at once: memory along the way
+python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op states for 60 s: lateness of the starts
+python -m benchmarks.endurance stall        a server that stops for 2 s: an open and a closed run side by side
+python -m benchmarks.endurance soak         40,000 rounds: memory after 3,000 and 30,000, size of the store
+python -m benchmarks.endurance instances    100,000 instances, 100 concurrent: memory during the run
 python -m benchmarks.endurance load         `orchestrator load`, 20 starts a second for five minutes: memory every 30 s
 """
 
@@ -46,7 +46,7 @@ class Work(SetUp):
 
 
 class SlowWork(SetUp):
-    """Answers after 20 ms, but for two seconds of the run."""
+    """Answers after 20 ms, except during two seconds of the run."""
 
     name = "work"
     transitions = {"done": "check"}
@@ -83,7 +83,7 @@ Watch = Callable[[Run[Any]], Awaitable[None]]
 
 
 async def drive(flow: Workflow[Any, Any], scenario: Scenario, watch: Watch | None = None) -> tuple[Statistics, int]:
-    """Its statistics, and the size of the store in bytes."""
+    """Run a scenario. Returns its statistics, and the size of the store in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(vault=Vault(bytes(32), "the benchmark"))
         async with open_store(f"sqlite:{Path(folder) / 'runs.db'}") as store:
@@ -97,11 +97,11 @@ async def drive(flow: Workflow[Any, Any], scenario: Scenario, watch: Watch | Non
 
 
 async def arrivals() -> None:
-    """How late arrivals start."""
+    """Lateness of arrivals."""
     statistics, _ = await drive(NO_OP, Scenario(rate=100.0, duration=60.0, concurrency=200))
     lag = statistics.latency("start_lag")
     assert lag is not None
-    print(f"{lag.count} starts; late by p50 {lag.at(50) * 1e3:.1f}, p99 {lag.at(99) * 1e3:.1f}, at most {lag.max * 1e3:.1f} ms")
+    print(f"{lag.count} starts; lateness p50 {lag.at(50) * 1e3:.1f}, p99 {lag.at(99) * 1e3:.1f}, max {lag.max * 1e3:.1f} ms")
 
 
 async def stall() -> None:
@@ -134,7 +134,7 @@ async def soak() -> None:
 
 
 async def instances() -> None:
-    """Memory over 100,000 instances, and what a million requests would add after the first 10,000."""
+    """Memory over 100,000 instances, and its growth per million steps after the first 10,000."""
     at: dict[int, float] = {}
 
     async def watch(run: Run[Any]) -> None:
@@ -149,13 +149,13 @@ async def instances() -> None:
     shown = ", ".join(f"{memory:.1f} MB at {ended:,}" for ended, memory in at.items())
     million = (at[100_000] - at[10_000]) / (90_000 * 3) * 1e6
     print(
-        f"{shown} instances ({at[100_000] / at[10_000]:.2f} times), {million:.1f} MB a million steps, {time.monotonic() - began:.0f} s"
+        f"{shown} instances ({at[100_000] / at[10_000]:.2f} times), {million:.1f} MB per million steps, {time.monotonic() - began:.0f} s"
     )
 
 
 async def load() -> None:
-    """Memory of the program itself under the requests of the first workflow."""
-    from benchmarks.load import variables  # with the client behind it, which the others do not measure
+    """Memory of the program under the requests of the token-fulfillment workflow."""
+    from benchmarks.load import variables  # imports the client, which the other benchmarks must not measure
 
     rate, length, interval = 20, 300, 30
     with cheap_server() as server, tempfile.TemporaryDirectory() as folder:
@@ -175,11 +175,11 @@ async def load() -> None:
                 print(f"{len(memory) * interval:4} s {memory[-1]:6.1f} MB", flush=True)
     assert process.returncode == 0
     requests = rate * 15 * interval * (len(memory) - 2)
-    print(f"{(memory[-1] - memory[1]) / requests * 1e6:.1f} MB a million requests after the first minute")
+    print(f"{(memory[-1] - memory[1]) / requests * 1e6:.1f} MB per million requests after the first minute")
 
 
 def main() -> None:
-    """Run one of them."""
+    """Run the named benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = {"arrivals": arrivals, "stall": stall, "soak": soak, "instances": instances, "load": load}
     parser.add_argument("what", choices=works)

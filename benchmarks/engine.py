@@ -1,7 +1,7 @@
-"""What the engine costs: a workflow of 15 no-op states, durable after each transition, against its own floor.
+"""Cost of the engine: a workflow of 15 no-op states, durable after each transition, against a lower bound.
 
-The floor, in the same run: plain asyncio tasks that write the same rows by the same group commit, with nothing
-around it: no machine, no context, no decisions, no events but the rows. Rounds alternate; medians are printed.
+The lower bound (`floor`), measured in the same run: plain asyncio tasks that write the same rows through the same group commit, without
+machine, context and decisions. Rounds alternate; medians are printed.
 
     python -m benchmarks.engine [--instances 400] [--concurrency 50] [--rounds 5] [--profile]
 """
@@ -33,7 +33,7 @@ CONTEXT_BYTES = 2000
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """About 2 kB, with a secret."""
+    """A context of about 2 kB, with a secret."""
 
     text: str = "x" * (CONTEXT_BYTES - 300)
     counter: int = 0
@@ -71,14 +71,14 @@ WORKFLOW: Workflow[Context, None] = Workflow(
 
 
 async def engine(store: Store, instances: int, concurrency: int) -> None:
-    """The real thing."""
+    """Run the engine."""
     options = Options(vault=Vault(bytes(32), "the benchmark"))
     async with start(WORKFLOW, store=store, instances=instances, concurrency=concurrency, options=options) as run:
         await run.wait()
 
 
 async def floor(store: Store, instances: int, concurrency: int) -> None:
-    """Tasks that make and write the same rows, as often, by the same commit."""
+    """Create and write the same rows, as often, through the same commit."""
     recorder = _Recorder()
     options = Options(vault=Vault(bytes(32), "the benchmark"))
     async with start(WORKFLOW, store=recorder.wrap(store), options=options) as run:
@@ -113,7 +113,7 @@ async def floor(store: Store, instances: int, concurrency: int) -> None:
 
 
 class _Recorder:
-    """Learns from one real instance which rows it writes."""
+    """Records the rows that one real instance writes."""
 
     def __init__(self) -> None:
         self.saves: list[tuple[Checkpoint, list[Event]]] = []
@@ -134,7 +134,7 @@ class _Recorder:
                 await store.save(save)
 
             async def release(self, *_: Any) -> None:
-                pass  # the floor goes on with the same epoch
+                pass  # the lower bound continues with the same epoch
 
         return Wrapped()
 
@@ -144,7 +144,7 @@ Measured = tuple[float, float]
 
 
 def measure(work: Callable[[Store, int, int], Awaitable[None]], instances: int, concurrency: int) -> Measured:
-    """One round on a fresh database."""
+    """Measure one round on a new database."""
 
     async def run() -> Measured:
         with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +177,7 @@ def main() -> None:
     for _ in range(args.rounds):
         rounds["floor"].append(measure(floor, args.instances, args.concurrency))
         rounds["engine"].append(measure(engine, args.instances, args.concurrency))
-    print(f"{STATES} states, {args.instances} instances, {args.concurrency} at once, {args.rounds} rounds, medians [min-max]")
+    print(f"{STATES} states, {args.instances} instances, {args.concurrency} concurrent, {args.rounds} rounds, medians [min-max]")
     for name, values in rounds.items():
         rates, cpus = [v[0] for v in values], [v[1] for v in values]
         print(
@@ -185,7 +185,7 @@ def main() -> None:
             f"{statistics.median(cpus):6.0f} µs CPU per step [{min(cpus):.0f}-{max(cpus):.0f}]"
         )
     ratios = [e[0] / f[0] for e, f in zip(rounds["engine"], rounds["floor"], strict=True)]
-    print(f"ratio of steps per second, engine to floor: {statistics.median(ratios):.2f} (at least 0.5 is wanted)")
+    print(f"ratio of steps per second, engine to floor: {statistics.median(ratios):.2f} (goal: at least 0.5)")
 
 
 if __name__ == "__main__":

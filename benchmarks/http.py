@@ -1,9 +1,9 @@
-"""What the client and the driver cost: the 15-request chain with checkpoints, against a hand-written aiohttp script.
+"""Cost of client and driver: the chain of 15 requests with checkpoints, against a hand-written aiohttp script.
 
-Both send the same requests to the same cheap server, which runs in a process of its own; the script checkpoints
-nothing, retries nothing and recovers nothing, but it signs the same assertions and verifies the same token. The chain runs
-twice: as embedded in a program that leaves Python's garbage collector as it is, and with the collector tuned as our own
-program tunes it. Rounds alternate; CPU is this process's.
+Both send the same requests to the same cheap server, which runs in its own process. The script has no checkpoints, retries or
+recovery, but it signs the same assertions and verifies the same token. The chain runs twice: as embedded in a program that
+leaves Python's garbage collector unchanged, and with the collector tuned as in the program `orchestrator`. Rounds alternate; CPU is
+that of this process.
 
     python -m benchmarks.http [--instances 300] [--concurrency 50] [--rounds 5] [--profile]
 """
@@ -39,7 +39,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 async def orchestrated(base: str, environment: str, instances: int, concurrency: int) -> None:
-    """The real client and driver, with a durable checkpoint after every step."""
+    """Run the real client and driver, with a durable checkpoint after every step."""
     settings = TokenFulfillmentSettings(base_url=base, environment_id=environment, client_id="w", client_secret=Secret("w" * 20))
     options = Options(vault=Vault(bytes(32), "the benchmark"))
     with tempfile.TemporaryDirectory() as folder:
@@ -52,14 +52,14 @@ async def orchestrated(base: str, environment: str, instances: int, concurrency:
 
 
 async def script(base: str, environment: str, instances: int, concurrency: int) -> None:
-    """What one would write by hand."""
+    """Run the hand-written script."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
         await chains(session, base, environment, instances, concurrency)
 
 
 async def chains(session: Any, base: str, environment: str, instances: int, concurrency: int) -> None:
-    """Chain after chain, so many at once, on a session of aiohttp or what reads as one."""
+    """Run chains concurrently, on a session of aiohttp or an object with its interface."""
     numbers = iter(range(instances))
     async with session.get(f"{base}/{environment}/as/jwks") as answer:
         jwk = (await answer.json())["keys"][0]
@@ -167,7 +167,7 @@ Work = Callable[[str, str, int, int], Awaitable[None]]
 
 @contextlib.contextmanager
 def tuned() -> Iterator[None]:
-    """As in the program ``orchestrator``, which tunes the garbage collector when it starts."""
+    """Tune the garbage collector as the program ``orchestrator`` does at start."""
     before = gc.get_threshold()
     tune_collector()
     try:
@@ -207,12 +207,12 @@ def main() -> None:
             rounds["embedded"].append(measure(orchestrated, server, args.instances, args.concurrency))
             with tuned():
                 rounds["tuned"].append(measure(orchestrated, server, args.instances, args.concurrency))
-    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, {args.rounds} rounds, medians [min-max]")
+    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} concurrent, {args.rounds} rounds, medians [min-max]")
     for name, values in rounds.items():
         print(f"{name:8} {statistics.median(values):6.0f} µs of client CPU per request [{min(values):.0f}-{max(values):.0f}]")
     for name in ("embedded", "tuned"):
         ratios = [ours / theirs for ours, theirs in zip(rounds[name], rounds["script"], strict=True)]
-        print(f"ratio of CPU per request, {name} to script: {statistics.median(ratios):.2f} (at most 1.5 is wanted)")
+        print(f"ratio of CPU per request, {name} to script: {statistics.median(ratios):.2f} (goal: at most 1.5)")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""What a load run costs, from the start of its process to its end: `orchestrator load` with durable checkpoints, statistics, its
-lines on the way and its summary, against bare scripts that keep nothing, and against k6 and Locust where they are installed.
+"""Cost of a load run, from the start of its process to its end: `orchestrator load` with durable checkpoints, statistics, progress
+lines and summary, against bare scripts that store nothing, and against k6 and Locust where they are installed.
 
-Everything runs in a process of its own, on uvloop where it is Python, against the same cheap server, and sends the same 15 requests. A
-process is run with few instances and with many; the difference of their CPU, by the requests between them, is the marginal CPU of a request:
-start-up is left out (its own row), the end is not. Rounds alternate.
+Each contender runs in its own process, on uvloop if it is Python, against the same cheap server, and sends the same 15 requests. It runs
+once with few instances and once with many; the difference in CPU, divided by the difference in requests, is the marginal CPU of a request.
+It excludes start-up (reported separately) and includes the end. Rounds alternate.
 
-    script   aiohttp's ClientSession, as one would write it by hand
+    script   aiohttp's ClientSession, hand-written
     direct   the same script on the transport of our client
     load     the program
-    k6       where `k6` is found beside Python, or on the path
-    locust   where `locust` is (its FastHttpUser)
+    k6       if `k6` is found beside Python, or on the path
+    locust   if `locust` is found (its FastHttpUser)
 
     python -m benchmarks.load [--instances 1000] [--concurrency 50] [--rounds 5] [--profile] [--only script load]
 """
@@ -44,12 +44,12 @@ from states.http.reply import Reply
 from states.http.transport import open_transport
 
 FEW = 50
-"""Instances of the run whose cost is taken off."""
+"""Instances of the small run, whose CPU is subtracted."""
 FILES = Path(__file__).parent / "peers"
 
 
 class _Call:
-    """A request on our transport that reads as one of aiohttp's."""
+    """A request on our transport with the interface of aiohttp's."""
 
     def __init__(
         self, send: Any, method: str, url: str, *, json: Any = None, data: Any = None, params: Any = None, **more: Any
@@ -74,16 +74,16 @@ class _Call:
 
     @property
     def cookies(self) -> SimpleCookie:
-        """Of the answer."""
+        """Cookies of the response."""
         return SimpleCookie(self.headers.get("Set-Cookie", ""))
 
     async def json(self) -> Any:
-        """The body."""
+        """Body of the response."""
         return orjson.loads(self._reply.body)
 
 
 class _Direct:
-    """Our transport as a session for the script."""
+    """Our transport with the interface of a session."""
 
     def __init__(self, send: Any) -> None:
         self._send = send
@@ -93,7 +93,7 @@ class _Direct:
 
 
 async def direct(base: str, environment: str, instances: int, concurrency: int) -> None:
-    """The script on our transport."""
+    """Run the script on our transport."""
     async with open_transport(lambda: None) as send:
         await chains(_Direct(send), base, environment, instances, concurrency)
 
@@ -102,7 +102,7 @@ SCRIPTS = {"script": http.script, "direct": direct}
 
 
 def command_of(name: str, base: str, environment: str, instances: int, concurrency: int) -> list[str] | None:
-    """What runs a contender; ``None``: it is not installed."""
+    """The command of a contender; ``None``: not installed."""
     if name in SCRIPTS:
         return [sys.executable, "-m", "benchmarks.load", "--child", name, base, environment, str(instances), str(concurrency)]
     if name == "load":
@@ -131,7 +131,7 @@ def _load(instances: int, concurrency: int) -> list[str]:
 
 
 def variables(base: str, environment: str, instances: int, concurrency: int) -> Mapping[str, str]:
-    """Where the server is, for the program and for the peers."""
+    """Environment variables with the server's address, for the program and for the peers."""
     return os.environ | {
         "PINGONE_BASE_URL": base,
         "PINGONE_ENVIRONMENT_ID": environment,
@@ -167,7 +167,7 @@ def marginal(name: str, server: tuple[str, str], instances: int, concurrency: in
 
 
 def profile(server: tuple[str, str], instances: int, concurrency: int) -> None:
-    """One load run in this process, under the profiler."""
+    """Profile one load run in this process."""
     with tempfile.TemporaryDirectory() as folder, cProfile.Profile() as profiler:
         os.environ.update(variables(*server, instances, concurrency))
         os.chdir(folder)
@@ -199,7 +199,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for name in names:
                 rounds[name].append(marginal(name, server, args.instances, args.concurrency))
-    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} at once, {args.rounds} rounds, medians [min-max]")
+    print(f"{STEPS} requests, {args.instances} instances, {args.concurrency} concurrent, {args.rounds} rounds, medians [min-max]")
     for name, found in rounds.items():
         costs, few = [cost for cost, _ in found], statistics.median(few for _, few in found)
         ratios = [one / other for (one, _), (other, _) in zip(found, rounds[names[0]], strict=True)]

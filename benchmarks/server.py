@@ -1,7 +1,7 @@
-"""A cheap local stand-in for the 15 requests: canned answers over a bare asyncio protocol, in a process of its own.
+"""A cheap local server for the 15 requests: canned responses over a bare asyncio protocol, in its own process.
 
-It checks nothing. What varies with the client is made: the token carries the claim of the assertion and is signed
-once for each distinct one, so that it verifies.
+It checks nothing. It computes only the parts that depend on the client: the token carries the claim of the assertion, and is
+signed once per distinct claim.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _main(pipe: Connection) -> None:
 
 @contextmanager
 def cheap_server() -> Iterator[tuple[str, str]]:
-    """Address and environment id of a server that runs until the block ends."""
+    """Run the server until the block ends. Yields its address and environment id."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_main, args=(theirs,), daemon=True)

@@ -1,4 +1,4 @@
-// The 15 requests of benchmarks.http for k6: as the script sends them, without verifying the token.
+// The 15 requests of benchmarks.http for k6, as the script sends them; the token is not verified.
 import http from "k6/http";
 import crypto from "k6/crypto";
 import encoding from "k6/encoding";

@@ -1,4 +1,4 @@
-"""The 15 requests of benchmarks.http for Locust: as the script sends them, the token verified."""
+"""The 15 requests of benchmarks.http for Locust, as the script sends them; the token is verified."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _succeed(environment: Any, **_: Any) -> None:
 
 
 class Chain(FastHttpUser):
-    """One user, who goes through the chain until all instances are done."""
+    """A user that repeats the chain until all instances are done."""
 
     def on_start(self) -> None:
         jwk = self.client.get(f"/{ENVIRONMENT}/as/jwks").json()["keys"][0]
