@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -19,7 +19,8 @@ class LeaseKeeper:
 
     def __init__(self, store: Store, run_id: str, seconds: float, clock: Clock) -> None:
         self.lease = Lease(run_id, seconds, clock)
-        self.shards: list[Shard] = []
+        self._held: dict[int, Shard] = {}
+        self._of = 1
         self._store = store
         self._run_id = run_id
         self._seconds = seconds
@@ -28,9 +29,18 @@ class LeaseKeeper:
         """Shard → whether it was done before this process claimed it."""
 
     @property
+    def shards(self) -> list[Shard]:
+        """The shards that are ours, in order."""
+        return list(self._held.values())
+
+    def _hold(self, shards: Iterable[Shard]) -> None:
+        self._held = {shard.index: shard for shard in shards}
+        self._of = next((shard.of for shard in self._held.values()), 1)
+
+    @property
     def share(self) -> Share:
         """The part of the run that this process drives."""
-        return Share([shard.index for shard in self.shards], self.shards[0].of)
+        return Share(self._held, self._of)
 
     @property
     def elapsed(self) -> float:
@@ -39,13 +49,20 @@ class LeaseKeeper:
 
     def shard_of(self, number: int) -> Shard:
         """Our shard that owns an instance."""
-        return next(shard for shard in self.shards if shard.owns(number))
+        return self._held[number % self._of]
 
     async def create(self, record: RunRecord, fingerprints: Mapping[str, str], shards: int, *, claim: bool) -> None:
         """Store a new run; ``claim``: claim all its shards at once."""
         asked = self.lease.asked()
-        self.shards = await self._store.create_run(
-            record, fingerprints, shards=shards, claim=range(shards) if claim else (), owner=this_process(), lease_s=self._seconds
+        self._hold(
+            await self._store.create_run(
+                record,
+                fingerprints,
+                shards=shards,
+                claim=range(shards) if claim else (),
+                owner=this_process(),
+                lease_s=self._seconds,
+            )
         )
         if self.shards:
             self.lease.confirmed(asked)
@@ -69,7 +86,7 @@ class LeaseKeeper:
         asked = self.lease.asked()
         for index in wanted:
             try:
-                self.shards.append(await self._store.claim(self._run_id, index, this_process(), self._seconds))
+                self._hold([*self.shards, await self._store.claim(self._run_id, index, this_process(), self._seconds)])
             except LeaseHeldError as error:
                 held = held or error
         if held is not None and (not self.shards or all_of_them or only is not None):
@@ -81,12 +98,13 @@ class LeaseKeeper:
         """Release the shards in their state before the claim."""
         if self.shards:
             await self._store.release(self.shards, [index for index, done in self._before.items() if done])
-            self.shards = []
+            self._hold(())
 
     async def release(self, done: Collection[int], meanwhile: RunStatus) -> RunStatus:
         """Release the shards; see :meth:`Store.release`."""
         self.lease.check()
-        shards, self.shards = self.shards, []
+        shards = self.shards
+        self._hold(())
         return await self._store.release(shards, done, meanwhile)
 
     async def keep(self, fail: Callable[[Exception], None]) -> None:
@@ -100,9 +118,9 @@ class LeaseKeeper:
             await self._clock.sleep(self._seconds / 3)
             asked = self.lease.asked()
             try:
-                self.shards = [
-                    attrs.evolve(await self._store.renew(shard, self._seconds), elapsed=shard.elapsed) for shard in self.shards
-                ]
+                self._hold(
+                    [attrs.evolve(await self._store.renew(shard, self._seconds), elapsed=shard.elapsed) for shard in self.shards]
+                )
                 if self.shards:
                     self.lease.confirmed(asked)
             except (StaleEpochError, StoreLostError) as error:
