@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from orchestrator import Vault
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the campaigns of tests/crash run longer than the suite has time for."""
+    """Add the option ``--lives``, to run the campaigns of tests/crash longer than in the suite."""
     parser.addoption("--lives", type=int, default=2, help="Seeds that each campaign in tests/crash plays.")
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data directory of the test's own, and no settings of the user's."""
+    """An empty data directory, and no settings of the user."""
     for name in [name for name in os.environ if name.startswith(("PINGONE_", "ORCHESTRATOR_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -38,7 +38,7 @@ def vault() -> Vault:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Of ``localhost``, with its key; signed by itself."""
+    """A self-signed certificate of ``localhost``, with its key."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
     made = (
@@ -60,8 +60,8 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same certificate, which aiohttp trusts during the test."""
-    # aiohttp makes the context, from SSL_CERT_FILE among others, when it is imported.
+    """The same certificate; aiohttp trusts it during the test."""
+    # aiohttp creates the context when it is imported, from SSL_CERT_FILE among others.
     context = ssl.create_default_context(cafile=str(certificate))
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
     return certificate

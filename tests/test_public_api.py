@@ -1,4 +1,4 @@
-"""What is exported, and that what is documented is true."""
+"""The exported names, and that the documentation is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets in any spelling, and characters that act on a terminal."""
+"""Secrets in any spelling, and characters that control a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_secret_is_masked_in_every_spelling(spelling: str, secret: str, before
     shown = Redactor([Secret(secret)]).redact(f"{before} {spelled} {after}")
     assert spelled not in shown
     assert "********" in shown
-    assert len(shown) <= len(before) + len(after) + 2 + 8 + (30 if "base64" in spelling else 0)  # nothing else is left of it
+    assert len(shown) <= len(before) + len(after) + 2 + 8 + (30 if "base64" in spelling else 0)  # nothing else of it is left
 
 
 @settings(max_examples=25, deadline=None)

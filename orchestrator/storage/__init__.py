@@ -95,5 +95,5 @@ def _parsed(url: str) -> tuple[Scheme, str]:
 def _path(rest: str) -> Path:
     try:
         return Path(rest).expanduser()
-    except RuntimeError as error:  # ~somebody who is not known here
+    except RuntimeError as error:  # `~name` of a user that this machine does not know
         raise SettingError("store", f"{rest!r}: {error}") from error

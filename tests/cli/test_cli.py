@@ -1,4 +1,4 @@
-"""The command line in processes of its own: what it prints, and what it exits with."""
+"""The command line in separate processes: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from states.token_fulfillment.users import CreateUser
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process: exit code, stdout, stderr."""
+    """Runs a command in this process. Returns exit code, stdout and stderr."""
 
     def run(*argv: str) -> tuple[int, str, str]:
         code = main(argv)
@@ -284,7 +284,7 @@ def test_a_store_in_memory_promises_no_further_commands(cli: Any, home: Path) ->
     assert code == 0
     assert "orchestrator cleanup" not in out
     assert "The store was in memory: no further commands are possible for this run." in out
-    assert not store_of(home).parent.exists()  # neither a key, nor the state of a sandbox
+    assert not store_of(home).parent.exists()  # creates neither a key nor the state of a sandbox
     assert json.loads(cli("run", "--store", "memory:", "--json")[1])["next"] == []
 
 
@@ -417,7 +417,7 @@ def test_the_help_of_every_command_has_examples(cli: Any, command: str) -> None:
 
 
 def shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """A line for the shell, in which ``orchestrator`` is ours."""
+    """A shell line in which ``orchestrator`` is the program under test."""
     program = f'orchestrator() {{ "{sys.executable}" -m orchestrator "$@"; }}; set -o pipefail; {line}'
     return subprocess.run(
         ["bash", "-c", program], capture_output=True, text=True, timeout=60, check=False, env=os.environ | environ

@@ -1,4 +1,4 @@
-"""The commands load, report and compare, as their user meets them."""
+"""The commands load, report and compare from their user's view."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_requests_of_a_successful_instance_are_kept_if_the_run_was_asked_to(cli:
     urls = [entry["request"]["url"] for entry in json.loads(text)["log"]["entries"]]
     assert sum(url.endswith("/applications") for url in urls) == 1
     assert sum(url.endswith("/as/token") for url in urls) == 1
-    assert len(urls) >= 15 + 5  # with those of its rollback
+    assert len(urls) >= 15 + 5  # including those of its rollback
     assert "eyJ" not in text  # no token, no assertion
     stored = b"".join(path.read_bytes() for path in (home / "data" / "orchestrator").glob("runs.db*"))
     assert b"startedDateTime" not in stored  # sealed
@@ -254,7 +254,7 @@ def test_not_every_request_of_a_soak_is_kept(cli: Any, argv: list[str], message:
 
 
 async def reason(ledger: Ledger, *, stop: bool = False, clean: bool = False, **more: Any) -> str:
-    """Why no request is stored of the instance of a run like this."""
+    """The reason given when no request of the instance of such a run is stored."""
     reached = anyio.Event()
     if stop:
         ledger.script["run two"] = [lambda step: reached.set() or anyio.sleep_forever()]
@@ -303,7 +303,7 @@ def test_a_scenario_that_a_threshold_has_ended_says_so(cli: Any, home: Path, mon
     assert code == 4
     assert "ended early, by a broken threshold" in out
     assert "missed" not in out
-    # It may hold in the end, when more has been measured; the scenario was cut short all the same.
+    # The threshold may hold at the end of more measurement; the scenario was cut short all the same.
     summary = [
         "--concurrency",
         "2",
@@ -363,7 +363,7 @@ def test_a_single_run_writes_junit_with_a_case_for_each_of_its_states(cli: Any, 
     cases = list(ET.parse("x.xml").getroot().iter("testcase"))
     assert len(cases) == 15
     assert cases[0].get("classname") == "token-fulfillment.states"
-    assert sum(float(str(case.get("time"))) for case in cases) > 0  # one alone may take less than a millisecond
+    assert sum(float(str(case.get("time"))) for case in cases) > 0  # a single state may take less than a millisecond
 
 
 def test_what_is_printed_fits_eighty_columns(cli: Any, home: Path) -> None:

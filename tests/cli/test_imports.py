@@ -1,4 +1,4 @@
-"""What a command does not import: a command that needs little starts quickly."""
+"""Imports of each command: one that needs little starts quickly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ sys.exit(code)
 
 
 def imported(names: tuple[str, ...], *argv: str) -> list[str]:
-    """Which of these modules a command has imported when it ends."""
+    """The modules of this list that a command has imported when it ends."""
     command = [sys.executable, "-c", PROGRAM, ",".join(names), *argv]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a real process: no traceback, and never swallowed."""
+"""Ctrl-C at any moment of a real process: no traceback, and the signal is never lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Python reads this file before the program's first line. At the given occurrence of an audit event it presses Ctrl-C.
+# Python reads this file before the program's first line. It sends Ctrl-C at a given occurrence of an audit event.
 PRESS = """
 import os, signal, sys
 

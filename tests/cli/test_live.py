@@ -1,4 +1,4 @@
-"""The view of a run of many instances, in terminals of any height, and what it says of arrivals that do not get their turn."""
+"""The live view of a run of many instances, in terminals of any height, and its numbers of overdue arrivals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATES = [f"step_{number:02}" for number in range(1, 16)]
 
 
 def fifteen(ledger: Ledger) -> Any:
-    """A workflow as long as the first one."""
+    """A workflow with as many states as token-fulfillment."""
     pairs = zip(STATES, [*STATES[1:], "completed"], strict=True)
     return toy(ledger, *(type(name, (Making,), {"name": name, "transitions": {"done": then}})() for name, then in pairs))
 
@@ -42,7 +42,7 @@ def shown(workflow: Any, run: Run[Any], height: int, width: int = 80) -> list[st
 
 @asynccontextmanager
 async def overloaded(ledger: Ledger, vault: Vault, *thresholds: str) -> AsyncIterator[tuple[Any, Run[Any]]]:
-    """Two hundred arrivals are due and one has started, which does not end until the block does."""
+    """200 arrivals are due; the only one that has started ends with the block."""
     release = anyio.Event()
     ledger.script["run step_01"] = [lambda step: release.wait()]
     workflow = fifteen(ledger)

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, against one sandbox, with one store and one key."""
+"""Commands in separate processes, against one sandbox, with one store and one key."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Shell:
             self._environ["PINGONE_BASE_URL"] = url
 
     def begin(self, *argv: str, kill: KillAt | None = None) -> ForkServerProcess:
-        """Start a command; do not wait for it."""
+        """Start a command without waiting for it."""
         return start(argv, self._environ, self.output, kill)
 
     async def run(self, *argv: str, kill: KillAt | None = None) -> int | None:
-        """Run a command to its end: its exit code."""
+        """Run a command to its end. Returns its exit code."""
         return await ended(self.begin(*argv, kill=kill))
 
     async def until(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Wait for something to be true of the sandbox."""
+        """Wait until a condition on the sandbox holds."""
         with anyio.fail_after(seconds):
             while not what():
                 await anyio.sleep(0.005)
@@ -47,17 +47,17 @@ class Shell:
         return any(call.operation == operation and (fault is None or call.fault == fault) for call in calls)
 
     def said(self) -> str:
-        """All that the commands have printed."""
+        """The output of all commands."""
         return self.output.read_text()
 
 
 async def ended(process: ForkServerProcess) -> int | None:
-    """Wait for a process: its exit code."""
+    """Wait for a process. Returns its exit code."""
     await anyio.to_thread.run_sync(process.join)
     return process.exitcode
 
 
 def play(emulator: Sandbox, rule: str) -> None:
-    """From now on this goes wrong."""
+    """Inject a fault from now on."""
     for fault in parse_faults(rule, OPERATIONS):
         emulator.faults.add(fault)

@@ -1,5 +1,5 @@
-"""Processes that are frozen or killed at random moments. Each seed is one life, and plays the same faults, commands and
-moments again (counted in calls; milliseconds are the machine's). More of them: ``pytest tests/crash/test_campaign.py --lives 100``."""
+"""Processes that are frozen or killed at random moments. Each seed is one life, and repeats the same faults, commands and
+moments (counted in calls; milliseconds depend on the machine). For more lives: ``pytest tests/crash/test_campaign.py --lives 100``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.tenant import assert_each_once, assert_nothing_left, sandbox
 
 FAULTS = ["", " *:503@2%", " *:503@2% *:reset_after@2%", " *:500_after@3%", " create_user:400@20%"]
 INTERRUPTED_OR_ENDED = (KILLED, 0, 1, 2)
-"""What a killed command may exit with; 2: its arguments do not fit the run (nothing to retry)."""
+"""Exit codes that a killed command may have; 2: its arguments do not fit the run (nothing to retry)."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each life."""
+    """Run one test per life."""
     metafunc.parametrize("seed", range(metafunc.config.getoption("--lives")))
 
 
@@ -34,12 +34,12 @@ def random(seed: int) -> Random:
 
 
 def freeze(process: ForkServerProcess) -> None:
-    """Stop a process wherever it is, if it has not ended."""
+    """Stop a process at a random point, unless it has ended."""
     _send(process, signal.SIGSTOP)
 
 
 def thaw(process: ForkServerProcess) -> None:
-    """Let it go on."""
+    """Let the process continue."""
     _send(process, signal.SIGCONT)
 
 
@@ -50,7 +50,7 @@ def _send(process: ForkServerProcess, signal_number: int) -> None:
 
 
 async def after_calls(shell: Shell, process: ForkServerProcess, calls: int) -> None:
-    """Wait until the sandbox has had so many more calls, or the process has ended."""
+    """Wait until the sandbox has received this many more calls, or the process has ended."""
     seen = len(shell.emulator.environment.audit.calls)
     await shell.until(
         lambda: len(shell.emulator.environment.audit.calls) >= seen + calls or process.exitcode is not None, seconds=60
@@ -58,7 +58,7 @@ async def after_calls(shell: Shell, process: ForkServerProcess, calls: int) -> N
 
 
 async def settled(shell: Shell) -> int:
-    """Wait until the sandbox has answered what was sent to it: the number of its calls."""
+    """Wait until the sandbox has answered all requests. Returns the number of its calls."""
     calls = -1
     while calls != len(shell.emulator.environment.audit.calls):
         calls = len(shell.emulator.environment.audit.calls)
@@ -82,13 +82,13 @@ async def test_an_owner_that_is_frozen_at_a_random_moment_sends_nothing_after_a_
         rescuer = shell.begin("resume", "--lease", "60")
         held = random.random() < 0.5
         if held:
-            # Held so, it sends nothing itself: all that comes now comes from the thawed owner.
+            # A frozen process sends nothing: all further calls come from the thawed owner.
             await after_calls(shell, rescuer, random.randrange(1, 30))
             freeze(rescuer)
         else:
             await ended(rescuer)
         if rescuer.exitcode == 2:
-            # Frozen inside a commit, the owner holds the lock of the store: nobody can take over from it.
+            # Frozen inside a commit, the owner holds the lock of the store: no process can take over from it.
             assert f"process {owner.pid}" in shell.said(), shell.said()
             thaw(owner)
             assert await ended(owner) in (0, 2), shell.said()
@@ -125,7 +125,7 @@ async def test_a_load_run_that_is_killed_at_random_moments_makes_everything_once
         assert await shell.run(*argv) in (0, 1, 2), shell.said()
         assert await shell.run("resume") in (0, 1), shell.said()
         emulator.faults.clear()
-        # 1: those that were rolled back stay so.
+        # 1: instances that were rolled back stay so.
         assert await shell.run("retry") in (0, 1, 2), shell.said()
         shell.output.unlink()
         await shell.run("show", "--json")

@@ -1,4 +1,4 @@
-"""Real processes, really killed, then resumed; the sandbox's audit tells what exists and what was made twice."""
+"""Real processes that are killed and resumed; the sandbox's audit shows which objects exist and which were created twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.gate import gate
 from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_nothing_left, sandbox
 
 JWT = re.compile(rb"eyJ[\w-]+\.eyJ")
-"""An assertion or a token. (Three letters alone turn up in what is sealed, too.)"""
+"""An assertion or a token. (Three letters alone would also match sealed text.)"""
 ROLLED_BACK_STATES = ["create_user", "create_population", "grant_access", "create_resource", "create_application"]
 UNDO = {
     "create_user": "delete_user",
@@ -108,7 +108,7 @@ async def test_killed_in_a_retry_wait_it_waits_out_the_rest_and_goes_on_counting
         process.kill()
         assert await ended(process) == KILLED
         assert await shell.run("resume") == 0, shell.said()
-        # The audit's second call is the look, for the process may have died in the request.
+        # The audit's second call is the recovery: the process may have died during the request.
         again = [call.at for call in emulator.environment.audit.calls if call.operation.endswith("_populations")]
         assert again[0] - refused_at >= 1.8
         assert_each_once(emulator)
@@ -195,13 +195,13 @@ async def test_a_second_process_is_told_who_drives_the_run_and_until_when(home: 
         assert " until " in shell.said()
         first.kill()
         assert await ended(first) == KILLED
-        # Its process is gone, so nobody has to wait for the lease.
+        # Its process no longer exists, so the lease need not expire first.
         assert await shell.run("resume") == 0, shell.said()
         assert_each_once(emulator)
 
 
 async def test_a_stopped_owner_whose_lease_ran_out_sends_nothing_more_and_says_why(home: Path) -> None:
-    # Stopped while it waits for an answer: nobody can take over from a process that is frozen inside a commit.
+    # Stopped while it waits for a response: no process can take over from one that is frozen inside a commit.
     async with sandbox("create_scope:hang_before*1") as emulator:
         shell = Shell(home, emulator)
         first = shell.begin("run", "--lease", "1.5")
@@ -229,7 +229,7 @@ async def test_an_owner_that_was_frozen_while_it_connected_writes_nothing(home: 
         await anyio.sleep(1.7)
         between.open()
         assert await shell.run("resume", "--lease", "30") == 0, shell.said()
-        await shell.until(lambda: between.idle == 1)  # the kernel has made the connection of the frozen process
+        await shell.until(lambda: between.idle == 1)  # the kernel has completed the connection of the frozen process
         calls = len(emulator.environment.audit.calls)
         os.kill(first.pid, signal.SIGCONT)
         assert await ended(first) == 2
@@ -249,7 +249,7 @@ async def test_the_first_signal_drains_and_suspends(home: Path) -> None:
         assert "orchestrator resume" in shell.said()
         assert await shell.run("resume") == 0, shell.said()
         assert_each_once(emulator, 6)
-        # Suspended in good order, nothing was in doubt: nobody had to look for anything.
+        # The run was suspended in good order and no effect was unknown, so nothing needed recovery.
         assert not shell.called("read_applications")
         assert not shell.called("read_resources")
 

@@ -1,4 +1,4 @@
-"""A run of two shards, each driven by its own process, killed and driven again at random; the sandbox's audit and the store tell
+"""A run of two shards, each driven by its own process, killed and driven again at random; the sandbox's audit and the store show
 whether everything happened once."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEEDS = range(int(os.environ.get("SHARD_LIVES", "3")))
 
 
 async def drive_to_the_end(shell: Shell, run: str, shard: int, rng: random.Random) -> int:
-    """Drive one shard until its process ends by itself; how often it was killed before."""
+    """Drive one shard until its process ends by itself. Returns how often it was killed before."""
     kills = 0
     while True:
         process = shell.begin("drive", run, "--shard", str(shard), "--lease", "5")
@@ -74,12 +74,12 @@ async def test_a_frozen_process_holds_up_its_own_shard_only(home: Path) -> None:
         shell = Shell(home, emulator)
         assert await shell.run("load", "--instances", "8", "--concurrency", "2", "--shards", "2", "--no-drive") == 0, shell.said()
         run = shell.said().split()[1]
-        # Frozen while it waits for an answer: a process that is frozen inside a commit holds the lock of the store.
+        # Frozen while it waits for a response: a process that is frozen inside a commit holds the lock of the store.
         frozen = shell.begin("drive", run, "--shard", "0", "--lease", "1.5")
         assert frozen.pid is not None
         await shell.until(lambda: shell.called("create_scope"))
         os.kill(frozen.pid, signal.SIGSTOP)
-        # Shard 1 is finished whether or not the lease of shard 0 has run out meanwhile.
+        # Shard 1 is finished, whether the lease of shard 0 has expired or not.
         assert await shell.run("drive", run, "--shard", "1") in {0, 130}, shell.said()
         assert emulator.audit()["created"]["application"] == 5
         await anyio.sleep(1.7)

@@ -1,5 +1,5 @@
-"""A real process that runs the command line and kills itself where it is told: forked from a server that has
-everything imported, so that a hundred crashes take seconds."""
+"""A real process that runs the command line and kills itself at a given point. It is forked from a server that has
+imported everything, so that a hundred crashes take seconds."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class KillAt:
 
 
 def context() -> ForkServerContext:
-    """Processes are forked from a server that has imported this module."""
+    """Start processes by forking a server that has imported this module."""
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload([__name__, "states.token_fulfillment", "uvloop"])
     return found
 
 
 def start(argv: Sequence[str], environ: Mapping[str, str], output: Path, kill: KillAt | None = None) -> ForkServerProcess:
-    """``orchestrator ARGV`` in a process of its own; stdout and stderr go to ``output``."""
+    """Run ``orchestrator ARGV`` in a separate process; stdout and stderr go to ``output``."""
     process = context().Process(target=_run, args=(list(argv), dict(environ), str(output), kill))
     process.start()
     return process
 
 
 def start_embedded() -> ForkServerProcess:
-    """A program that embeds a run and cancels its own task in the middle; it exits with 0 if the run is interrupted then."""
+    """Embed a run and cancel its own task in the middle; exit with 0 if the run is interrupted then."""
     process = context().Process(target=_embedded)
     process.start()
     return process

@@ -1,4 +1,4 @@
-"""A definition is checked when it is built, and the message names the part that is wrong."""
+"""A definition is checked when it is built, and the message names the wrong part."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.toy import Ledger, Making, One, Three, ToyContext, Two, fast,
 
 
 def state(name: str, table: dict[str, Any], **more: Any) -> State[ToyContext, Ledger]:
-    """A state that only has a place in the table."""
+    """A state that exists only as an entry of the table."""
     outcomes = more.pop("outcomes", frozenset(table))
     return type(name, (Making,), {"name": name, "transitions": table, "outcomes": outcomes, **more})()
 
@@ -171,7 +171,7 @@ def test_states_that_differ_in_data_are_two_definitions() -> None:
     assert built("resource", limits={"most": 3}) != first
     assert built("application", limits={"most": 4}) != first
     assert built("application", limits={"most": "3"}) != first
-    # The tuning of a state is no part of its definition: an instance may continue under another one.
+    # The tuning of a state is not part of its definition: an instance may continue under other tuning.
     assert built("application", limits={"most": 3}, retry=RetryPolicy(attempts=9)) == first
 
 

@@ -17,7 +17,7 @@ from orchestrator.lifecycle.share import Share
 
 
 class VirtualClock:
-    """Time that passes only while everybody waits."""
+    """A clock that advances only when all tasks wait."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -31,7 +31,7 @@ class VirtualClock:
 
 
 def admissions(scenario: Scenario, share: Share, lasts: float) -> list[tuple[float, int]]:
-    """When which instance of a share starts, if each of them lasts ``lasts`` seconds. Played with the pure parts of an admission:
+    """The start times of a share's instances, if each of them lasts ``lasts`` seconds. Computed with the pure parts of an admission:
     the moments at which places open and arrivals are due."""
     clock = VirtualClock()
     admission = Admission(scenario, clock, share=share)  # type: ignore[arg-type]  # waits are played here

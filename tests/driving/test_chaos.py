@@ -1,5 +1,5 @@
-"""Whatever handlers answer, wherever the process dies and whatever its user then asks for: nothing is made twice, nothing is
-forgotten, and everything ends. Each case is a seed, which plays the same again."""
+"""With any results of handlers, deaths of processes and commands of the user: nothing is created twice, nothing is
+lost, and everything ends. Each case is a seed and repeats exactly."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ from orchestrator.storage.memory import MemoryStore
 
 INSTANCES = 4
 SESSIONS = 10
-"""Processes that drive the run before everything behaves again."""
+"""Number of processes that drive the run before faults end."""
 LEASE_S = 60_000.0
 
 
 @attrs.define
 class Clock:
-    """Waiting for the next attempt takes no time; from one process to the next, a lease runs out."""
+    """Waiting for the next attempt takes no time; between two processes the lease expires."""
 
     ahead_s: float = 0.0
 
@@ -82,7 +82,7 @@ class Clock:
 
 
 class Mortal(MemoryStore):
-    """What its process stores after its death is not heard."""
+    """Discards all that its process stores after its death."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -125,22 +125,22 @@ class Mortal(MemoryStore):
 
 @attrs.define(eq=False)
 class World:
-    """The other side, and all that goes wrong."""
+    """The external system, with its faults."""
 
     rng: Random
     store: Mortal
     trouble: float
-    """How likely something goes wrong before a call acts, and how likely after it."""
+    """Probability of a fault before a call takes effect, and after it."""
     existing: Counter[str] = attrs.field(factory=Counter)
     made: Counter[str] = attrs.field(factory=Counter)
     run: Run[Any] | None = None
 
     async def before(self, *, rollback: bool = False) -> None:
-        """It is not done, and may say so, or not."""
+        """The call has no effect, and may report that or not."""
         await self._go_wrong([TransientError("busy"), AmbiguousError("lost"), PermanentError("no"), KeyError("a bug")])
 
     async def after(self) -> None:
-        """It is done, and nobody is told."""
+        """The call has its effect, but the caller gets no response."""
         await self._go_wrong([AmbiguousError("lost"), KeyError("a bug")])
 
     async def _go_wrong(self, errors: Sequence[Exception]) -> None:
@@ -173,7 +173,7 @@ def key_of(name: str, step: Step[Any, Any] | Instance[Any]) -> str:
 
 
 class Making(State[Context, World]):
-    """Makes one thing, which can be looked for and removed."""
+    """Creates one object, which can be recovered and removed."""
 
     retry = RetryPolicy(attempts=3)
     rollback_retry = RetryPolicy(attempts=3)
@@ -206,7 +206,7 @@ class Second(Making):
 
 
 class SignOn(State[Context, World]):
-    """Makes nothing, and may be repeated freely."""
+    """Creates nothing, and may be repeated freely."""
 
     transitions: ClassVar = {"done": "use"}
     repeat = Repeat.FREELY
@@ -218,7 +218,7 @@ class SignOn(State[Context, World]):
 
 
 class Use(State[Context, World]):
-    """Goes back when what it uses has expired, and round again."""
+    """Goes back when an object that it uses has expired, and begins further rounds."""
 
     outcomes = frozenset({"done", "expired", "again"})
     transitions: ClassVar = {"done": "completed", "expired": Back("sign_on", at_most=2), "again": NextRound("sign_on")}
@@ -247,7 +247,7 @@ def workflow_over(world: World) -> Workflow[Context, World]:
 
 
 async def one_process(world: World, opened: AbstractAsyncContextManager[Run[Any]]) -> str:
-    """Drive the run until it ends, or its process does; its id."""
+    """Drive the run until it ends or its process dies. Returns its id."""
     world.store.dead, world.run = False, None
     run_id = ""
     try:
@@ -260,7 +260,7 @@ async def one_process(world: World, opened: AbstractAsyncContextManager[Run[Any]
 
 
 async def check(world: World, workflow: Workflow[Any, Any], record: RunRecord, vault: Vault) -> list[Instance[Any]]:
-    """What is said of each instance is so."""
+    """Check that the stored account of each instance is true."""
     found = [instance async for instance in Reader(workflow, world.store, vault).instances(record.id, None)]
     for instance in found:
         exist = {name for name in ("first", "second") if world.existing[key_of(name, instance)]}
@@ -283,7 +283,7 @@ async def check(world: World, workflow: Workflow[Any, Any], record: RunRecord, v
 
 
 async def play(seed: int, vault: Vault) -> Counter[str]:
-    """One case, to its end; what happened, for the curious."""
+    """Play one case to its end. Returns its history, for debugging."""
     rng, clock = Random(seed), Clock()
     store = Mortal(clock)
     world = World(rng, store, trouble=rng.choice([0.02, 0.1, 0.3]))

@@ -1,4 +1,4 @@
-"""What a process does with a run follows from what the user asks for and from the run's status."""
+"""A plan follows from the user's request and the status of the run."""
 
 from __future__ import annotations
 

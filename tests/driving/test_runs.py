@@ -1,4 +1,4 @@
-"""Runs of a toy workflow: retry, recover, rollback, suspension, resumption, and what the embedding API promises."""
+"""Runs of a toy workflow: retry, recovery, rollback, suspension, resumption, and the promises of the embedding API."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def store() -> MemoryStore:
 
 
 async def finish(workflow: Workflow[Any, Any], store: Store, vault: Vault, **more: Any) -> Any:
-    """Run one instance to its end: the instance, and the run's result."""
+    """Run one instance to its end. Returns the instance, and the run's result."""
     options = more.pop("options", fast(vault))
     async with start(workflow, store=store, options=options, **more) as run:
         result = await run.wait()
@@ -201,13 +201,13 @@ async def test_teardown_ends_as_completed(store: MemoryStore, vault: Vault) -> N
 
 @attrs.frozen(kw_only=True)
 class WideContext(ToyContext):
-    """Takes anything that is a number."""
+    """Accepts any object that is a number."""
 
     big: int = 0
 
 
 class Wide(One):
-    """Learns a number that JSON has no room for."""
+    """Stores a number that JSON cannot represent."""
 
     name = "one"
 
@@ -249,7 +249,7 @@ async def test_whatever_a_handler_says_can_be_stored(store: MemoryStore, vault: 
 
 
 async def test_a_context_that_could_not_be_read_back_is_not_what_is_kept(store: MemoryStore, vault: Vault) -> None:
-    """Else all that was made would be out of reach of a clean-up."""
+    """Without this, a clean-up could not reach the created objects."""
 
     def confused(step: Any) -> Any:
         step.services.existing.append("two:0")
@@ -281,7 +281,7 @@ async def test_an_outcome_comes_with_the_context_of_its_workflow(store: MemorySt
 
 @attrs.frozen(kw_only=True)
 class OpaqueContext:
-    """Nobody can tell what to read back here."""
+    """The type to read back is ambiguous."""
 
     anything: object = None
 
@@ -443,7 +443,7 @@ async def test_a_rate_spaces_the_attempts_of_its_group(store: MemoryStore, vault
     at: list[float] = []
     ledger = Ledger(script={"run limited": [lambda step: at.append(step.clock.steady())] * 5})
     await finish(toy(ledger, Limited()), store, vault, instances=5, concurrency=5, rates={"slow": 1.0})
-    # Timers of the loop are a little early or late.
+    # Timers of the event loop are slightly early or late.
     assert at[-1] - at[0] >= 4 / SPEED * 0.9
 
 
@@ -506,7 +506,7 @@ async def test_a_retry_wait_survives_an_interruption(store: MemoryStore, vault: 
 
 @attrs.define
 class Wall(FastClock):
-    """A clock whose wall time somebody sets."""
+    """A clock whose wall time the test sets."""
 
     ahead_s: float = 0.0
 
@@ -583,12 +583,12 @@ async def test_a_pause_of_a_rate_group_survives_a_restart(vault: Vault, tmp_path
         async with resume(workflow, run.id, store=store, options=options) as again:
             assert (await again.wait()).counts == {Status.COMPLETED: 3}
     assert len(begun) == 3
-    assert min(begun) - refused >= 29  # the stored moment is one of the wall clock
+    assert min(begun) - refused >= 29  # the stored moment is a wall-clock time
 
 
 @pytest.mark.parametrize("at", range(1, 40))
 async def test_cancelled_anywhere_it_is_resumed_with_one_of_each(vault: Vault, at: int) -> None:
-    """Cancel from outside at the ``at``-th step of the event loop, then resume, until it is done."""
+    """Cancel from outside at the ``at``-th step of the event loop, then resume until the run is done."""
     store, ledger = MemoryStore(), Ledger()
     yielding = [lambda step: anyio.sleep(0)] * 50
     ledger.script = {f"run {name}": list(yielding) for name in ("one", "two", "three")}
@@ -634,7 +634,7 @@ async def test_a_checkpoint_that_cannot_be_written_stops_the_run(vault: Vault) -
 
 
 class Late:
-    """The store's clock after our lease has run out."""
+    """The store's clock after our lease has expired."""
 
     def now(self) -> float:
         return time.time() + 3600
@@ -718,7 +718,7 @@ async def test_a_wrong_key_is_refused_before_anything_happens(store: MemoryStore
 
 
 async def interrupted(store: MemoryStore, ledger: Ledger, vault: Vault, **more: Any) -> str:
-    """A run that was stopped while it stood in state three."""
+    """A run that was stopped in state three."""
     async with start(toy(ledger, **more), store=store, options=fast(vault)) as run:
         ledger.script["run two"] = [lambda step: run.stop()]
         await run.wait()
@@ -817,7 +817,7 @@ async def test_a_change_deep_in_the_context_is_seen_and_migrated(store: MemorySt
         return {**data, "context": context, "version": 2}
 
     for inner in (Inner1, Inner2):
-        globals()[inner.__name__] = inner  # where annotations are looked up
+        globals()[inner.__name__] = inner  # where annotations are resolved
     ledger = Ledger()
     run_id = await interrupted(
         store, ledger, vault, context=Context1, initial_context=lambda run_id, number, settings: Context1()
@@ -1019,7 +1019,7 @@ async def test_cleanup_of_an_interrupted_run_removes_what_was_in_flight(store: M
 
 
 async def stopped_after(ledger: Ledger, store: Store, vault: Vault, instances: int, total: int) -> str:
-    """A run of ``total`` instances that was stopped after so many of them had completed."""
+    """A run of ``total`` instances that was stopped after this many had completed."""
     async with start(toy(ledger), store=store, instances=total, options=fast(vault)) as run:
         ledger.script = {"run three": [*[None] * (instances - 1), lambda step: run.stop()]}
         result = await run.wait()
@@ -1174,7 +1174,7 @@ async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault, num
         async with retry(toy(ledger), run_id, store=store, number=number, options=fast(vault)) as again:
             await again.wait()
     assert again.command == f"retry {run_id}" + ("" if number is None else f"-{number}")
-    store.__class__ = MemoryStore  # there is room again
+    store.__class__ = MemoryStore  # the quota suffices again
     assert (await store.run(run_id)).status is RunStatus.FINISHED
     async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         assert (await again.wait()).counts == {Status.FAILED: 5}
@@ -1184,7 +1184,7 @@ async def test_a_retry_that_cannot_put_all_back_puts_none_back(vault: Vault, num
 
 async def test_a_retry_that_is_killed_before_it_puts_back_changes_nothing(store: MemoryStore, vault: Vault) -> None:
     class Dead(MemoryStore):
-        """The process is killed when it is about to put instances back: nothing that it writes afterwards arrives."""
+        """Simulates a process killed just before it resets instances: later writes are lost."""
 
         dead = False
 
@@ -1221,7 +1221,7 @@ async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_o
     run_id = await kept_after(ledger, store, vault, scenario=scenario)
     before, admitted = await store.statistics(run_id), len(await store.load(run_id))
     assert Status.FAILED in {status for status, _ in await store.counts(run_id)}
-    ledger.script.clear()  # on a busy machine the time may be over before `two` is called
+    ledger.script.clear()  # on a busy machine the time may end before `two` is called
     async with retry(toy(ledger), run_id, store=store, options=fast(vault)) as again:
         result = await again.wait()
     assert result.of(Status.FAILED) == 0

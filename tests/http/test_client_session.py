@@ -1,4 +1,4 @@
-"""How requests go through ``aiohttp.ClientSession``, which is used with an untested release of aiohttp."""
+"""Requests through ``aiohttp.ClientSession``, which is used with an untested release of aiohttp."""
 
 from __future__ import annotations
 

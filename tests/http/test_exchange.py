@@ -1,4 +1,4 @@
-"""What is kept of requests and answers for the case of a failure, with every secret masked."""
+"""Requests and responses that are kept in case of a failure, with every secret masked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which error a failure of the network becomes, and the check of the lease."""
+"""The mapping from network failures to errors, and the check of the lease."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ URL = "https://api.example.com/users"
 
 
 def refuse(what: str, reply: Reply) -> StepError:
-    """A vendor without a table of errors."""
+    """A vendor without error codes."""
     return PermanentError(f"{what}: {reply.status}: {reply.asked.quote(reply.body.decode())}")
 
 

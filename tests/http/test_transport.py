@@ -1,4 +1,4 @@
-"""How requests reach the network, over real sockets: straight over aiohttp's connections, and through its session."""
+"""Requests over real sockets: directly on aiohttp's connections, and through its session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from states.http.transport import Transport, open_transport
 
 
 class Peer:
-    """A server that says what it is told to, byte for byte: one answer after the other, on whatever connection."""
+    """A server that sends given bytes: one response after the other, on any connection."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -37,7 +37,7 @@ class Peer:
         self.connections = 0
         self.ended = 0
         self.said = asyncio.Event()
-        """What it had to say later."""
+        """Set when the delayed response was sent."""
         self.url = ""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +59,7 @@ class Peer:
                 if answer.endswith((b"HANG UP", b"RESET")):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # they hung up
+            pass  # the client closed the connection
         finally:
             self.ended += 1
             writer.close()
@@ -87,11 +87,11 @@ def ok(body: bytes = b"", *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def allowed() -> None:
-    """This process may send."""
+    """A lease that never expires."""
 
 
 def unexpected(what: str, reply: Reply) -> StepError:
-    """A vendor that knows no errors."""
+    """A vendor without error codes."""
     return PermanentError(f"{what}: {reply.status}")
 
 
@@ -180,7 +180,7 @@ BROKEN = {
 )
 async def test_a_broken_answer_is_an_error_and_is_not_asked_for_again(method: str, answer: bytes) -> None:
     async with peer(ok(), answer, ok(b"next")) as there, open_transport(allowed) as send:
-        await get(send, f"{there.url}/a")  # on a connection that was kept, aiohttp likes to try again
+        await get(send, f"{there.url}/a")  # aiohttp may retry on a kept connection
         with pytest.raises(aiohttp.ClientError):
             await send(method, f"{there.url}/a", {}, None)
         assert len(there.requests) == 2
@@ -198,7 +198,7 @@ async def test_a_get_on_a_kept_connection_that_is_closed_without_notice_is_sent_
     assert [request.split()[1] for request in there.requests] == [b"/a", b"/b", b"/c?d=e", b"/c?d=e", b"/f"]
 
 
-@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session does not tell them apart
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session does not distinguish them
 async def test_a_get_on_a_fresh_connection_is_not_sent_again() -> None:
     async with peer(b"HANG UP", ok(b"next")) as there, open_transport(allowed) as send:
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -206,7 +206,7 @@ async def test_a_get_on_a_fresh_connection_is_not_sent_again() -> None:
         assert len(there.requests) == 1
 
 
-@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session may take another one that is kept
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session may use another kept connection
 async def test_a_get_is_sent_again_once_though_all_kept_connections_are_dead() -> None:
     async with peer(*[ok()] * 3, *[b"HANG UP"] * 5) as there, open_transport(allowed) as send:
         async with anyio.create_task_group() as tasks:
@@ -227,7 +227,7 @@ async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> N
         assert await get(send, f"{there.url}/a") == (200, b"next")
 
 
-@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session takes it for one
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session accepts it as one
 async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
     unasked = ok(b"too slow", status=b"408 Request Timeout")
     async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport(allowed) as send:
@@ -296,11 +296,11 @@ async def test_somebody_who_does_not_take_the_connection(monkeypatch: pytest.Mon
 
 
 class LeaseLostError(Exception):
-    """Stands for the engine's."""
+    """Replaces the engine's error."""
 
 
 class Lease:
-    """It is lost when a test says so; ``after``: by itself, once it was looked at so often."""
+    """A lease that a test ends; ``after``: it ends by itself after this many checks."""
 
     def __init__(self, after: int | None = None) -> None:
         self.left = after
@@ -325,7 +325,7 @@ async def test_a_lease_that_is_lost_while_connecting_lets_nothing_be_written(met
         deaf.listen(0)
         address = deaf.getsockname()
         waiting = [socket.socket() for _ in range(3)]
-        for one in waiting:  # they fill its queue, so that ours has to wait
+        for one in waiting:  # they fill its queue, so that our connection has to wait
             one.setblocking(False)
             one.connect_ex(address)
         async with open_transport(lease) as send, asyncio.TaskGroup() as tasks:
@@ -400,7 +400,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 class Tunnel:
-    """A proxy that lets through who knows the password."""
+    """A proxy that requires a password."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer

@@ -1,4 +1,4 @@
-"""An instance explained, and the standing of a run, on runs that were stored by the engine."""
+"""The explanation of an instance, and the status of a run, on runs that the engine has stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a run: counted by the store, and no more of its instances decoded than are shown."""
+"""The summary of a run: counted by the store; only instances that are shown are decoded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_summary_of_a_run_that_was_killed_counts_what_was_under_way(tmp_
     async with open_store(f"sqlite:{path}") as store:
         async with start(workflow, store=store, instances=30, concurrency=5, options=fast(vault)) as run:
             await run.wait()
-        # As a process that was killed, or a program that did not count effects yet, leaves its checkpoints.
+        # The checkpoints of a killed process, or of a program that did not count effects yet.
         with sqlite3.connect(path) as db:
             db.execute("UPDATE instances SET effects = NULL WHERE number % 2")
         db.close()

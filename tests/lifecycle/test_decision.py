@@ -1,4 +1,4 @@
-"""What comes next, as a table and as properties."""
+"""The decision about the next step, as a table and as properties."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_policy_says_what_follows_a_failure_for_good(error: Exception, polic
 @pytest.mark.parametrize("policy", OnFailure)
 @pytest.mark.parametrize("error", [AmbiguousError("the last attempt allowed"), KeyError("in the answer")])
 def test_what_is_given_up_after_a_lost_answer_is_looked_for_with_patience(error: Exception, policy: OnFailure) -> None:
-    """The last attempt may be the one whose answer was lost: its state was never retried, and so never in doubt."""
+    """The response of the last attempt may be lost as well: its state was never retried, so its effect was never unknown."""
     workflow = toy(Ledger())
     there = standing(workflow, failures=2)
     given_up = _step(workflow, there, Failed(error, "trace"), policy, Random(1))
@@ -218,7 +218,7 @@ RESULTS = st.sampled_from(
 def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
     results: list[Any], policy: OnFailure, seed: int
 ) -> None:
-    """A model of the driver over the pure functions: whatever the handlers say, every instance gets somewhere legal."""
+    """A model of the driver over the pure functions: with any results of handlers, every instance reaches a legal status."""
     workflow, rng = toy(Ledger()), Random(seed)
     instance = standing(workflow)
     entered = {instance.position}
@@ -232,7 +232,7 @@ def test_no_sequence_of_results_leaves_a_terminal_status_or_forgets_an_effect(
             instance = _step(workflow, instance, result, policy, rng)
         entered.add(instance.position)
         if before.status is Status.RUNNING and instance.status is not Status.RUNNING:
-            # Whatever was entered is on the trail when the way back begins, or the instance ends.
+            # Every state that was entered is on the trail when the rollback begins, or the instance ends.
             assert set(instance.trail) == entered & set(workflow.state_named)
             if isinstance(result, Failed) and isinstance(result.error, AmbiguousError | KeyError):
                 assert before.position in instance.may_have_run

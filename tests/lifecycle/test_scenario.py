@@ -1,4 +1,4 @@
-"""How instances are admitted: the pure scenario, and what is refused before anything starts."""
+"""The pure scenario, and the values that are refused before the start."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_closed_scenario_has_as_many_as_it_says() -> None:
     assert (Scenario(instances=9, concurrency=3).total, Scenario(instances=9, concurrency=3).cap) == (9, 3)
     assert Scenario(duration=5.0, concurrency=3).total is None
     soak = Scenario(duration=5.0, concurrency=3, rounds=ENDLESS)
-    assert (soak.total, soak.cap, soak.least) == (None, 3, 3)  # those that fail are replaced
+    assert (soak.total, soak.cap, soak.least) == (None, 3, 3)  # instances that fail are replaced
 
 
 def test_with_endless_rounds_instances_are_users_at_once() -> None:
@@ -202,4 +202,4 @@ def test_a_backlog_that_can_be_made_up_for_is_not_missed() -> None:
     scenario = Scenario(rate=100.0, duration=20.0, graceful_stop=30.0)
     assert scenario.arrivals(7.0, 500).expected_missed == 0  # two seconds behind: 71/s is enough for 43 s
     assert scenario.arrivals(4.0, 64).expected_missed == 1200  # 16/s for 46 s
-    assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # there is no end to its time
+    assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # its time has no end

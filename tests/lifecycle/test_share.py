@@ -1,4 +1,4 @@
-"""A run that is split: every instance, place and arrival belongs to one process, whatever the split."""
+"""A split run: every instance, place and arrival belongs to exactly one process, in any split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.lifecycle.share import Share
 
 @st.composite
 def splits(draw: st.DrawFn) -> list[Share]:
-    """A run of some shards, dealt out to some processes."""
+    """The shards of a run, divided among some processes."""
     of = draw(st.integers(1, 7))
     owners = draw(st.lists(st.integers(0, 3), min_size=of, max_size=of))
     parts = [[shard for shard in range(of) if owners[shard] == owner] for owner in set(owners)]

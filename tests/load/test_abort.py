@@ -1,4 +1,4 @@
-"""When a broken threshold ends a scenario: never one that holds in the end, and soon one that cannot."""
+"""When a broken threshold ends a scenario: never if it would hold in the end, and soon if it cannot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WORKFLOW = toy(Ledger(), Provide(), Use(), Check())
 
 
 class Clock:
-    """Moved by the simulation."""
+    """A clock that the simulation moves."""
 
     time = 0.0
 
@@ -53,24 +53,24 @@ class Clock:
 
 @attrs.frozen(kw_only=True)
 class Service:
-    """How the other side behaves. Its first seconds are slow, and some of its calls fail."""
+    """Behavior of the simulated system. Its first seconds are slow, and some of its calls fail."""
 
     fails: float = 0.0
     """Share of the instances, or rounds, that fail."""
     retried: float = 0.0
     """Share of the calls that are retried."""
     seconds: float = 0.5
-    """Of a call, on average."""
+    """Mean duration of a call."""
     slow_until: float = 0.0
-    """In the beginning calls take ten times as long, and half of them are retried."""
+    """Until then calls take ten times as long, and half of them are retried."""
     fails_until: float = 0.0
-    """In the beginning everything fails."""
+    """Until then everything fails."""
     fails_from: float = float("inf")
-    """From here on everything fails."""
+    """From then on everything fails."""
 
 
 class Simulation:
-    """A run whose instances exist as events only: what a collector sees of it, tick by tick."""
+    """A run whose instances exist as events only, as a collector sees it, tick by tick."""
 
     def __init__(self, scenario: Scenario, service: Service, seed: int) -> None:
         self.scenario, self.service, self.rng, self.clock = scenario, service, Random(seed), Clock()
@@ -143,7 +143,7 @@ class Simulation:
             return
         again = state == "check" and self.scenario.wants_round(number, rounds + 1, now)
         if state == "check" and self.scenario.replaces and not self.scenario.has_time(number, rounds + 1, now):
-            self.through += 1  # no time for another one in its place
+            self.through += 1  # no time for a replacement
         target = {"provide": "use", "use": "check", "check": "use" if again else "completed"}[state]
         outcome = "again" if again else "done"
         self.tell(EventKind.MOVED, number, state, handler="run", outcome=outcome, target=target, duration_s=takes, total_s=takes)
@@ -166,7 +166,7 @@ class Simulation:
         return Measured(statistics=self.collector.statistics, counts=counts)
 
     def play(self, thresholds: list[Threshold]) -> dict[str, float]:
-        """Threshold → when it would have ended the scenario first."""
+        """Threshold → the moment at which it would have ended the scenario."""
         ended: dict[str, float] = {}
         end = self.scenario.length or 0.0
 
@@ -348,8 +348,8 @@ def test_arrivals_that_start_more_slowly_than_they_come_end_a_scenario_and_those
         return ends_scenario(missed, attrs.evolve(measured, expected_missed=at.expected_missed), scenario)
 
     assert ends(*[5] * 6)
-    assert not ends(*[5] * 4)  # eight seconds say little
+    assert not ends(*[5] * 4)  # eight seconds are too short for a judgment
     assert not ends(*[18] * 8)  # 9/s is enough with the graceful stop
     assert not ends(0, 0, 0, 0, 0, 0, 0, 0)  # a stall
-    assert not ends(*[0] * 8, 40)  # after which it makes up for it
+    assert not ends(*[0] * 8, 40)  # after which the starts catch up
     assert not ends(*[5] * 6, scenario=Scenario(rate_stages=(Stage(100, 10),)))

@@ -1,4 +1,4 @@
-"""Histograms: as precise as an HdrHistogram, and gone with their last reference."""
+"""Histograms: as precise as an HdrHistogram, and freed with their last reference."""
 
 from __future__ import annotations
 

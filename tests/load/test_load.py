@@ -1,4 +1,4 @@
-"""Runs by scenario: arrivals, rounds, stages, the end of the time, rate groups, thresholds, and what a resume goes on with."""
+"""Runs by scenario: arrivals, rounds, stages, the end of the time, rate groups, thresholds, and what a resume continues."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from tests.support.toy import Ledger, Making, Two, fast, toy
 
 
 class Provide(Making):
-    """Makes one thing, and keeps to a rate."""
+    """Creates one object, within a rate."""
 
     transitions = {"done": "use"}
     rate_group = "configuration"
@@ -85,7 +85,7 @@ def store() -> Iterator[MemoryStore]:
 
 
 async def drive(workflow: Any, store: MemoryStore, vault: Vault, scenario: Scenario, **more: Any) -> Any:
-    # What a scenario says of time is tested in real time.
+    # The times of a scenario are tested in real time.
     options = fast(vault) if scenario.length is None else Options(vault=vault)
     async with start(workflow, store=store, options=options, scenario=scenario, **more) as run:
         return await run.wait()
@@ -135,7 +135,7 @@ async def test_a_workflow_without_rounds_refuses_them(store: MemoryStore, vault:
 
 
 async def test_arrivals_come_by_the_clock(store: MemoryStore, vault: Vault) -> None:
-    """With answers of 60 ms and 100 arrivals a second, about six are under way at once."""
+    """With responses after 60 ms and 100 arrivals a second, about six instances run at once."""
     ledger, most, now = Ledger(), 0, 0
 
     async def slow(step: Any) -> None:
@@ -354,7 +354,7 @@ async def test_a_pause_moves_the_turns_of_those_who_wait_in_their_order() -> Non
 
 
 async def test_turns_that_are_given_back_go_to_whoever_asks_next_and_to_nobody_else() -> None:
-    """At the cut of a scenario many leave at once, and come back to roll back: the rate is kept all the same."""
+    """At the cut of a scenario many instances stop at once and roll back: the rate holds all the same."""
     clock, leave = SystemClock(), anyio.Event()
     limits = RateLimits({"g": 100.0}, clock)
     began: list[float] = []
@@ -373,7 +373,7 @@ async def test_turns_that_are_given_back_go_to_whoever_asks_next_and_to_nobody_e
             tasks.start_soon(come_back if index % 2 else stay)
         await anyio.sleep(0)
         leave.set()
-    # One every 10 ms: twice the rate would have ended it in half the time.
+    # One every 10 ms: twice the rate would have finished in half the time.
     assert len(began) == 16
     assert began[-1] - began[0] >= 15 * 0.01 * 0.95
 
@@ -383,7 +383,7 @@ async def test_a_turn_that_was_given_back_does_not_start_inside_a_later_pause() 
     limits = RateLimits({"g": 1.0}, clock)
     leave.set()
     for _ in range(3):
-        await limits.admit("g", leave=leave)  # the turns at 1 and 2 s are given back
+        await limits.admit("g", leave=leave)  # the slots at 1 and 2 s are given back
     clock.time += 1.5
     limits.slow_down("g", 10)
     assert await limits.admit("g") >= 10
@@ -391,7 +391,7 @@ async def test_a_turn_that_was_given_back_does_not_start_inside_a_later_pause() 
 
 @attrs.define
 class EarlyClock:
-    """Timers that go off a millisecond early, as those of uvloop do; what is waited for is counted."""
+    """Timers that fire a millisecond early, as those of uvloop do; it counts the waits."""
 
     time: float = 100.0
     waits: list[float] = attrs.field(factory=list)
@@ -436,7 +436,7 @@ async def test_a_group_without_a_rate_comes_back_one_by_one() -> None:
     assert not limits.limits("g")
     limits.slow_down("g", 1000)
     waited = [await limits.admit("g") for _ in range(3)]
-    assert waited[0] == pytest.approx(60)  # nobody is believed who asks for more than a minute
+    assert waited[0] == pytest.approx(60)  # a request for more than a minute is cut to a minute
     assert 0 < waited[1] < 0.1
 
 
@@ -658,7 +658,7 @@ async def test_evidence_that_cannot_be_shown_costs_nothing_but_itself(store: Mem
 
 
 class SteppedClock(SystemClock):
-    """The scenario's time stands still until a test moves it, however busy the machine is."""
+    """The scenario's time stands still until a test moves it, on a machine of any speed."""
 
     time = 100.0
 
@@ -669,7 +669,7 @@ class SteppedClock(SystemClock):
         await anyio.sleep(seconds)
 
     def deadline(self, seconds: float) -> float:
-        # Who waits for a moment of the scenario looks at the time again soon; limits of attempts are longer.
+        # Waits for a moment of the scenario check the time again soon; limits of attempts are longer.
         return anyio.current_time() + (min(seconds, 0.005) if seconds < 15 else seconds)
 
 
@@ -680,7 +680,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def now_and_then(ledger: Ledger, every: int) -> None:
-    """About every so many rounds one fails for good, but never the first one of an instance."""
+    """About one round in this many fails for good, but never the first one of an instance."""
     counted, seen = 0, set()
 
     async def act(step: Any) -> None:
@@ -701,7 +701,7 @@ async def test_a_user_of_a_soak_who_fails_is_replaced(store: MemoryStore, vault:
     scenario, options = Scenario(concurrency=4, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, options=options, scenario=scenario, on_success="teardown") as run:
         await until(lambda: run.collector.counters["replaced"] >= 3)
-        # While the scenario lasts, there are as many users as are wanted, but for the moment of a change.
+        # During the scenario the number of users is as wanted, except at the moment of a change.
         await until(lambda: run.collector.offered == 4 == run.wanted)
         clock.time += 11
         result = await run.wait()
@@ -709,7 +709,7 @@ async def test_a_user_of_a_soak_who_fails_is_replaced(store: MemoryStore, vault:
     failed = result.counts[Status.ROLLED_BACK]
     counted = (await statistics(store, result.run_id)).total.counters
     assert counted["round.failed"] == failed
-    # Numbers go on, nobody is counted twice. Who fails in the last moment is not replaced.
+    # Numbers increase, and no instance is counted twice. One that fails in the last moment is not replaced.
     assert 3 <= counted["replaced"] <= failed
     assert ledger.calls.count("run provide") == 4 + counted["replaced"] == result.total
     assert result.counts[Status.COMPLETED] == result.total - failed
@@ -733,13 +733,13 @@ async def test_a_soak_that_was_interrupted_still_replaces_and_numbers_go_on(stor
     assert result.status is RunStatus.FINISHED
     assert result.total >= before.total + 2
     counted = (await statistics(store, result.run_id)).total.counters
-    # A place that was empty when the first process stopped is filled by the second one as if it were the first time.
+    # A place that was empty when the first process stopped is filled by the second process as for the first time.
     assert 3 <= result.total - counted["replaced"] <= 6
     assert [row.number for row in await store.load(result.run_id)] == list(range(result.total))
 
 
 async def test_users_whose_server_refuses_everything_come_back_ever_more_slowly(store: MemoryStore, vault: Vault) -> None:
-    """Without that, four users would be refused some thousand times a second."""
+    """Without the wait, four users would be refused some thousand times a second."""
     ledger, clock = Ledger(script={"run provide": [PermanentError("refused")] * 100_000}), SteppedClock()
     scenario, options = Scenario(concurrency=4, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, options=options, scenario=scenario) as run:
@@ -769,12 +769,12 @@ async def test_a_soak_by_stages_has_as_many_users_as_the_ramp_says(store: Memory
         clock.time = 131.0
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
-    # Down the ramp one leaves at a time; a place that is left is not filled by somebody new.
+    # Down the ramp one instance leaves at a time; no new instance takes its place.
     assert result.counts == {Status.COMPLETED: 8}
 
 
 async def test_a_ramp_loses_no_more_users_than_it_wants(vault: Vault) -> None:
-    """Several ask in the same moment whether they are to go round again."""
+    """Several instances ask in the same moment whether to begin another round."""
     clock = ManualClock()
     scenario = Scenario(stages=(Stage(10, 10), Stage(10, 0)), rounds=ENDLESS)
     admission = Admission(scenario, clock)
@@ -785,7 +785,7 @@ async def test_a_ramp_loses_no_more_users_than_it_wants(vault: Vault) -> None:
     clock.time += 2.5
     assert scenario.concurrency_at(admission.elapsed) == 8
     assert [admission.wants_round(number, 1) for number in range(10)] == [False, False, *[True] * 8]
-    # The first of them did not come to its end after all (its token had expired), and is asked about anew.
+    # The first of them did not end after all (its token had expired), and asks again.
     assert admission.wants_round(0, 1) is False
     assert [admission.wants_round(number, 2) for number in range(2, 10)] == [True] * 8
     assert admission.give_back(0)

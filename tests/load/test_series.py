@@ -1,4 +1,4 @@
-"""Keys of measurements: built and parsed in one place, and never the same for two things."""
+"""Keys of measurements: built and parsed in one module, and unique."""
 
 from __future__ import annotations
 

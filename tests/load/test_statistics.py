@@ -1,4 +1,4 @@
-"""Histograms, windows and the collector that keeps them."""
+"""Histograms, windows, and their collector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = 1_000_000.0
 
 
 class Clock:
-    """Time that stands still until it is moved."""
+    """A clock that a test moves."""
 
     time = 0.0
 
@@ -132,7 +132,7 @@ def test_a_span_goes_over_ways_back_and_begins_anew_with_each_round() -> None:
     at.move("sign", outcome="expired", target="sign", total=1.0)
     at.move("sign", target="check", total=1.0)
     at.move("check", outcome="again", target="sign", total=1.0)
-    at.clock.time += 50  # the pause is no part of it
+    at.clock.time += 50  # the pause is excluded
     at.move("sign", target="check", total=0.5)
     at.move("check", target="completed", total=0.5)
     at.tell(EventKind.ENDED, state="completed", outcome="completed")
@@ -268,7 +268,7 @@ def test_what_is_kept_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.M
         elapsed += window.width
     widths = [window.width for window in statistics.windows]
     assert max(widths) <= 8 * min(widths[:-1])
-    # What the collector shows is what it has stored.
+    # The collector shows the stored data.
     assert [w.latencies for w in at.collector.statistics.windows] == [w.latencies for w in statistics.windows]
 
 

@@ -1,4 +1,4 @@
-"""The language of thresholds, and how they are judged."""
+"""The language of thresholds, and their judgment."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_what_was_never_measured_does_not_hold() -> None:
 
 
 def test_a_drift_is_the_slope_over_the_run() -> None:
-    # From 100 ms on, 10 ms more in each of 13 windows of 5 minutes: 120 % an hour of where it began.
+    # From 100 ms on, 10 ms more in each of 13 windows of 5 minutes: 120 % an hour of the first value.
     windows = [window(elapsed=300.0 * n, width=300.0, two=[0.1 + 0.01 * n] * 50) for n in range(13)]
     broken = parse("two.p95 drift < 100%/h", WORKFLOW).judge(measured(*windows))
     assert not broken.holds

@@ -1,4 +1,4 @@
-"""The management API: create, find over pages, and responses that leave a create in doubt."""
+"""The management API: create, find over pages, and responses that leave the effect of a create unknown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_LISTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("odd", NO_LISTS, ids=str)
 async def test_what_is_no_list_is_not_taken_for_an_empty_one(http: FakeTransport, odd: dict[str, Any]) -> None:
-    """Something that is there would be made again."""
+    """An existing object would be created again."""
     http.get(f"{API}/users", json=odd)
     pingone = client(http)
     with pytest.raises(AmbiguousError):

@@ -1,4 +1,4 @@
-"""PingOne's own names of secrets."""
+"""The names of secrets that only PingOne uses."""
 
 from __future__ import annotations
 

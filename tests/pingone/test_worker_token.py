@@ -121,7 +121,7 @@ async def test_wrong_worker_credentials_say_what_to_check(http: FakeTransport) -
 
 @pytest.mark.parametrize("status", [403, 404, 409])
 async def test_a_refusal_of_the_token_endpoint_says_nothing_of_the_object(http: FakeTransport, status: int) -> None:
-    """Else a 404 of a gateway before it would read: what is to be deleted is gone."""
+    """Otherwise a gateway's 404 would mean that the object to delete no longer exists."""
     http.clear()
     http.post(TOKEN, status=status, repeat=True)
     pingone = client(http)

@@ -1,4 +1,4 @@
-"""JUnit XML: it agrees with the exit code, and a single instance is a case for each of its states."""
+"""JUnit XML: it agrees with the exit code, and a single instance has a case for each of its states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.toy import Ledger, fast, toy
 
 
 async def reported(workflow: Any, store: MemoryStore, vault: Vault, run_id: str) -> tuple[Summary, ET.Element]:
-    """The summary of a run, and its XML, whose counts are true."""
+    """The summary of a run, and its XML, after a check of its counts."""
     stored = await StoredRun.load(workflow, run_id, store=store, vault=vault)
     summary = await summarise(stored)
     root = ET.fromstring(junit.document(await details_of(stored, summary)))

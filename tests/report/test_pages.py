@@ -1,4 +1,4 @@
-"""The HTML pages: the drawing of the machine, and what a page shows of a run or of two."""
+"""The HTML pages: the diagram of the machine, and the pages of one run and of two."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def forked() -> Workflow[Any, Any]:
 
 
 def boxes(svg: str) -> dict[str, tuple[float, float, float, float]]:
-    """Label → left, top, right, bottom, by a width that no browser's letter exceeds on average."""
+    """Label → left, top, right, bottom, with a width that no browser's average letter exceeds."""
     found = {}
     for element in ET.fromstring(svg).iter("text"):
         text = "".join(element.itertext())

@@ -40,7 +40,7 @@ def test_what_is_not_understood_is_refused_with_a_hint(text: str, says: str) -> 
 
 @attrs.frozen
 class Measured:
-    """As much of a picture as a condition reads."""
+    """The part of a run's statistics that a condition reads."""
 
     statistics: Statistics
     run_id: str = "261123-k7m3qp"

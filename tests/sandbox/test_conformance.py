@@ -1,4 +1,4 @@
-"""Whatever is sent to the sandbox, it answers as the vendor would: a 4xx in the vendor's form or a success, never a 5xx."""
+"""The sandbox answers any request as the vendor would: with a 4xx in the vendor's form or a success, never a 5xx."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "set_password": (PASSWORD_SET, {"value": "3Federate!Now", "forceChange": False}),
     "check_credentials": (CHECK, {"username": "token.user", "password": PASSWORD}),
 }
-"""Operation → a body that would be taken."""
+"""Operation → a valid body."""
 WRONG_VALUES: list[Any] = [
     5,
     -1,
@@ -99,7 +99,7 @@ class Furnished:
         return f"{self.call.emulator.url}/{prefix}/{path}".rstrip("/")
 
     async def send(self, method: str, at: str, **more: Any) -> tuple[int, Any, Any]:
-        """Status, body and headers; it must be in the vendor's form."""
+        """Return status, body and headers, after a check of the vendor's form."""
         headers = {"Authorization": f"Bearer {self.call.token}", "Cookie": f"ST={self.cookie}"} | more.pop("headers", {})
         async with self.call.http.request(method, at, headers=headers, allow_redirects=False, **more) as answer:
             text = await answer.text()
@@ -160,7 +160,7 @@ async def test_every_management_route_wants_the_worker_its_environment_and_known
 
 
 async def test_every_body_has_its_media_type_and_is_a_json_object() -> None:
-    """415 ``INVALID_REQUEST`` for another type, 400 ``INVALID_REQUEST`` for what is no JSON object."""
+    """415 ``INVALID_REQUEST`` for another type, 400 ``INVALID_REQUEST`` for a body other than a JSON object."""
     async with furnished() as sandbox:
         for method, pattern, operation, _ in (*MANAGEMENT, *SIGN_ON):
             if operation not in BODIES:

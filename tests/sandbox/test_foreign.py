@@ -1,4 +1,4 @@
-"""A foreign OpenID Connect client, Authlib's, takes what the sandbox answers: discovery, code flow, client credentials."""
+"""A foreign OpenID Connect client, Authlib's, accepts the sandbox's responses: discovery, code flow, client credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def metadata_of(call: Caller) -> dict[str, Any]:
 
 
 async def post(call: Caller, auth: ClientAuth, at: str, body: str) -> dict[str, Any]:
-    """POST a form that Authlib has put the client's authentication into."""
+    """POST a form to which Authlib has added the client's authentication."""
     uri, headers, body = auth.prepare("POST", at, {"Content-Type": "application/x-www-form-urlencoded"}, body)
     answer = await call("POST", "", at=uri, data=body, headers={"Authorization": "", **headers})
     assert answer.status == 200, answer.body
@@ -34,7 +34,7 @@ async def post(call: Caller, auth: ClientAuth, at: str, body: str) -> dict[str, 
 
 
 async def test_the_metadata_is_valid() -> None:
-    """OpenID Connect Discovery 1.0, section 3. The metadata wants ``https``, which a sandbox on loopback does not serve."""
+    """OpenID Connect Discovery 1.0, section 3. The metadata requires ``https``, which a sandbox on loopback does not serve."""
     async with calling() as call:
         metadata = await metadata_of(call)
     metadata |= {name: metadata[name].replace("http://", "https://") for name in URLS}

@@ -1,4 +1,4 @@
-"""Bodies and updates of the sandbox's management API follow the vendor's data model; tests quote the rule that they check."""
+"""Bodies and updates of the sandbox's management API follow the vendor's data model; each test quotes its rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USER = {"username": "u", "email": "a@b.cd"}
 
 
 def nulls(value: Any) -> bool:
-    """Whether there is a ``null`` anywhere."""
+    """Whether ``null`` occurs anywhere."""
     if isinstance(value, dict):
         return any(nulls(part) for part in value.values())
     if isinstance(value, list):
@@ -77,7 +77,7 @@ async def test_a_population_has_a_theme() -> None:
 
 
 async def test_the_default_population_can_be_another_one() -> None:
-    """Populations data model, ``default``: only one population is the default, and users go there who name none."""
+    """Populations data model, ``default``: only one population is the default, and receives users that name no population."""
     async with calling() as call:
         made = (await call("POST", "populations", json={"name": "new", "default": True})).body
         assert made["default"] is True
@@ -270,7 +270,7 @@ async def test_a_limit_is_between_1_and_1000(limit: str) -> None:
 
 
 async def test_a_sign_on_policy_is_assigned_to_an_application_once() -> None:
-    """Application Sign-on Policy Assignments: ``signOnPolicy.id`` and ``priority``; they go away with the application."""
+    """Application Sign-on Policy Assignments: ``signOnPolicy.id`` and ``priority``; they are deleted with the application."""
     async with calling(default_policy="Multi_Factor") as call:
         rows = (await call("GET", "signOnPolicies")).body["_embedded"]["signOnPolicies"]
         assert [(row["name"], row["default"]) for row in rows] == [("Single_Factor", False), ("Multi_Factor", True)]

@@ -1,4 +1,4 @@
-"""The sandbox's OAuth endpoints and flows keep the rules of the RFCs; tests quote the rule that they check."""
+"""The sandbox's OAuth endpoints and flows follow the RFCs; each test quotes its rule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def exchange(call: Caller, fields: dict[str, str], **more: Any) -> Receive
 
 
 def authorize_query(tenant: Tenant, **changes: str | None) -> dict[str, str]:
-    """A good request, but for the changes; ``None`` leaves a parameter out."""
+    """A valid request with some changes; ``None`` omits a parameter."""
     query = {"response_type": "code", "client_id": tenant.app, "redirect_uri": REDIRECT, "scope": "res:read", "state": "s"}
     return {name: value for name, value in (query | changes).items() if value is not None}
 
@@ -205,7 +205,7 @@ async def test_the_session_cookie_is_that_of_the_vendor(scheme: str) -> None:
 
 
 async def finish(call: Caller, tenant: Tenant, **query: str) -> tuple[Received, str]:
-    """Authorize to resume: the answer to resume, with its text."""
+    """From authorize to resume. Returns the response to resume, with its text."""
     begun = await call("GET", "", at=call.auth("as/authorize"), params=authorize_query(tenant, **query))
     flow = parse_qs(urlsplit(begun.headers["Location"]).query)["flowId"][0]
     headers = {"Content-Type": CHECK, "Cookie": f"ST={begun.cookie}"}

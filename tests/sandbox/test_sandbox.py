@@ -1,4 +1,4 @@
-"""The sandbox keeps the rules of PingOne; tests quote the rule that they check."""
+"""The sandbox follows the rules of PingOne; each test quotes its rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings and faults of the command ``sandbox`` that make no sense are refused: one line, exit code 2, nothing served."""
+"""Invalid settings and faults of the command ``sandbox`` are refused: one line, exit code 2, no server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_setting_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_number_and_text_among_the_settings_is_checked() -> None:
-    """So that a new one is not forgotten; any whole number is good as a seed."""
+    """Fails for a new setting without a case; any whole number is a valid seed."""
     unchecked = {
         field.name
         for field in attrs.fields(SandboxSettings)

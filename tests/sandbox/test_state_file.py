@@ -1,4 +1,4 @@
-"""The file that keeps the state of a sandbox: it survives a kill at any moment, a full disk, and long use."""
+"""The file with the state of a sandbox: it survives a kill at any moment, a full disk, and long use."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_the_file_grows_with_what_exists_and_not_with_what_happened(tmp_pa
 
 
 def test_a_kill_at_any_byte_of_a_save_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
-    """The log is cut at many lengths, as a kill within a write would leave it."""
+    """The log is cut at many lengths, as a kill during a write would leave it."""
     path = tmp_path / "s.db"
     kept = StateFile(path, same, same)
     kept.save([("population", "a", population("a", "one")), ("population", "b", population("b", "one"))])

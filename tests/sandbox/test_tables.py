@@ -1,4 +1,4 @@
-"""A table finds by its indexes what a look at every object would find."""
+"""A table finds the same objects by its indexes as by a scan of all objects."""
 
 from __future__ import annotations
 

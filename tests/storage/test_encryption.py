@@ -1,4 +1,4 @@
-"""Numbers that never come twice, and data that looks like sealed secrets."""
+"""Unique numbers, and data that looks like sealed secrets."""
 
 from __future__ import annotations
 

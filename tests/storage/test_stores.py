@@ -87,7 +87,7 @@ def event(number: int, seq: int) -> Event:
 
 
 class StoreClock:
-    """Goes only when a test says so."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.time = NOW
@@ -97,7 +97,7 @@ class StoreClock:
 
 
 async def taken_over(store: Store, owner: Owner = OTHER) -> Shard:
-    """The shard, claimed after the lease of its owner has run out."""
+    """The shard, claimed after the lease of its owner has expired."""
     store._clock.time += 31  # type: ignore[attr-defined]
     return await store.claim(RUN, 0, owner, 30)
 
@@ -246,7 +246,7 @@ async def test_a_store_in_memory_keeps_no_more_than_the_bodies(tmp_path: Path) -
 
     async with opened("memory", tmp_path / "s.db") as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
-        await store.save(save(0))  # imports what it needs
+        await store.save(save(0))  # imports its dependencies
         tracemalloc.start()
         try:
             for number in range(1, 51):
@@ -412,7 +412,7 @@ async def test_an_unknown_scheme_is_refused() -> None:
 
 
 async def test_a_torn_log_loses_whole_transactions_only(tmp_path: Path) -> None:
-    """Cut the write-ahead log at many places: a checkpoint and its event are both there or both not."""
+    """Cut the write-ahead log at many lengths: a checkpoint and its event are both present or both absent."""
     path = tmp_path / "s.db"
     async with opened("sqlite", path) as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
@@ -455,7 +455,7 @@ def test_owners_are_told_apart_and_found_dead() -> None:
     assert Owner.loads(me.dumps()) == me
     assert not is_gone(me)
     assert is_gone(attrs.evolve(me, started="1"))
-    # A container that moved to another machine has its host's name there; its lease has to run out.
+    # A container moved to another machine keeps its host's name; its lease has to expire.
     assert not is_gone(attrs.evolve(me, boot_id="another boot"))
     assert not is_gone(attrs.evolve(me, host="elsewhere", pid=1))
     child = os.fork()
@@ -467,7 +467,7 @@ def test_owners_are_told_apart_and_found_dead() -> None:
 
 
 def test_a_process_that_the_kernel_hides_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``/proc`` mounted with ``hidepid`` shows nothing of another user's processes."""
+    """``/proc`` mounted with ``hidepid`` hides another user's processes."""
 
     def kill(pid: int, signal: int) -> None:
         raise PermissionError

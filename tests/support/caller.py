@@ -1,4 +1,4 @@
-"""Calls to a sandbox as any HTTP client would make them: what tests of the sandbox share."""
+"""Calls to a sandbox by a plain HTTP client, shared by the tests of the sandbox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
 
 @attrs.define
 class Moving:
-    """The time, or later."""
+    """The real time, plus an offset."""
 
     ahead_s: float = 0.0
 
@@ -75,7 +75,7 @@ class Caller:
         return f"{self.emulator.url}/{self.emulator.environment.id}/{path}"
 
     async def sign_in(self) -> None:
-        """Get a token as the worker, in the way that the sandbox wants."""
+        """Get a worker token, with the authentication that the sandbox requires."""
         environment = self.emulator.environment
         form, headers = {"grant_type": "client_credentials"}, {"Authorization": ""}
         if environment.settings.worker_auth_method == "CLIENT_SECRET_POST":
@@ -107,7 +107,7 @@ class Tenant:
 
 
 async def furnish(call: Caller, method: str = "CLIENT_SECRET_JWT", **application: Any) -> Tenant:
-    """One of everything, as steps 1 to 9 make it."""
+    """Create one of everything, as steps 1 to 9 do."""
     app = (await call("POST", "applications", json=APPLICATION | {"tokenEndpointAuthMethod": method} | application)).body["id"]
     secret = (await call("GET", f"applications/{app}/secret")).body["secret"]
     resource = (await call("POST", "resources", json={"name": "res", "audience": "https://api.example.com"})).body["id"]

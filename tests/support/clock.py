@@ -1,4 +1,4 @@
-"""A clock for tests that wait: its seconds pass thirty times as fast."""
+"""Clocks for tests that wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPEED = 30
 
 
 class FastClock:
-    """Wall time is real, because others compare it with theirs; the steady time and waiting are fast."""
+    """Wall time is real, since other programs compare it with theirs; steady time and waits are thirty times as fast."""
 
     def now(self) -> float:
         return time.time()

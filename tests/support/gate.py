@@ -1,5 +1,5 @@
-"""A relay in front of a server that can be shut: who connects then is kept waiting by the kernel, as by a server that is slow to
-accept."""
+"""A relay before a server that can stop accepting: the kernel then keeps new connections waiting, as for a server that accepts
+slowly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 
 
 class Gate:
-    """Passes one request per connection, so that each request has to connect. ``idle`` is the number of open
-    connections on which nothing was written so far, ``silent`` that of the closed ones on which nothing was ever written.
+    """Passes one request per connection, so that each request has to connect. ``idle`` counts the open connections on
+    which nothing was written yet, ``silent`` the closed ones on which nothing was ever written.
 
     Args:
-        port: Of the server behind it.
-        shuts_after: It shuts before the answer to this many requests is passed back.
+        port: Port of the server behind it.
+        shuts_after: Stop accepting before the response to this many requests is passed back.
     """
 
     def __init__(self, port: int, shuts_after: int) -> None:
@@ -28,7 +28,7 @@ class Gate:
         self._listener.setblocking(False)
         self._fillers: list[socket.socket] = []
         self._ports: set[int] = set()
-        """Of the fillers, also of closed ones."""
+        """Ports of the fillers, including closed ones."""
         self._accepting: asyncio.Task[None] | None = None
         self._passing: set[asyncio.Task[None]] = set()
         self.idle = 0
@@ -36,7 +36,7 @@ class Gate:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def shut(self) -> None:
-        """Accept nobody; the queue of the listener is full."""
+        """Accept no connection, and fill the queue of the listener."""
         if self._accepting is not None:
             self._accepting.cancel()
         for _ in range(3):
@@ -47,7 +47,7 @@ class Gate:
             self._ports.add(filler.getsockname()[1])
 
     def open(self) -> None:
-        """Accept again, those first that are waiting."""
+        """Accept again, beginning with the waiting connections."""
         for filler in self._fillers:
             filler.close()
         self._fillers.clear()
@@ -55,7 +55,7 @@ class Gate:
 
     @property
     def waiting(self) -> bool:
-        """Whether somebody is trying to connect in vain."""
+        """Whether a client is waiting for its connection."""
         port = f":{self._listener.getsockname()[1]:04X}"
         with open("/proc/net/tcp", encoding="ascii") as table:
             rows = [line.split() for line in table]
@@ -97,7 +97,7 @@ class Gate:
         writer.close()
 
     async def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         if self._accepting is not None:
             self._accepting.cancel()
         for filler in self._fillers:
@@ -111,7 +111,7 @@ class Gate:
 
 @asynccontextmanager
 async def gate(url: str, *, shuts_after: int) -> AsyncIterator[Gate]:
-    """A gate in front of a server on this machine."""
+    """A gate before a server on this machine."""
     one = Gate(int(url.rpartition(":")[2]), shuts_after)
     one.open()
     try:

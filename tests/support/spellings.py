@@ -1,4 +1,4 @@
-"""How a server may spell a text that it repeats."""
+"""Spellings in which a server may repeat a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox as tests use it: one signing key for all, real sockets, a fast clock for the client."""
+"""The sandbox for tests: one signing key for all, real sockets, a fast clock for the client."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OPERATION = {
     "exchange_token": "token",
     "introspect_token": "introspect",
 }
-"""State → the sandbox's name of its call, where it is another one."""
+"""State → the sandbox's name of its call, where they differ."""
 
 KINDS = ("application", "resource", "scope", "attribute", "grant", "population", "user")
 
 
 @lru_cache
 def signing_key() -> SigningKey:
-    """Making one takes a while."""
+    """One key for all tests: generating it takes a while."""
     return SigningKey()
 
 
@@ -44,7 +44,7 @@ async def sandbox(faults: str = "", *, now: Callable[[], float] = time.time, **s
 
 
 def settings_for(emulator: Sandbox, **more: Any) -> TokenFulfillmentSettings:
-    """Settings of a client of this sandbox."""
+    """Client settings for this sandbox."""
     environment = emulator.environment
     given: dict[str, Any] = {
         "base_url": emulator.url,
@@ -56,7 +56,7 @@ def settings_for(emulator: Sandbox, **more: Any) -> TokenFulfillmentSettings:
 
 
 def variables_for(emulator: Sandbox) -> dict[str, str]:
-    """The same as environment variables."""
+    """The same settings as environment variables."""
     environment = emulator.environment
     return {
         "PINGONE_BASE_URL": emulator.url,
@@ -75,7 +75,7 @@ async def run_once(
     run: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[RunResult, Instance[TokenContext]]:
-    """One instance against this sandbox: the result of its run, and how it ended."""
+    """Run one instance against this sandbox. Returns the run's result and the ended instance."""
     options = options or fast(vault)
     async with start(WORKFLOW, settings_for(emulator, **settings), store=store, options=options, **(run or {})) as live:
         result = await live.wait()
@@ -83,10 +83,10 @@ async def run_once(
 
 
 def assert_each_once(emulator: Sandbox, instances: int = 1, *, policies: int = 0) -> None:
-    """One of each kind of object exists for each instance, and no other was ever made.
+    """Check that one of each kind of object exists per instance, and that no other was ever created.
 
     Args:
-        policies: Sign-on policies that are assigned, if any are wanted.
+        policies: Expected number of assigned sign-on policies.
     """
     report, assigned = emulator.audit(), {"sign_on_policy_assignment": policies}
     assert report["existing"] == dict.fromkeys(KINDS, instances) | assigned
@@ -95,7 +95,7 @@ def assert_each_once(emulator: Sandbox, instances: int = 1, *, policies: int = 0
 
 
 def assert_nothing_left(emulator: Sandbox) -> None:
-    """Nothing exists, and nothing was ever made twice."""
+    """Check that nothing exists, and that nothing was ever created twice."""
     report = emulator.audit()
     assert not any(report["existing"].values())
     assert report["created_twice"] == []

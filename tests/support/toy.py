@@ -1,4 +1,4 @@
-"""A workflow without a network: what its states do is said by a script, and what they did is written down."""
+"""A workflow without a network: a script sets the results of its states, and a ledger records their calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Act = Callable[[Step["ToyContext", "Ledger"]], Awaitable[Any] | Any]
 
 @attrs.frozen(kw_only=True)
 class ToyContext:
-    """Counts, and holds a secret."""
+    """Has a counter, and a secret."""
 
     made: tuple[str, ...] = ()
     secret: Secret = Secret("toy-secret-value")
@@ -41,7 +41,7 @@ class ToyContext:
 
 @attrs.define
 class Ledger:
-    """The other side: what exists there, and every call. ``script`` says what a call does instead of succeeding."""
+    """The external system: its objects, and all calls. ``script`` replaces the success of a call."""
 
     existing: list[str] = attrs.field(factory=list)
     calls: list[str] = attrs.field(factory=list)
@@ -49,7 +49,7 @@ class Ledger:
     opening: ServiceContext | None = None
 
     async def call(self, name: str, step: Step[Any, Any]) -> Any:
-        """Write the call down; play the next entry of its script: an exception, an outcome, or a function."""
+        """Record the call; play the next entry of its script: an exception, an outcome, or a function."""
         self.calls.append(name)
         queue = self.script.get(name, [])
         act = queue.pop(0) if queue else None
@@ -67,7 +67,7 @@ def key_of(state: str, step: Step[Any, Any]) -> str:
 
 
 class Making(State[ToyContext, Ledger]):
-    """A state that makes one thing. A call is ``run one``, ``recover one``, ``rollback one``."""
+    """A state that creates one object. A call is ``run one``, ``recover one``, ``rollback one``."""
 
     retry = RetryPolicy(attempts=3)
     rollback_retry = RetryPolicy(attempts=3)
@@ -110,7 +110,7 @@ class Three(Making):
 
 
 class Reading(Making):
-    """As the others, but it may be repeated freely."""
+    """Like the others, but it may be repeated freely."""
 
     name = "reading"
     transitions = {"done": "completed"}
@@ -136,6 +136,6 @@ def toy(ledger: Ledger, *states: State[ToyContext, Ledger], **more: Any) -> Work
 
 
 def fast(vault: Vault, **more: Any) -> Options:
-    """Options for a test: a fast clock, with a lease that does not run out on a busy machine, repeatable jitter."""
+    """Options for a test: a fast clock, a lease that does not expire on a busy machine, repeatable jitter."""
     more.setdefault("lease_s", 30.0 * SPEED)
     return Options(vault=vault, clock=FastClock(), rng=Random(1), **more)

@@ -1,4 +1,4 @@
-"""A server that repeats every secret of a request in every field of its answer: none of it is stored in the clear, or shown."""
+"""A server that repeats every secret of a request in every field of its response: none of them is stored in clear text, or shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET_FIELDS = ("client_assertion", "client_secret", "code", "code_verifier", "
 
 
 async def secrets_of(request: web.Request) -> list[str]:
-    """Everything in a request that nobody else may know."""
+    """All secrets in a request."""
     found = [cookie.value for cookie in map(_cookie, request.headers.get("Cookie", "").split("; ")) if cookie.value]
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme == "Basic":
@@ -50,7 +50,7 @@ class _cookie:
 
 
 class Echo(Sandbox):
-    """A sandbox that refuses one call with an answer full of echoes, its spellings taken in turn."""
+    """A sandbox that refuses one call with a response full of echoes, in each spelling in turn."""
 
     def __init__(self, method: str, path: str, first: int) -> None:
         super().__init__(key=signing_key())
@@ -155,7 +155,7 @@ def test_nothing_that_a_server_echoes_is_stored_in_the_clear_or_shown(
             ["list"],
         ):
             said += cli(*command)[1:]
-        said += cli("retry", run, "--json")[1:]  # another answer of another form
+        said += cli("retry", run, "--json")[1:]  # another response of another form
     assert sandbox.echoed >= 2
     assert len(sandbox.secrets) >= 3
     files = [path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "key"]

@@ -1,4 +1,4 @@
-"""Habits of a real tenant that the documentation does not show: the sandbox plays them over real sockets, and runs get through."""
+"""Undocumented behavior of a real tenant: the sandbox plays it over real sockets, and runs complete."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_flow_that_is_refused_with_the_worker_token_too_is_refused() -> 
         for _ in range(2):
             with pytest.raises(UnauthorizedError):
                 await pingone.sign_on.read("nothing", {})
-        # Without the token, with it, with a new one; nothing is remembered of that.
+        # Without the token, with it, with a new one; the client remembers none of that.
         assert emulator.audit()["calls"]["read_flow"] == 6
 
 
@@ -165,7 +165,7 @@ DELAYS = {
     "client_delay_s": ["exchange_token"],
     "introspection_delay_s": ["introspect_token"],
 }
-"""Setting → the states that meet what has not arrived."""
+"""Setting → the states that meet missing data."""
 
 
 @pytest.mark.parametrize("setting", list(DELAYS))
@@ -265,7 +265,7 @@ async def test_a_claim_that_never_comes_is_looked_for_three_times_and_named(vaul
 
 
 async def test_a_get_on_a_connection_that_was_closed_without_notice_costs_no_attempt(vault: Vault) -> None:
-    """What may have an effect is looked for before it is sent again; what only reads is not an attempt more."""
+    """A call that may have an effect is recovered before it is sent again; for a read, that is not another attempt."""
     async with sandbox(requests_per_connection=5) as emulator, open_store("memory:") as store:
         result, instance = await run_once(emulator, store, vault)
         events = await store.events(result.run_id, 0)
@@ -364,7 +364,7 @@ async def over_tls(emulator: Sandbox, certificate: Path) -> AsyncIterator[str]:
 async def test_a_custom_domain_for_sign_on_has_no_environment_in_its_paths(
     vault: Vault, trusted: Path, mode: ResponseMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both hosts are given, and are two."""
+    """Both hosts are given, and differ."""
     monkeypatch.setenv("NO_PROXY", "localhost")
     emulator = Sandbox(SandboxSettings(custom_domain=True), key=signing_key())
     async with over_tls(emulator, trusted) as api, over_tls(emulator, trusted) as auth, open_store("memory:") as store:

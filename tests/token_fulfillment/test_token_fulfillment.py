@@ -13,7 +13,7 @@ from tests.support.tenant import OPERATION, STATES, assert_each_once, assert_not
 from tests.support.toy import fast
 
 FINAL = "403.LICENSE_EXCEEDED"
-"""A refusal that does not pass, though the objects are new."""
+"""A permanent refusal, although the objects are new."""
 
 METHODS = [
     pytest.param({"auth_method": ClientAuthentication.PRIVATE_KEY_JWT}, id="private key"),
@@ -158,7 +158,7 @@ async def test_many_instances_at_once_are_kept_apart(vault: Vault) -> None:
 
 @pytest.mark.parametrize("then", ["teardown", "rollback"])
 async def test_an_application_that_lists_show_late_is_adopted_not_doubled(vault: Vault, then: str) -> None:
-    """Application names are not unique: only patience keeps a lost answer from making a second one."""
+    """Application names are not unique: only waiting after a lost response avoids a duplicate."""
     faults = "create_application:reset_after*1" + (" introspect:400" if then == "rollback" else "")
     async with sandbox(faults, list_delay_s=0.15) as emulator, open_store("memory:") as store:
         await run_once(emulator, store, vault, run={"on_success": "teardown"}, list_lag=20.0)
@@ -303,7 +303,7 @@ async def test_a_fault_while_rolling_back_leaves_nothing(vault: Vault, operation
 
 
 async def test_a_tenant_at_its_limit_is_waited_for_and_nothing_fails(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 configuration calls a second: four instances, which make and remove their things with some 52, are slowed down."""
+    """20 configuration calls a second: four instances, which create and remove their objects with some 52, are slowed down."""
     monkeypatch.setattr("states.sandbox.limits.WINDOW_S", 1.0)
     async with sandbox(configuration_per_minute=20) as emulator, open_store("memory:") as store:
         scenario, options = Scenario(instances=4, concurrency=4), Options(vault=vault)
