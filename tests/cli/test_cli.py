@@ -424,7 +424,7 @@ def shell(line: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_nobody_reads_any_more_is_suspended(cli: Any) -> None:
+def test_a_run_is_suspended_when_its_stdout_is_closed(cli: Any) -> None:
     done = shell("orchestrator run --instances 100000 --rounds 2 | head -1")
     assert done.returncode == 130
     assert "the output was closed: stopping; to continue: orchestrator resume" in done.stderr

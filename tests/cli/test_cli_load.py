@@ -346,7 +346,7 @@ def test_reports_that_were_asked_for_survive_a_kill_and_are_written_by_resume(
     assert ET.parse("second.xml").getroot().get("failures") == "0"
 
 
-def test_whoever_was_killed_after_the_end_and_before_the_reports_resumes_for_them(cli: Any, home: Path) -> None:
+def test_resume_writes_the_reports_of_a_run_killed_after_its_end(cli: Any, home: Path) -> None:
     run = json.loads(cli("load", "--instances", "2", "--report", "a.html", "--csv", "numbers", "--junit", "x.xml", "--json")[1])[
         "run"
     ]

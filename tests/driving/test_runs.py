@@ -240,7 +240,7 @@ async def test_a_context_that_cannot_be_stored_keeps_its_instance_and_no_other(s
     "error",
     [PermanentError("half of \udce4"), PermanentError("x", code=Status), PermanentError(["a", "list"]), ValueError("\udce4")],
 )
-async def test_whatever_a_handler_says_can_be_stored(store: MemoryStore, vault: Vault, tmp_path: Any, error: Exception) -> None:
+async def test_any_text_of_a_handler_can_be_stored(store: MemoryStore, vault: Vault, tmp_path: Any, error: Exception) -> None:
     ledger = Ledger(script={"run two": [error]})
     async with open_store(f"sqlite:{tmp_path / 'runs.db'}") as store_:
         instance, _ = await finish(toy(ledger), store_, vault, on_failure="keep")
@@ -248,7 +248,7 @@ async def test_whatever_a_handler_says_can_be_stored(store: MemoryStore, vault: 
     assert instance.failure.message
 
 
-async def test_a_context_that_could_not_be_read_back_is_not_what_is_kept(store: MemoryStore, vault: Vault) -> None:
+async def test_a_context_that_could_not_be_read_back_is_not_stored(store: MemoryStore, vault: Vault) -> None:
     """Without this, a clean-up could not reach the created objects."""
 
     def confused(step: Any) -> Any:
@@ -310,7 +310,7 @@ async def test_one_sealed_value_that_does_not_open_does_not_hold_up_the_rest(sto
     assert [name for name in ledger.existing if name.endswith(":2")] == []
 
 
-async def test_a_cleanup_tries_again_what_the_rollback_before_it_left_over(store: MemoryStore, vault: Vault) -> None:
+async def test_a_cleanup_retries_the_leftovers_of_a_rollback(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     async with start(toy(ledger), store=store, options=fast(vault)) as run:
 
@@ -329,7 +329,9 @@ async def test_a_cleanup_tries_again_what_the_rollback_before_it_left_over(store
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("x")])
-async def test_whatever_leaves_the_block_arrives_bare(store: MemoryStore, vault: Vault, error: BaseException) -> None:
+async def test_an_exception_that_leaves_the_block_is_raised_itself(
+    store: MemoryStore, vault: Vault, error: BaseException
+) -> None:
     with pytest.raises(type(error)) as raised:
         async with start(toy(Ledger()), store=store, options=fast(vault)):
             raise error
@@ -343,9 +345,7 @@ class Once(Making):
     repeat = Repeat.NEVER
 
 
-async def test_what_may_never_be_repeated_is_given_up_without_an_attempt_that_nobody_made(
-    store: MemoryStore, vault: Vault
-) -> None:
+async def test_an_effect_that_may_never_be_repeated_is_given_up_without_another_attempt(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     async with start(toy(ledger, Once()), store=store, options=fast(vault)) as run:
 
@@ -1000,7 +1000,7 @@ async def test_a_run_that_is_not_there_is_named(store: MemoryStore, vault: Vault
             pass
 
 
-async def test_cleanup_of_an_interrupted_run_removes_what_was_in_flight(store: MemoryStore, vault: Vault) -> None:
+async def test_cleanup_of_an_interrupted_run_removes_effects_of_requests_in_flight(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     async with start(toy(ledger), store=store, instances=3, options=fast(vault)) as run:
 
@@ -1028,7 +1028,7 @@ async def stopped_after(ledger: Ledger, store: Store, vault: Vault, instances: i
     return run.id
 
 
-async def test_a_cleanup_that_is_interrupted_goes_on_as_one_whoever_takes_it_up(store: MemoryStore, vault: Vault) -> None:
+async def test_an_interrupted_cleanup_is_continued_by_cleanup_and_by_resume(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     run_id = await stopped_after(ledger, store, vault, 3, total=8)
     async with cleanup(toy(ledger), run_id, store=store, options=fast(vault)) as again:
@@ -1229,7 +1229,7 @@ async def test_a_retry_starts_nothing_new_and_is_not_cut_off_by_a_time_that_is_o
     assert await store.statistics(run_id) == before
 
 
-async def test_only_what_failed_in_a_finished_run_is_retried(store: MemoryStore, vault: Vault) -> None:
+async def test_only_failed_instances_of_a_finished_run_are_retried(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     interrupted = await stopped_after(ledger, store, vault, 2, total=4)
     with pytest.raises(ConfigurationError, match=r"not finished; resume it before a retry"):

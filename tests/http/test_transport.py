@@ -228,7 +228,7 @@ async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> N
 
 
 @pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session accepts it as one
-async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
+async def test_unsolicited_data_is_not_a_response() -> None:
     unasked = ok(b"too slow", status=b"408 Request Timeout")
     async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"first")
@@ -238,7 +238,7 @@ async def test_what_is_said_while_nobody_asks_is_no_answer() -> None:
         assert there.connections == 2
 
 
-async def test_the_answer_to_a_request_that_was_given_up_reaches_nobody_else() -> None:
+async def test_the_response_to_an_abandoned_request_reaches_no_other_request() -> None:
     async with peer(b"", b"", ok(b"mine")) as there, open_transport(allowed) as send:
         for _ in range(2):
             with anyio.move_on_after(0.05):
@@ -268,7 +268,7 @@ async def test_many_at_once_have_a_connection_each_and_get_their_own_answers() -
     assert answers == [[b"/%d/%d" % (number, turn) for turn in range(3)] for number in range(40)]
 
 
-async def test_nobody_there() -> None:
+async def test_no_server_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -278,7 +278,7 @@ async def test_nobody_there() -> None:
     assert failed.value.host == "127.0.0.1"
 
 
-async def test_somebody_who_does_not_take_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_does_not_accept_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_connect=0.1))
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -433,7 +433,7 @@ async def tunnel(answer: bytes) -> AsyncIterator[tuple[Tunnel, str]]:
         yield one, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_certificate_that_nobody_trusts(certificate: Path) -> None:
+async def test_an_untrusted_certificate(certificate: Path) -> None:
     async with secure_peer(certificate, ok()) as there, open_transport(allowed) as send:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await get(send, f"{there.url}/a")

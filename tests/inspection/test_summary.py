@@ -30,7 +30,7 @@ async def test_a_summary_counts_all_instances_and_reads_a_page_of_them(tmp_path:
     assert [failure.message for _, failure in summary.failures] == ["no"]
 
 
-async def test_a_summary_of_a_run_that_was_killed_counts_what_was_under_way(tmp_path: Path, vault: Vault) -> None:
+async def test_a_summary_of_a_killed_run_counts_unfinished_instances(tmp_path: Path, vault: Vault) -> None:
     ledger, path = Ledger(), tmp_path / "runs.db"
     workflow = toy(ledger)
     async with open_store(f"sqlite:{path}") as store:
@@ -44,7 +44,7 @@ async def test_a_summary_of_a_run_that_was_killed_counts_what_was_under_way(tmp_
     assert summary.existing == {"thing": 90}
 
 
-async def test_what_is_stored_as_existing_is_what_a_decoded_instance_says(tmp_path: Path, vault: Vault) -> None:
+async def test_stored_effects_are_those_of_the_decoded_instance(tmp_path: Path, vault: Vault) -> None:
     ledger = Ledger(script={"run three": [None, PermanentError("no")], "rollback two": [PermanentError("stuck")] * 9})
     workflow = toy(ledger)
     async with open_store(f"sqlite:{tmp_path / 'runs.db'}") as store:

@@ -161,7 +161,7 @@ def test_another_outcome_ends_the_row() -> None:
     assert moves.advance(workflow, there, "done", ToyContext(), NOW).backward == {"three.x": 1}
 
 
-def test_rolling_back_retries_what_passes_and_leaves_what_does_not() -> None:
+def test_a_rollback_retries_transient_errors_and_leaves_permanent_ones() -> None:
     workflow = toy(Ledger())
     state, there = workflow.states[0], standing(workflow)
     told = {"spent": 0.0, "rng": Random(1)}

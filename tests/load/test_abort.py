@@ -285,7 +285,7 @@ def judged(counts: dict[Status, int], *texts: str, scenario: Scenario) -> list[b
     return [ends_scenario(parse(text, WORKFLOW), measured, scenario) for text in texts]
 
 
-def test_shares_are_of_what_is_decided_and_not_of_what_is_under_way() -> None:
+def test_shares_are_of_ended_instances_only() -> None:
     counts = {Status.COMPLETED: 99, Status.ROLLED_BACK: 1, Status.RUNNING: 100}
     run = Simulation(SOAK, Service(), 1)
     measured = Measured(statistics=run.collector.statistics, counts=counts)
@@ -309,7 +309,7 @@ def test_a_number_that_is_to_be_exceeded_ends_nothing_and_one_that_was_exceeded_
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000), st.floats(0, 1))
-def test_there_is_no_evidence_in_what_is_allowed(bad: int, more: int, allowed: float) -> None:
+def test_allowed_values_are_no_evidence(bad: int, more: int, allowed: float) -> None:
     whole = bad + more
     if bad <= allowed * whole or whole < aborting.LEAST:
         assert not aborting._has_evidence(bad, whole, allowed)

@@ -241,7 +241,7 @@ async def test_an_interrupted_soak_goes_on_for_the_time_that_is_left(store: Memo
     assert ledger.calls.count("run provide") == 2
 
 
-async def test_an_interrupted_scenario_admits_what_was_left_and_counts_add_up(store: MemoryStore, vault: Vault) -> None:
+async def test_an_interrupted_scenario_admits_the_remaining_instances_and_counts_add_up(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
     async with start(toy(ledger), store=store, options=fast(vault), scenario=Scenario(instances=40, concurrency=4)) as run:
         ended = 0
@@ -353,7 +353,7 @@ async def test_a_pause_moves_the_turns_of_those_who_wait_in_their_order() -> Non
     assert await limits.admit("other") == 0
 
 
-async def test_turns_that_are_given_back_go_to_whoever_asks_next_and_to_nobody_else() -> None:
+async def test_a_slot_that_is_given_back_goes_to_the_next_caller_only() -> None:
     """At the cut of a scenario many instances stop at once and roll back: the rate holds all the same."""
     clock, leave = SystemClock(), anyio.Event()
     limits = RateLimits({"g": 100.0}, clock)
@@ -525,7 +525,7 @@ async def test_what_was_retried_with_success_is_no_failure(store: MemoryStore, v
         assert (await run.instance(0)).failure is None
 
 
-async def test_a_rate_for_a_group_that_nobody_is_in_is_refused(store: MemoryStore, vault: Vault) -> None:
+async def test_a_rate_for_an_unknown_group_is_refused(store: MemoryStore, vault: Vault) -> None:
     with pytest.raises(SettingError, match="'configuraton' is not a rate group of 'toy'; known: configuration, sign_on"):
         await drive(rounds(Ledger()), store, vault, Scenario(), rates={"configuraton": 3.0})
 
@@ -599,7 +599,7 @@ async def test_a_number_that_only_grows_does_not_end_a_scenario(
         assert run.aborted is None
 
 
-async def test_whoever_waits_for_a_rate_is_cut_off_too(store: MemoryStore, vault: Vault) -> None:
+async def test_instances_that_wait_for_a_rate_are_cut_off_too(store: MemoryStore, vault: Vault) -> None:
     ledger, options = Ledger(), Options(vault=vault)
     scenario = Scenario(concurrency=20, duration=0.3, graceful_stop=0.2, rounds=ENDLESS)
     with anyio.fail_after(10):
@@ -892,7 +892,7 @@ async def test_a_threshold_on_rounds_does_not_excuse_instances_that_failed_befor
     assert exit_code(summary) is ExitCode.FAILED
 
 
-def test_time_and_room_are_checked_for_the_users_of_a_soak_though_nobody_knows_how_many_will_replace_them() -> None:
+def test_time_and_quotas_are_checked_for_the_users_of_a_soak_without_their_replacements() -> None:
     workflow, soak = rounds(Ledger()), Scenario(concurrency=20, duration=10.0, rounds=ENDLESS)
     check_time(workflow, soak, {"configuration": 2.0})  # each makes one call: ten seconds
     with pytest.raises(SettingError, match=r"duration: 10s is too short: 20 instances with 1 configuration attempts each"):

@@ -190,7 +190,7 @@ def ticks(at: Setting, until: float) -> None:
         at.tick()
 
 
-def test_rates_and_counts_are_of_what_ended_in_the_measured_interval_and_percentiles_of_the_graceful_stop_too() -> None:
+def test_rates_and_counts_cover_the_measured_interval_and_percentiles_the_graceful_stop_too() -> None:
     at = Setting(warm_up=3.0, length=10.0)
     ticks(at, 16.0)
     for statistics in (at.read(), at.collector.statistics):
@@ -392,7 +392,7 @@ def test_the_memory_of_this_process_is_measured() -> None:
         max_size=3,
     )
 )
-def test_whatever_windows_are_merged_counts_are_added_and_time_is_not(shards: list[list[tuple[float, float]]]) -> None:
+def test_merging_any_windows_adds_counts_and_not_time(shards: list[list[tuple[float, float]]]) -> None:
     made: list[list[Window]] = []
     for gaps in shards:
         moment, windows = 0.0, []

@@ -76,7 +76,7 @@ async def test_a_token_that_cannot_be_renewed_is_used_until_it_expires(http: Fak
         await pingone.worker_token.get()
 
 
-async def test_a_renewal_that_hangs_holds_nobody_up_for_long(http: FakeTransport) -> None:
+async def test_a_renewal_that_hangs_delays_requests_only_briefly(http: FakeTransport) -> None:
     clock = SteppedClock()
     http.post(TOKEN, hangs=True)
     http.post(TOKEN, json={"access_token": "token-2", "expires_in": 3600})

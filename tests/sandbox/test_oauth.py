@@ -118,7 +118,7 @@ async def test_authorize_wants_a_response_type() -> None:
             assert (query["error"], query["state"]) == ([error], ["s"])
 
 
-async def test_a_flow_is_for_whoever_has_its_cookie() -> None:
+async def test_a_flow_belongs_to_the_client_with_its_cookie() -> None:
     """Flows: without the cookie 401 ``ACCESS_FAILED``, detail ``INVALID_TOKEN``, target "Authentication Credentials"."""
     async with calling() as call:
         tenant = await furnish(call)

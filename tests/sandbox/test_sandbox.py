@@ -155,7 +155,7 @@ def test_a_setting_is_read_as_what_it_is(text: str, value: object) -> None:
     assert (found, getattr(SandboxSettings(**{name: found}), name)) == (value, value)
 
 
-async def test_an_environment_has_resources_that_nobody_made() -> None:
+async def test_an_environment_has_built_in_resources() -> None:
     async with calling() as call:
         rows = (await call("GET", "resources")).body["_embedded"]["resources"]
         assert [(row["name"], row["type"]) for row in rows] == [("openid", "OPENID_CONNECT"), ("PingOne API", "PINGONE_API")]

@@ -84,7 +84,7 @@ async def test_the_file_goes_away_with_the_last_object(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_file_grows_with_what_exists_and_not_with_what_happened(tmp_path: Path) -> None:
+async def test_the_file_grows_with_the_objects_and_not_with_the_requests(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     sizes = []
     for _ in range(3):

@@ -747,7 +747,7 @@ async def test_instances_of_some_statuses_are_read_in_order_and_in_pages(kind: s
 
 
 @BACK_ENDS
-async def test_effects_are_counted_by_kind_and_what_does_not_say_them_is_found(kind: str, tmp_path: Path) -> None:
+async def test_effects_are_counted_by_kind_and_checkpoints_without_kinds_are_found(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path / "s.db") as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
         for number, kinds in enumerate([("user", "scope"), None, (), ("user",), None, ("user", "scope")]):
