@@ -19,8 +19,8 @@ async def command(
     """Resume an interrupted run: unfinished instances first, then those that were not started.
 
     Without RUN, the newest unfinished run. Nothing is created twice: before a step whose answer was lost is repeated,
-    its effect is searched for. The settings are stored with the run. When the run ends, its reports are written, and
-    those that are named here.
+    its effect is searched for. The settings are stored with the run. When the run ends, its reports are written;
+    one that is named here replaces a stored one of the same form.
 
     Examples:
       orchestrator resume
