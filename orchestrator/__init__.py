@@ -1,6 +1,6 @@
 """A durable, asynchronous state-machine orchestrator.
 
-What is exported here is the public API: a workflow is written with, and driven by, these names alone. Each is imported from its
+The names exported here are the public API: they suffice to write a workflow and to drive it. Each is imported from its
 module when it is first used, so that a command that needs little of the engine starts quickly.
 """
 

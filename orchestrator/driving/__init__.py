@@ -1,1 +1,1 @@
-"""What moves instances forward: admission, attempts, the driver and the runner."""
+"""Moves instances forward: coordinator, shard driver, driver, attempts and admission."""

@@ -1,4 +1,4 @@
-"""What follows an attempt: its decision turned into the next instance and the events to store with it.
+"""The step after an attempt: its decision turned into the next instance and the events to store with it.
 
 Nothing here awaits or changes the driver: :class:`FollowUp` is returned, and the driver stores it.
 """
@@ -45,7 +45,7 @@ class FollowUp(Generic[C]):
 
 
 def after_attempt(drive: DriveContext[C, S], log: EventLog[C, S], here: Instance[C], attempt: Attempt[C, S]) -> FollowUp[C]:
-    """What follows an attempt that has ended."""
+    """The step after an attempt that has ended."""
     if attempt.is_rollback:
         return _after_rollback(drive, log, here, attempt)
     workflow, now = drive.workflow, drive.clock.now()
@@ -81,7 +81,7 @@ def after_attempt(drive: DriveContext[C, S], log: EventLog[C, S], here: Instance
 
 
 def _after_rollback(drive: DriveContext[C, S], log: EventLog[C, S], here: Instance[C], attempt: Attempt[C, S]) -> FollowUp[C]:
-    """What follows an attempt to roll back the newest state of the trail."""
+    """The step after an attempt to roll back the newest state of the trail."""
     workflow, now = drive.workflow, drive.clock.now()
     failed = attempt.result if isinstance(attempt.result, Failed) else None
     match decide_rollback(attempt.state, here, failed, spent=attempt.spent, rng=drive.rng):

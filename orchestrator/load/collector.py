@@ -3,7 +3,7 @@
 Rules of this file:
 
 * The hot path appends to lists. A tick, every two seconds, turns them into histograms and into rows for the store.
-* What is kept is bounded, whatever the length of a run: once a process has ``WINDOWS`` windows, new ones are twice as
+* The stored windows are bounded for a run of any length: once a process has ``WINDOWS`` windows, new ones are twice as
   wide, and the old ones are merged, one pair for each new window.
 * Timings are counted here, outcomes of instances never: those are counted from the checkpoints.
 """
@@ -303,7 +303,7 @@ class Collector:
         return window
 
     def _pour(self, window: Window, elapsed: float) -> Window:
-        """What was measured since the last tick, which starts anew."""
+        """Flush the measurements since the last tick into a window, and reset."""
         begin = window.elapsed + window.width
         recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm, over=window.over)
         for tally in self.tallies.values():
@@ -332,7 +332,7 @@ class Collector:
             rows[merged.seq] = merged.body
             gone.append(second.seq)
         self._merging += 1
-        # Whatever is as wide as new windows are now has been made since.
+        # Stop at the first window that already has the new width.
         if self._merging + 1 >= len(self._closed) or self._closed[self._merging].window.width >= self._width * 0.99:
             self._merging = None
 

@@ -86,7 +86,7 @@ class ErrorTally:
 
 @attrs.define(kw_only=True)
 class Window:
-    """What was measured in a stretch of time. ``elapsed`` and ``width`` are seconds of the scenario."""
+    """The measurements of a stretch of time. ``elapsed`` and ``width`` are seconds of the scenario."""
 
     at: float
     """Unix time of its beginning."""

@@ -84,7 +84,7 @@ class Measured:
 
 @attrs.frozen
 class Verdict:
-    """Whether a threshold holds, with the value that was found; ``None``: there is none, and ``found`` says why."""
+    """Whether a threshold holds, and the measured value; without a value, ``found`` gives the reason."""
 
     text: str
     value: str | None
