@@ -63,9 +63,7 @@ class Coordinator(Generic[C, S]):
         """The error that stopped the run."""
         self.raised = False
         """Whether the error was raised to a waiting caller."""
-        self.observers = Observers()
-        for observer in job.options.observers:
-            self.observers.add(observer)
+        self.observers = Observers(job.options.observers)
         self._job = job
         self._assignment = assignment
         self._leases = LeaseKeeper(job.store, record.id, job.options.lease_s, job.clock)
@@ -197,7 +195,7 @@ class Coordinator(Generic[C, S]):
     async def _drive(self, services: S, used: list[int]) -> None:
         shard = ShardDriver(self._job, self.record, self._plan, self._leases, used, self._assignment.retried)
         await shard.statistics.open()
-        self.observers.all.insert(0, shard.statistics.collector)
+        self.observers.collector = shard.statistics.collector
         self._shard = shard
         if self._stopping.is_set():
             shard.admission.close()
@@ -206,7 +204,7 @@ class Coordinator(Generic[C, S]):
             tasks.start_soon(shard.statistics.keep, self._fail, name=f"statistics of {self.record.id}")
             self.ready.set()
             with self._scope:
-                await shard.drive(services, self._stopping, self._fail, self.observers.all, self.observers.attempts)
+                await shard.drive(services, self._stopping, self._fail, self.observers)
             if shard.unreadable:
                 more = f" (and {len(shard.unreadable) - 1} more like it)" if len(shard.unreadable) > 1 else ""
                 self._fail(CheckpointError(f"{shard.unreadable[0]}{more}; all other instances were driven"))
@@ -232,7 +230,8 @@ class Coordinator(Generic[C, S]):
                 part_done = len(done) == len(self._leases.shards)
                 status = await self._leases.release(done, self._meanwhile)
                 found = await result_of(self._job.store, attrs.evolve(self.record, status=status))
-                self.result = attrs.evolve(found, status=status, part_done=part_done)
+                failures = tuple(map(str, self.observers.failures))
+                self.result = attrs.evolve(found, status=status, part_done=part_done, observer_failures=failures)
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:

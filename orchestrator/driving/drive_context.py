@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Generic
 
@@ -14,8 +14,8 @@ from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.limits import RateLimits
+from orchestrator.driving.observers import Observers
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
-from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.storage.base import Shard, Store
 from orchestrator.storage.checkpoint import Codec
@@ -40,9 +40,6 @@ class DriveContext(Generic[C, S]):
     on_failure: OnFailure
     on_success: OnSuccess
     recorded: Recorded
-    observers: Sequence[Observer]
-    """Called with each stored event."""
-    attempt_observers: Sequence[Observer]
-    """Called before and after each attempt as well."""
+    observers: Observers
     stopping: anyio.Event
     """When set, each driver suspends its instance before the next attempt."""

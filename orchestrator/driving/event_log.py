@@ -64,19 +64,17 @@ class EventLog(Generic[C, S]):
 
     def attempt_begins(self, here: Instance[C], attempt: Attempt[C, S]) -> None:
         """Call the observers of attempts; the event is not stored."""
-        if self._drive.attempt_observers:
+        if self._drive.observers.observe_attempts:
             self._observe_attempt(EventKind.ATTEMPT, here, attempt, attempt=here.failures + 1)
 
     def attempt_ended(self, here: Instance[C], attempt: Attempt[C, S]) -> None:
         """Call the observers of attempts; the event is not stored."""
-        if self._drive.attempt_observers:
+        if self._drive.observers.observe_attempts:
             self._observe_attempt(EventKind.ANSWER, here, attempt, duration_s=attempt.ended - attempt.began)
 
     def publish(self, events: Iterable[Event]) -> None:
         """Call the observers with events that are durable."""
-        for event in events:
-            for observer in self._drive.observers:
-                observer(event)
+        self._drive.observers.publish(events)
 
     def _observe_attempt(
         self,
@@ -97,5 +95,4 @@ class EventLog(Generic[C, S]):
             attempt=attempt,
             duration_s=duration_s,
         )
-        for observer in self._drive.attempt_observers:
-            observer(event)
+        self._drive.observers.publish_attempt(event)

@@ -21,11 +21,11 @@ from orchestrator.driving.driver import Begin, Driver
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.limits import RateLimits
 from orchestrator.driving.measuring import StatisticsKeeper
+from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, Plan
 from orchestrator.errors import CheckpointError, DefinitionError
 from orchestrator.inspection.reading import Reader, load_instance, usable_instances
-from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import UNBOUNDED
@@ -62,8 +62,7 @@ class ShardDriver(Generic[C, S]):
         services: S,
         stopping: anyio.Event,
         fail: Callable[[Exception], None],
-        observers: Sequence[Observer],
-        attempt_observers: Sequence[Observer],
+        observers: Observers,
     ) -> None:
         """Drive all instances until they have ended or the run is stopped.
 
@@ -71,7 +70,7 @@ class ShardDriver(Generic[C, S]):
             stopping: When set, suspend instances instead of going on.
             fail: Called with the error that ends a worker.
         """
-        drive = self._context(services, stopping, observers, attempt_observers)
+        drive = self._context(services, stopping, observers)
         if self._plan.mode is not Mode.START:
             for group, until in (await self._job.store.pauses(self._record.id)).items():
                 drive.limits.slow_down(group, until - self._job.clock.now())
@@ -101,9 +100,7 @@ class ShardDriver(Generic[C, S]):
                 found.append(shard.index)
         return found
 
-    def _context(
-        self, services: S, stopping: anyio.Event, observers: Sequence[Observer], attempt_observers: Sequence[Observer]
-    ) -> DriveContext[C, S]:
+    def _context(self, services: S, stopping: anyio.Event, observers: Observers) -> DriveContext[C, S]:
         record, fraction = self._record, self._leases.share.fraction
         return DriveContext(
             workflow=self._job.workflow,
@@ -120,7 +117,6 @@ class ShardDriver(Generic[C, S]):
             on_success=record.on_success,
             recorded=record.recorded,
             observers=observers,
-            attempt_observers=attempt_observers,
             stopping=stopping,
         )
 
@@ -183,9 +179,8 @@ class ShardDriver(Generic[C, S]):
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
         await self._job.store.save_all(self._leases.shards[0], saves, self._plan.meanwhile)
         self.put_back = True
-        for event in (event for save in saves for event in save.events):
-            for observer in drive.observers:
-                observer(event)
+        for save in saves:
+            drive.observers.publish(save.events)
 
     async def _numbers(self) -> Iterable[int]:
         """Numbers of our instances that were not admitted yet, in order."""

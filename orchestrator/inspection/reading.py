@@ -31,6 +31,8 @@ class RunResult:
     """Instances by status; those not started yet are ``PENDING``."""
     part_done: bool = False
     """Whether this process has finished its shards; the run may go on in other processes."""
+    observer_failures: tuple[str, ...] = ()
+    """For each observer that raised an exception: which one, on which event, and the exception. It was switched off."""
 
     @property
     def interrupted(self) -> bool:

@@ -70,9 +70,9 @@ class Event:
 class Observer(Protocol):
     """Called with every event, in order, on the event loop: it must be fast and may not block.
 
-    It is called with a stored event after the event is durable. An exception raised here stops the run, which remains
-    resumable: the failure of an observer is never ignored. Set an attribute ``stored_only = True`` to skip the events of
-    attempts; runs of many instances are then faster.
+    It is called with a stored event after the event is durable. An observer that raises an exception is switched off: the
+    run goes on, the exception is logged once (``orchestrator.observers``), and ``RunResult.observer_failures`` names it.
+    Set an attribute ``stored_only = True`` to skip the events of attempts; runs of many instances are then faster.
     """
 
     def __call__(self, event: Event) -> None: ...

@@ -981,19 +981,6 @@ async def test_leaving_the_block_waits_and_leaving_it_with_an_exception_suspends
     assert (await store.run(run.id)).status is RunStatus.INTERRUPTED
 
 
-async def test_an_observer_that_fails_stops_the_run_which_stays_resumable(store: MemoryStore, vault: Vault) -> None:
-    def observer(event: Event) -> None:
-        if event.state == "two":
-            raise RuntimeError("the observer's own")
-
-    ledger = Ledger()
-    with pytest.raises(RuntimeError, match="the observer's own"):
-        await finish(toy(ledger), store, vault, options=fast(vault, observers=[observer]))
-    run_id = (await store.runs())[0].id
-    async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as run:
-        assert (await run.wait()).counts == {Status.COMPLETED: 1}
-
-
 async def test_a_run_that_is_not_there_is_named(store: MemoryStore, vault: Vault) -> None:
     with pytest.raises(UnknownRunError, match="261123-zzzzzz"):
         async with resume(toy(Ledger()), "261123-zzzzzz", store=store, options=fast(vault)):
