@@ -6,6 +6,7 @@ import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -65,3 +66,16 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     context = ssl.create_default_context(cafile=str(certificate))
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
     return certificate
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command in this process. Returns exit code, stdout and stderr."""
+    from orchestrator.cli import main
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = main(argv)
+        out, err = capfd.readouterr()
+        return int(code), out, err
+
+    return run

@@ -20,11 +20,8 @@ from orchestrator.report.machine_svg import machine_svg
 from orchestrator.report.templates import script_data
 from orchestrator.report.text import lines
 from states.token_fulfillment import WORKFLOW
-from tests.cli.test_cli import cli
 from tests.cli.test_imports import imported
 from tests.support.toy import Ledger, Making, fast, toy
-
-__all__ = ["cli"]
 
 
 class Forking(Making):

@@ -13,9 +13,6 @@ from orchestrator.load.statistics import Statistics, Window
 from orchestrator.report.regression import parse
 from orchestrator.storage.base import StoredWindow
 from states.token_fulfillment import WORKFLOW
-from tests.cli.test_cli import cli
-
-__all__ = ["cli"]
 
 REFUSED = {
     "nothing": ("", "is not a condition on a change; write it like 'p95 > +10%'"),

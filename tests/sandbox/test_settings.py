@@ -1,12 +1,13 @@
-"""Invalid settings and faults of the command ``sandbox`` are refused: one line, exit code 2, no server."""
+"""Settings of the sandbox as text: read, or refused by the command ``sandbox`` in one line, with exit code 2, without a server."""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 
+from states.sandbox import AuthorizeError
 from states.sandbox.command import sandbox
-from states.sandbox.settings import SandboxSettings
+from states.sandbox.settings import SandboxSettings, parse_settings
 
 SETTINGS = {
     "duplicate_status=999999": "duplicate_status: must be one of 400, 409, not 999999",
@@ -83,3 +84,18 @@ def test_a_fault_that_could_not_be_played_is_refused(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("port", [-1, 65536, 10**30])
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port: int) -> None:
     assert f"port: must be between 0 and 65535, not {port}" in refused(capsys, sandbox(port=port))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("list-delay-s=0.5", 0.5),
+        ("page_size=7", 7),
+        ("existing_id=false", False),
+        ("seed=3", 3),
+        ("authorize_errors=body", AuthorizeError.BODY),
+    ],
+)
+def test_a_setting_is_read_as_what_it_is(text: str, value: object) -> None:
+    ((name, found),) = parse_settings([text]).items()
+    assert (found, getattr(SandboxSettings(**{name: found}), name)) == (value, value)

@@ -18,11 +18,8 @@ import pytest
 from aiohttp import web
 
 from states.sandbox import Sandbox, serve
-from tests.cli.test_cli import cli
 from tests.support.spellings import SPELLINGS
 from tests.support.tenant import signing_key, variables_for
-
-__all__ = ["cli"]
 
 SECRET_FIELDS = ("client_assertion", "client_secret", "code", "code_verifier", "token")
 
