@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
-from orchestrator import Instance, Options, RunResult, Secret, Store, Vault, start
+from orchestrator import Instance, Options, RunResult, Secret, Store, SystemClock, Vault, start
+from states.pingone import PingOne, open_client
 from states.sandbox import OPERATIONS, Sandbox, SandboxSettings, SigningKey, parse_faults, serve
 from states.token_fulfillment import WORKFLOW, TokenContext, TokenFulfillmentSettings
 from tests.support.toy import fast
@@ -99,3 +100,10 @@ def assert_nothing_left(emulator: Sandbox) -> None:
     report = emulator.audit()
     assert not any(report["existing"].values())
     assert report["created_twice"] == []
+
+
+@asynccontextmanager
+async def client_of(emulator: Sandbox, **settings: Any) -> AsyncIterator[PingOne]:
+    """The client of the sandbox, with the clock of the machine."""
+    async with open_client(settings_for(emulator, **settings), SystemClock(), lambda: None) as pingone:
+        yield pingone
