@@ -11,7 +11,7 @@ import attrs
 from orchestrator.errors import SettingError, StoreError, shortened
 from orchestrator.storage.base import Store, WallClock
 from orchestrator.storage.memory import MemoryStore
-from orchestrator.storage.sqlite import SQLiteStore
+from orchestrator.storage.sqlite.store import SQLiteStore
 
 
 @attrs.frozen(kw_only=True)

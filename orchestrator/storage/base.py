@@ -112,6 +112,12 @@ def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:
     return attrs.evolve(shard, epoch=shard.epoch + 1, owner=owner.dumps(), lease_until=now + lease_s, done=False)
 
 
+def new_shards(run_id: str, count: int, claim: Collection[int], owner: Owner | None, lease_s: float, now: float) -> list[Shard]:
+    """Return the shards of a new run; ``owner`` has claimed those with an index in ``claim``."""
+    made = [Shard(run_id=run_id, index=index, of=count) for index in range(count)]
+    return [claimed(one, owner, lease_s, now) if owner and one.index in claim else one for one in made]
+
+
 def released(shard: Shard, now: float, *, done: bool) -> Shard:
     """Return the shard without an owner."""
     return attrs.evolve(shard, owner=None, lease_until=now, done=done)

@@ -26,6 +26,7 @@ from orchestrator.storage.base import (
     StoredWindow,
     WallClock,
     claimed,
+    new_shards,
     released,
     run_status,
 )
@@ -64,9 +65,10 @@ class MemoryStore(Store):
     ) -> list[Shard]:
         self._runs[run.id] = run
         self._instances[run.id] = {}
-        self._shards |= {(run.id, index): Shard(run_id=run.id, index=index, of=shards) for index in range(shards)}
+        made = new_shards(run.id, shards, claim, owner, lease_s, self._clock.now())
+        self._shards |= {(run.id, shard.index): shard for shard in made}
         await self.add_fingerprints(run.definition, fingerprints)
-        return [await self.claim(run.id, index, owner, lease_s) for index in claim] if owner else []
+        return [shard for shard in made if shard.owner is not None]
 
     async def run(self, run_id: str) -> RunRecord:
         if run_id not in self._runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -94,3 +95,17 @@ def test_keys_that_are_no_strings_are_escaped_beside(key: Any) -> None:
     vault = Vault(bytes(32), "the test")
     body = dumps({"a": {key: {"$sealed": "x"}}}, vault, b"here")
     assert list(opened(orjson.loads(body), vault, b"here")["a"].values()) == [{"$sealed": "x"}]
+
+
+def test_a_vault_never_uses_a_nonce_twice_not_even_after_a_fork() -> None:
+    vault = Vault(bytes(32), "the test")
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, vault.seal(b"x", b"place")[:12])
+        os._exit(0)
+    os.waitpid(child, 0)
+    nonces = {os.read(read, 12), vault.seal(b"x", b"place")[:12], vault.seal(b"x", b"place")[:12]}
+    os.close(read)
+    os.close(write)
+    assert len(nonces) == 3

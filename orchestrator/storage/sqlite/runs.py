@@ -1,0 +1,59 @@
+"""Queries for runs and the definitions that they were started under."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from sqlite3 import Connection
+
+import attrs
+import orjson
+
+from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.storage import rows
+from orchestrator.storage.base import Shard
+from orchestrator.storage.sqlite import claims
+
+_RUNS = f"SELECT {', '.join(rows.RUN)} FROM runs"
+
+
+def create(db: Connection, run: RunRecord, fingerprints: Mapping[str, str], made: Sequence[Shard]) -> None:
+    add_fingerprints(db, run.definition, fingerprints)
+    db.execute(f"INSERT INTO runs ({', '.join(rows.RUN)}) VALUES (?, ?, ?, ?, ?, ?)", rows.run_row(run))
+    claims.insert(db, made)
+
+
+def get(db: Connection, run_id: str) -> RunRecord | None:
+    row = db.execute(f"{_RUNS} WHERE id = ?", (run_id,)).fetchone()
+    return rows.run_from_row(row) if row else None
+
+
+def newest(db: Connection, limit: int, statuses: Collection[RunStatus] | None) -> list[RunRecord]:
+    wanted = sorted(RunStatus if statuses is None else statuses)
+    found = db.execute(
+        f"{_RUNS} WHERE status IN ({', '.join('?' * len(wanted))}) ORDER BY created_at DESC LIMIT ?", (*wanted, limit)
+    )
+    return [rows.run_from_row(row) for row in found]
+
+
+def set_status(db: Connection, shard: Shard, status: RunStatus, now: float) -> None:
+    claims.check_epoch(db, shard)
+    claims.set_run_status(db, shard.run_id, status, now)
+
+
+def set_reports(db: Connection, run_id: str, reports: Mapping[str, str]) -> RunRecord | None:
+    run = get(db, run_id)
+    if run is not None:
+        db.execute("UPDATE runs SET body = ? WHERE id = ?", (rows.run_body(attrs.evolve(run, reports=reports)), run_id))
+    return run
+
+
+def fingerprints(db: Connection, definition: str) -> Mapping[str, str]:
+    row = db.execute("SELECT fingerprints FROM definitions WHERE definition = ?", (definition,)).fetchone()
+    return orjson.loads(row[0]) if row else {}
+
+
+def add_fingerprints(db: Connection, definition: str, fingerprints: Mapping[str, str]) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO definitions (definition, fingerprints) VALUES (?, ?)",
+        (definition, rows.fingerprints_json(fingerprints)),
+    )

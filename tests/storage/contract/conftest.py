@@ -1,0 +1,20 @@
+"""The stores that the contract is tested with: a further one is one more parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.stores import Place
+
+URLS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "memory": lambda request: "memory:",
+    "sqlite": lambda request: f"sqlite:{request.getfixturevalue('tmp_path') / 's.db'}",
+}
+
+
+@pytest.fixture(params=URLS)
+def place(request: pytest.FixtureRequest) -> Place:
+    """An empty place for a store of each kind."""
+    return Place(URLS[request.param](request))

@@ -1,0 +1,128 @@
+"""Group commit."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator import StoreError
+from orchestrator.storage.commits import GroupCommit, Writer
+
+
+def group_commit(write: Any) -> GroupCommit[Any]:
+    """Begins at once, and commits by ``write``."""
+    return GroupCommit(lambda items: partial(write, items), write, Writer())
+
+
+async def test_saves_that_wait_share_the_next_commit() -> None:
+    batches: list[list[int]] = []
+
+    def write(items: Any) -> list[None]:
+        batches.append(list(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write)
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(lambda number=number: commits.commit(number))
+    assert sorted(number for batch in batches for number in batch) == list(range(20))
+    assert len(batches) == 2
+
+
+async def test_a_caller_that_is_alone_commits_on_the_loop_and_one_of_many_does_not() -> None:
+    import threading
+
+    threads: list[int] = []
+
+    def write(items: Any) -> list[None]:
+        threads.append(threading.get_ident())
+        return [None] * len(items)
+
+    here = threading.get_ident()
+    commits: GroupCommit[int] = group_commit(write)
+    for number in range(6):
+        await commits.commit(number)
+    assert [thread == here for thread in threads] == [False, False, False, True, True, True]
+    threads.clear()
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(commits.commit, number)
+    assert len(threads) <= 3, "many at once share a commit"
+    assert threads[-1] != here
+
+
+async def test_a_cancelled_save_is_finished_first() -> None:
+    import threading
+
+    gate, batches = threading.Event(), []
+
+    def write(items: Any) -> list[None]:
+        gate.wait(5)
+        batches.append(list(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[str] = group_commit(write)
+    scopes = {name: anyio.CancelScope() for name in "abc"}
+
+    async def commit(name: str) -> None:
+        with scopes[name] as scope:
+            try:
+                await commits.commit(name)
+            except anyio.get_cancelled_exc_class():
+                assert any(name in batch for batch in batches)
+                raise
+        if scope.cancelled_caught:
+            cancelled.append(name)
+
+    cancelled: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(commit, name)
+            await anyio.sleep(0.01)
+        scopes["b"].cancel()
+        await anyio.sleep(0.01)
+        gate.set()
+    assert batches == [["a"], ["b", "c"]]
+    assert cancelled == ["b"]
+
+
+async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> None:
+    import asyncio
+    import threading
+
+    gate = threading.Event()
+
+    def write(items: Any) -> list[None]:
+        gate.wait(5)
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write)
+    leader = asyncio.ensure_future(commits.commit(1))
+    await asyncio.sleep(0.01)
+    follower = asyncio.ensure_future(commits.commit(2))
+    await asyncio.sleep(0.01)
+    leader.cancel()
+    await asyncio.sleep(0.01)
+    gate.set()
+    with anyio.fail_after(5):
+        await follower
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        await commits.commit(3)
+
+
+async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
+    broken = [True]
+
+    def write(items: Any) -> list[None]:
+        if broken.pop() if broken else False:
+            raise StoreError("no")
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write)
+    with pytest.raises(StoreError):
+        await commits.commit(1)
+    await commits.commit(2)
