@@ -14,6 +14,7 @@ import orjson
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.coordinator import Assignment, Coordinator
+from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import SettingError
@@ -91,6 +92,21 @@ class Run(Generic[C]):
     def wanted(self) -> int:
         """The load that a closed scenario wants now, in running instances."""
         return self._coordinator.driver.admission.wanted
+
+    @property
+    def active(self) -> int:
+        """Number of instances that this process drives now."""
+        return self._coordinator.driver.admission.active
+
+    @property
+    def lease_left_s(self) -> float:
+        """Seconds until the lease of this process expires, unless it is renewed."""
+        return self._coordinator.lease_left_s
+
+    @property
+    def rate_groups(self) -> dict[str, RateGroup]:
+        """The rate groups of this process: their rates and pauses."""
+        return self._coordinator.driver.limits.groups
 
     @property
     def held_back(self) -> int:

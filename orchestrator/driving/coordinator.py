@@ -86,6 +86,11 @@ class Coordinator(Generic[C, S]):
         return self._shard
 
     @property
+    def lease_left_s(self) -> float:
+        """Seconds until the lease of this process expires, unless it is renewed."""
+        return self._leases.lease.left_s
+
+    @property
     def command(self) -> str:
         """The command that continues the run after an error."""
         retried = self._assignment.retried

@@ -28,6 +28,7 @@ class _Group:
     """Slots that were given back, as a heap."""
     shift: float = 0.0
     paused_until: float = 0.0
+    pauses: int = 0
 
     def take(self, now: float) -> float:
         """Take the next slot. (Later callers get later slots, except for those that were given back.)"""
@@ -41,6 +42,20 @@ class _Group:
         return slot
 
 
+@attrs.frozen(kw_only=True)
+class RateGroup:
+    """A rate group as it is now."""
+
+    per_second: float | None
+    """Attempts per second; ``None``: no limit."""
+    pauses: int
+    """Pauses that the server asked for, of this process."""
+    paused_s: float
+    """Their total length in seconds; those that overlap count once."""
+    left_s: float
+    """Seconds until the current pause ends; 0: there is none."""
+
+
 class RateLimits:
     """Evenly spaced starts per group, first come first served, with no burst after a pause.
 
@@ -51,6 +66,20 @@ class RateLimits:
     def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
         self._clock = clock
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
+
+    @property
+    def groups(self) -> dict[str, RateGroup]:
+        """Each group that has a rate, or had a pause."""
+        now = self._clock.steady()
+        return {
+            name: RateGroup(
+                per_second=1 / group.interval_s if group.interval_s else None,
+                pauses=group.pauses,
+                paused_s=group.shift,
+                left_s=max(0.0, group.paused_until - now),
+            )
+            for name, group in self._groups.items()
+        }
 
     def limits(self, group: str) -> bool:
         """Whether attempts of this group may have to wait."""
@@ -94,6 +123,7 @@ class RateLimits:
         more = until - max(limit.paused_until, now)
         if more > 0:
             limit.paused_until = until
+            limit.pauses += 1
             limit.shift += more
             limit.free = max(limit.free, until - limit.shift)
             # A past slot that was given back would start inside the pause.

@@ -14,6 +14,7 @@ from typing import Any, Generic
 
 import anyio
 
+from orchestrator.clock import Clock
 from orchestrator.definition.state import C, S
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.drive_context import DriveContext
@@ -43,6 +44,7 @@ class ShardDriver(Generic[C, S]):
     ) -> None:
         self.admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
         self.statistics = StatisticsKeeper(job, record, plan, leases, self.admission)
+        self.limits = _limits_of(record, leases, job.clock)
         self.unreadable: list[CheckpointError] = []
         """Unreadable checkpoints; all other instances are driven."""
         self.put_back = not plan.puts_back
@@ -101,7 +103,7 @@ class ShardDriver(Generic[C, S]):
         return found
 
     def _context(self, services: S, stopping: anyio.Event, observers: Observers) -> DriveContext[C, S]:
-        record, fraction = self._record, self._leases.share.fraction
+        record = self._record
         return DriveContext(
             workflow=self._job.workflow,
             services=services,
@@ -109,7 +111,7 @@ class ShardDriver(Generic[C, S]):
             codec=self._reader.codec,
             shard_of=self._leases.shard_of,
             lease=self._leases.lease,
-            limits=RateLimits({group: rate * fraction for group, rate in record.rates.items()}, self._job.clock),
+            limits=self.limits,
             admission=self.admission,
             clock=self._job.clock,
             rng=self._job.options.rng,
@@ -214,6 +216,11 @@ class ShardDriver(Generic[C, S]):
         found = await load_instance(workflow, self._job.store, self._job.vault, reuse, used)
         assert found is not None
         return found.context
+
+
+def _limits_of(record: RunRecord, leases: LeaseKeeper, clock: Clock) -> RateLimits:
+    """The part of the run's rates that this process may use."""
+    return RateLimits({group: rate * leases.share.fraction for group, rate in record.rates.items()}, clock)
 
 
 def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tuple[Driver[C, S], Begin]:

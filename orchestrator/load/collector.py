@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 import psutil
@@ -39,6 +39,30 @@ WINDOWS = 240
 """Maximum number of windows of one process at one width."""
 
 
+class Tap(Protocol):
+    """Receives each measurement of a collector once, at the tick after it was made."""
+
+    def measured(self, name: str, seconds: Sequence[float]) -> None:
+        """Durations of a series that is no series of calls."""
+
+    def called(self, state: str, handler: str, outcome: str, seconds: Sequence[float]) -> None:
+        """Durations of the calls of a handler that ended with this outcome."""
+
+    def ticked(self, recent: Window) -> None:
+        """The counters and the errors since the last tick."""
+
+
+_CALL_OUTCOMES = {
+    EventKind.RETRY: "retry",
+    EventKind.FAILED: "failed",
+    EventKind.LEFT_OVER: "left_over",
+    EventKind.ROLLING_BACK: "failed",
+    EventKind.NOT_FOUND: "not_found",
+    EventKind.UNDONE: "undone",
+}
+"""Outcomes of calls that led to no transition of the workflow."""
+
+
 @attrs.define
 class _Tally:
     """Measurements of one state since the last tick."""
@@ -51,7 +75,8 @@ class _Tally:
     group: str | None
     """Series of the waits for its rate group."""
     totals: list[float] = attrs.field(factory=list)
-    handlers: Mapping[str, list[float]] = attrs.field(factory=lambda: {"run": [], "recover": [], "rollback": []})
+    calls: dict[tuple[str, str], list[float]] = attrs.field(factory=lambda: defaultdict(list))
+    """Handler and outcome → durations."""
     counters: dict[str, int] = attrs.field(factory=dict)
     all: Counter[str] = attrs.field(factory=Counter)
     """The counters up to the last tick."""
@@ -63,12 +88,18 @@ class _Tally:
         """A counter over all processes."""
         return self.all[name] + self.counters.get(name, 0)
 
-    def pour(self, window: Window) -> None:
+    def pour(self, window: Window, tap: Tap | None) -> None:
         """Flush into ``window`` and reset."""
-        calls = ((series.call(self.name, handler), values) for handler, values in self.handlers.items())
-        for name, values in ((self.name, self.totals), *calls):
+        if self.totals:
+            window.record(self.name, self.totals)
+            if tap is not None:
+                tap.measured(self.name, self.totals)
+            self.totals.clear()
+        for (handler, outcome), values in self.calls.items():
             if values:
-                window.record(name, values)
+                window.record(series.call(self.name, handler), values)
+                if tap is not None:
+                    tap.called(self.name, handler, outcome, values)
                 values.clear()
         for name, count in self.counters.items():
             window.counters[name] += count
@@ -137,6 +168,8 @@ class Collector:
         """Instance → its state, and since when it is there (steady time)."""
         self.recent: Window = Window(at=0.0, elapsed=0.0)
         """The measurements between the last two ticks."""
+        self.tap: Tap | None = None
+        """Receives the measurements, too."""
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
         self._wanted, self._rounds = wanted, rounds
@@ -307,9 +340,11 @@ class Collector:
         begin = window.elapsed + window.width
         recent = Window(at=window.at + window.width, elapsed=begin, width=elapsed - begin, warm=window.warm, over=window.over)
         for tally in self.tallies.values():
-            tally.pour(recent)
+            tally.pour(recent, self.tap)
         for name, values in self._series.items():
             recent.record(name, values)
+            if self.tap is not None:
+                self.tap.measured(name, values)
         recent.counters.update(self.counters - self._told)
         for key, example in self._errors:
             recent.count_error(key, example)
@@ -317,6 +352,8 @@ class Collector:
         recent.active, recent.load, recent.memory = self._samples, self._load, resident_bytes()
         self._series, self._told, self._errors = {}, self.counters.copy(), []
         self._samples, self._load = (0, 0, 0), (0, 0)
+        if self.tap is not None:
+            self.tap.ticked(recent)
         return recent
 
     def _keep_bounded(self, rows: dict[int, bytes], gone: list[int]) -> None:
@@ -364,7 +401,7 @@ class Collector:
         tally, number, now = self.tallies[event.state], event.number, self._clock.steady()
         total = event.total_s or 0.0
         tally.totals.append(total)
-        tally.handlers[event.handler or "run"].append(event.duration_s or 0.0)
+        tally.calls[event.handler or "run", str(event.outcome)].append(event.duration_s or 0.0)
         tally.count(series.moved(event.state, str(event.outcome)))
         if event.handler == "recover":
             tally.count(series.recovered(event.state))
@@ -389,7 +426,7 @@ class Collector:
         tally = self.tallies.get(event.state)
         if tally is None or event.handler is None:
             return
-        tally.handlers[event.handler].append(event.duration_s or 0.0)
+        tally.calls[event.handler, _CALL_OUTCOMES[event.kind]].append(event.duration_s or 0.0)
         if event.waited_s and tally.group:
             self._measure(tally.group, event.waited_s)
 

@@ -107,6 +107,11 @@ class Lease:
         """The store has granted the request made at ``asked``."""
         self._deadline = asked + self.seconds
 
+    @property
+    def left_s(self) -> float:
+        """Seconds until it expires, unless it is renewed."""
+        return max(0.0, self._deadline - self._clock.steady())
+
     def check(self) -> None:
         """Call before every request.
 

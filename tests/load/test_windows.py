@@ -68,7 +68,7 @@ def test_windows_do_not_keep_the_bytes_that_orjson_allocates_for_their_rows() ->
             at.clock.time += 2.0
             for tally in at.collector.tallies.values():
                 tally.totals.extend(rng.lognormvariate(-3, 1) for _ in range(100))
-                tally.handlers["run"].extend(tally.totals)
+                tally.calls["run", "done"].extend(tally.totals)
             at.tick()
 
     measure(5)
