@@ -120,7 +120,7 @@ def test_the_code_for_web_frameworks_uses_names_that_exist() -> None:
             assert name in orchestrator.__all__
 
 
-async def test_what_is_in_memory_is_opened_again_by_the_key_of_its_store(home: Path) -> None:
+async def test_a_run_in_memory_is_opened_again_by_the_key_of_its_store(home: Path) -> None:
     ledger = Ledger()
     async with open_store("memory:") as store:
         async with start(toy(ledger), store=store) as run:

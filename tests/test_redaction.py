@@ -42,14 +42,14 @@ def test_a_short_secret_is_masked_as_a_whole(length: int) -> None:
         assert Redactor([Secret(secret)]).redact(f"{before}{secret} b") == f"{before}******** b"
 
 
-def test_what_is_no_secret_stays_as_it_is() -> None:
+def test_text_without_a_secret_stays_unchanged() -> None:
     text = "create application: 400 INVALID_DATA: the %20 name &amp; \\u0041 is taken (Correlation-Id 1c3e8b7a-1111) ☃"
     one = Redactor([Secret("Zq7$xW9!pK2zabcdef"), Secret("abc"), Secret("")])
     assert one.redact(text) == text
     assert Redactor([]).redact(text) == text
 
 
-def test_what_stands_around_a_secret_is_kept() -> None:
+def test_the_text_around_a_secret_is_kept() -> None:
     secret = Secret("tail-and-head-of-it")
     for spelled in (spelling(secret.reveal()) for name, spelling in SPELLINGS.items() if "base64" not in name):
         assert Redactor([secret]).redact(f"é {spelled}, {spelled}.") == "é ********, ********."

@@ -110,7 +110,7 @@ async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
     assert exit_code(summary) == 4
 
 
-async def test_what_a_kill_has_lost_of_the_statistics_is_counted(vault: Vault) -> None:
+async def test_statistics_lost_by_a_kill_are_counted(vault: Vault) -> None:
     store, workflow = MemoryStore(), fifteen(Ledger())
     async with start(workflow, store=store, options=fast(vault), instances=3) as run:
         await run.wait()

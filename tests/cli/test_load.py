@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 
-def test_a_load_run_ends_with_its_verdicts_and_what_it_measured(cli: Any, home: Path) -> None:
+def test_a_load_run_ends_with_its_verdicts_and_its_measurements(cli: Any, home: Path) -> None:
     code, out, err = cli(
         "load", "--instances", "6", "--concurrency", "3", "--threshold", "failed < 1%", "--threshold", "sign_on.p95 < 60s"
     )
@@ -125,7 +125,7 @@ USAGE = {
 
 
 @pytest.mark.parametrize("case", list(USAGE))
-def test_what_cannot_be_done_is_one_clear_line_before_anything_starts(cli: Any, home: Path, case: str) -> None:
+def test_bad_input_is_one_clear_line_before_anything_starts(cli: Any, home: Path, case: str) -> None:
     argv, message = USAGE[case]
     code, _, err = cli("load", *argv)
     assert code == 2

@@ -54,7 +54,7 @@ def test_letters_that_the_output_has_not_are_escaped(home: Path) -> None:
     assert "a\\u2192b" in done.stdout
 
 
-def test_what_looks_like_markup_or_an_emoji_is_printed_as_it_is(cli: Any) -> None:
+def test_text_like_markup_or_an_emoji_is_printed_unchanged(cli: Any) -> None:
     value = "a:key:b [/bold] [red]"
     assert value in cli("run", "--value", value)[1]
     proof = next(iter(json.loads(cli("run", "--json", "--value", value)[1])["proofs"].values()))

@@ -125,7 +125,7 @@ def test_a_single_run_writes_junit_with_a_case_for_each_of_its_states(cli: Any, 
     assert sum(float(str(case.get("time"))) for case in cases) > 0  # a single state may take less than a millisecond
 
 
-def test_what_is_printed_fits_eighty_columns(cli: Any, home: Path) -> None:
+def test_the_output_fits_eighty_columns(cli: Any, home: Path) -> None:
     out = cli("load", "--instances", "2", "--rounds", "2")[1]
     table = out[out.index("Measured in") : out.index("rounds finished")]
     assert "introspect_token" in table

@@ -77,7 +77,7 @@ def test_a_store_in_memory_promises_no_further_commands(cli: Any, home: Path) ->
     assert json.loads(cli("run", "--store", "memory:", "--json")[1])["next"] == []
 
 
-def test_a_wrong_key_says_what_to_do_and_list_still_works(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_refused_with_a_remedy_and_list_still_works(cli: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = json.loads(cli("run", "--json")[1])["run"]
     monkeypatch.setenv("ORCHESTRATOR_KEY", new_key())
     for command in ("show", "cleanup"):

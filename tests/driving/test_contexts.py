@@ -95,7 +95,7 @@ async def test_a_context_that_could_not_be_read_back_is_not_stored(store: Memory
     assert ledger.existing == []
 
 
-async def test_what_begins_is_a_context_of_the_workflow(store: MemoryStore, vault: Vault) -> None:
+async def test_the_initial_context_is_of_the_class_of_the_workflow(store: MemoryStore, vault: Vault) -> None:
     with pytest.raises(DefinitionError, match="its initial context is a NoneType, not a ToyContext"):
         await finish(toy(Ledger(), initial_context=lambda *_: None), store, vault)
 

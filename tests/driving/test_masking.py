@@ -49,7 +49,7 @@ async def test_text_from_outside_is_masked_in_message_and_code_made_visible_and_
     assert all("secret-value" not in str(event) for event in await store.events(result.run_id, 0))
 
 
-async def test_what_a_handler_sent_is_masked_in_its_errors_and_its_bugs(store: MemoryStore, vault: Vault) -> None:
+async def test_secrets_of_a_request_are_masked_in_errors_and_traces(store: MemoryStore, vault: Vault) -> None:
     class Sent:
         def secrets(self) -> list[Secret]:
             return [Secret("a-bearer-token")]

@@ -166,7 +166,7 @@ async def test_a_handler_that_waits_for_something_cancelled_is_only_in_doubt(sto
     assert ledger.calls[:3] == ["run one", "recover one", "run one"]
 
 
-async def test_what_a_handlers_own_task_group_raises_counts_as_it_is(store: MemoryStore, vault: Vault) -> None:
+async def test_an_error_in_a_task_group_of_a_handler_is_unwrapped(store: MemoryStore, vault: Vault) -> None:
     async def fail_in_a_group(step: Any) -> None:
         async with anyio.create_task_group():
             raise TransientError("busy")
@@ -185,5 +185,5 @@ async def test_sqlite_keeps_the_same_promises(vault: Vault, tmp_path: Any) -> No
     assert b"toy-secret-value" not in (tmp_path / "runs.db").read_bytes()
 
 
-async def test_a_done_outcome_is_what_the_shorthand_says() -> None:
+async def test_done_is_short_for_the_outcome_done() -> None:
     assert done(ToyContext()) == Outcome("done", ToyContext())

@@ -72,7 +72,7 @@ def test_one_without_an_answer_says_why() -> None:
     assert entry["time"] == 2500
 
 
-def test_what_went_wrong_can_be_read() -> None:
+def test_an_exchange_shows_the_body_and_the_correlation_id_of_a_refusal() -> None:
     body = b'{"code": "INVALID_DATA", "details": [{"code": "INVALID_VALUE", "target": "name"}]}'
     entry = exchange(status=400, received={"Correlation-Id": "c-1"}, received_body=body).entry(NOTHING)
     assert "INVALID_VALUE" in entry["response"]["content"]["text"]

@@ -32,7 +32,7 @@ async def test_an_encrypted_connection_is_kept_too(trusted: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["{}", "http://{}", "http://me:p%40ss@{}"])
-async def test_a_proxy_carries_what_it_cannot_read(trusted: Path, proxy: Callable[[str], None], address: str) -> None:
+async def test_a_proxy_carries_encrypted_bytes(trusted: Path, proxy: Callable[[str], None], address: str) -> None:
     async with (
         secure_peer(trusted, ok(b"x"), ok(b"y")) as there,
         tunnel(b"HTTP/1.1 200 Connection established\r\n\r\n") as (between, where),
@@ -50,7 +50,7 @@ async def test_a_proxy_carries_what_it_cannot_read(trusted: Path, proxy: Callabl
     assert not any(b"Proxy-Auth" in request for request in there.requests)
 
 
-async def test_a_proxy_is_not_for_this_machine_and_not_for_whom_it_is_not_wanted(
+async def test_no_proxy_is_used_for_this_machine_and_for_hosts_in_no_proxy(
     trusted: Path, proxy: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy("http://127.0.0.1:1")
@@ -80,7 +80,7 @@ async def test_a_proxy_that_is_not_there(proxy: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize("address", ["socks5://127.0.0.1:1080", "http://", "http://127.0.0.1:x"])
-async def test_what_is_no_proxy_is_refused(proxy: Callable[[str], None], address: str) -> None:
+async def test_an_invalid_proxy_is_refused(proxy: Callable[[str], None], address: str) -> None:
     proxy(address)
     async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.InvalidURL, match="HTTPS_PROXY"):

@@ -15,7 +15,7 @@ from tests.support.peer import allowed, get, ok, peer
 pytestmark = pytest.mark.usefixtures("way")
 
 
-async def test_a_request_says_what_it_was_given_and_what_http_asks_for() -> None:
+async def test_a_request_has_the_given_headers_and_those_that_http_requires() -> None:
     async with peer(ok(), ok(), ok()) as there, open_transport(allowed) as send:
         await send("POST", f"{there.url}/a%20b?c=d%2Fe", {"Content-Type": "application/json", "Cookie": "ST=1"}, b'{"f": 1}')
         await send("DELETE", f"{there.url}/a", {}, None)
@@ -117,7 +117,7 @@ async def test_many_at_once_have_a_connection_each_and_get_their_own_answers() -
 
 
 @pytest.mark.parametrize("url", ["", "/a", "ftp://127.0.0.1/a", "http:///a", "http://127.0.0.1:x/a"])
-async def test_what_is_no_address_is_refused(url: str) -> None:
+async def test_an_invalid_address_is_refused(url: str) -> None:
     async with open_transport(allowed) as send:
         with pytest.raises(aiohttp.InvalidURL):
             await get(send, url)

@@ -58,7 +58,7 @@ async def test_a_kept_failure_says_which_commands_continue_it(vault: Vault) -> N
     ],
     ids=["suspended", "in doubt", "rolling back", "rolled back"],
 )
-async def test_the_next_step_is_what_a_driver_does(vault: Vault, changes: dict[str, Any], next: str) -> None:
+async def test_the_explained_next_step_is_the_step_of_a_driver(vault: Vault, changes: dict[str, Any], next: str) -> None:
     stored, found = await explained(Ledger(), vault)
     state = stored.workflow.state_named["two"]
     base = {"status": Status.SUSPENDED, "position": "two", "trail": ("one",)}

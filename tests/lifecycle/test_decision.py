@@ -81,24 +81,24 @@ def test_doubt_stays_until_a_look_has_cleared_it() -> None:
     assert isinstance(decision(Recovery.NOT_FOUND, doubt=True), RunNow)
 
 
-def test_what_may_be_repeated_freely_is_never_in_doubt() -> None:
+def test_a_state_that_may_be_repeated_freely_is_never_in_doubt() -> None:
     assert not decision(Failed(AmbiguousError("x")), state=Reading()).doubt
 
 
-def test_what_may_never_be_repeated_is_given_up_in_doubt() -> None:
+def test_a_state_that_may_never_be_repeated_is_given_up_in_doubt() -> None:
     assert isinstance(decision(Failed(AmbiguousError("x")), state=Once()), RollBack)
     assert isinstance(decision(Failed(TransientError("x")), state=Once()), Retry)
 
 
 @pytest.mark.parametrize("error", [PermanentError("x"), AmbiguousError("x"), TransientError("x")])
 @pytest.mark.parametrize(("policy", "expected"), [(OnFailure.ROLLBACK, RollBack), (OnFailure.KEEP, Keep)])
-def test_the_policy_says_what_follows_a_failure_for_good(error: Exception, policy: OnFailure, expected: type) -> None:
+def test_a_final_failure_is_rolled_back_or_kept_by_policy(error: Exception, policy: OnFailure, expected: type) -> None:
     assert isinstance(decision(Failed(error), on_failure=policy, failures=2), expected)
 
 
 @pytest.mark.parametrize("policy", OnFailure)
 @pytest.mark.parametrize("error", [AmbiguousError("the last attempt allowed"), KeyError("in the answer")])
-def test_what_is_given_up_after_a_lost_answer_is_looked_for_with_patience(error: Exception, policy: OnFailure) -> None:
+def test_a_state_given_up_after_a_lost_answer_may_have_run(error: Exception, policy: OnFailure) -> None:
     """The response of the last attempt may be lost as well: its state was never retried, so its effect was never unknown."""
     workflow = toy(Ledger())
     there = standing(workflow, failures=2)

@@ -162,13 +162,13 @@ def test_durations(text, seconds) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "s", "5 s", "1x", "-5s", "5s3", "nan", "1e3"])
-def test_what_is_no_duration(text) -> None:
+def test_an_invalid_duration_is_refused(text) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "30s", "30s:", "30s:x", "30s:-1", "30s:nan", ":5", "30s:5,,"])
-def test_what_is_no_stage(text) -> None:
+def test_an_invalid_stage_is_refused(text) -> None:
     with pytest.raises(ValueError, match="is not a stage"):
         parse_stages(text)
 

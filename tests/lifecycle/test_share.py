@@ -39,7 +39,7 @@ def test_the_nth_number_of_a_share_has_so_many_before_it(shares: list[Share], co
 
 
 @given(st.integers(1, 7), st.integers(0, 200))
-def test_a_process_that_has_all_shards_has_what_one_without_shards_has(of: int, count: int) -> None:
+def test_a_process_with_all_shards_equals_one_without_shards(of: int, count: int) -> None:
     everything = Share(range(of), of)
     assert everything.is_all
     assert everything.nth(count) == everything.part(count) == count

@@ -48,7 +48,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_not_understood_is_refused_with_a_hint(text, says) -> None:
+def test_an_unreadable_condition_is_refused_with_a_hint(text, says) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         parse(text, WORKFLOW)
 
@@ -87,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "holds", "value"), CASES.values(), ids=list(CASES))
-def test_a_threshold_is_judged_on_what_was_measured(text, holds, value) -> None:
+def test_a_threshold_is_judged_by_the_measured_values(text, holds, value) -> None:
     one = window(two=[ms / 1000 for ms in range(1, 101)], two__attempt=[0.5] * 5)
     one.counters["two.retried"] = 1
     one.count_error(ErrorKey("two", "transient", "503"), "an example", 7)
@@ -147,7 +147,7 @@ def test_hours_are_told_apart() -> None:
     assert not parse("two.max < 150min", WORKFLOW).judge(measured(window(two=[3 * 3600.0]))).holds
 
 
-def test_what_was_never_measured_does_not_hold() -> None:
+def test_a_threshold_without_data_fails() -> None:
     verdict = parse("three.p95 < 1s", WORKFLOW).judge(measured(window(two=[0.1])))
     assert (verdict.holds, verdict.value) == (False, None)
 

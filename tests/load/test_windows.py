@@ -37,7 +37,7 @@ def test_windows_of_several_processes_are_one_when_merged() -> None:
     assert merged.total.width == 4
 
 
-def test_what_is_kept_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_are_bounded_and_lose_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "WINDOWS", 10)
     at, most = Setting(), 0
     for number in range(500):

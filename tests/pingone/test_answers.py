@@ -72,18 +72,18 @@ ANSWERS: list[tuple[str, int, bytes, type[StepError]]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "cls"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
-def test_which_answer_means_what(status: int, body: bytes, cls: type[StepError]) -> None:
+def test_each_answer_has_its_class_of_error(status: int, body: bytes, cls: type[StepError]) -> None:
     assert type(refusal("ask", reply(status, body))) is cls
 
 
-def test_a_refusal_says_what_where_and_how_to_ask_for_help() -> None:
+def test_a_refusal_names_the_request_the_error_and_the_correlation_id() -> None:
     error = refusal("create user", reply(400, detail("UNIQUENESS_VIOLATION", existingId="u-1"), Correlation_Id="c-1"))
     assert str(error) == "create user: 400 INVALID_DATA: UNIQUENESS_VIOLATION name: d (Correlation-Id c-1)"
     assert isinstance(error, AlreadyExistsError)
     assert error.existing_id == "u-1"
 
 
-def test_a_refusal_does_not_repeat_what_was_secret_in_the_request() -> None:
+def test_a_refusal_does_not_repeat_secrets_of_the_request() -> None:
     asked = Request("PUT", API, given=[Secret("hunter2hunter2")])
     body = b'{"code": "hunter2hunter2", "message": "the value hunter2hunter2 is bad"}'
     error = refusal("set", attrs.evolve(reply(400, body), asked=asked))

@@ -12,7 +12,7 @@ from states.pingone.assertion import HmacAlgorithm, jwks, new_private_key, sign
 
 
 @pytest.mark.parametrize("algorithm", list(HmacAlgorithm))
-def test_an_assertion_says_what_the_vendor_asks_for(algorithm: HmacAlgorithm) -> None:
+def test_an_assertion_has_the_claims_that_the_vendor_requires(algorithm: HmacAlgorithm) -> None:
     secret = Secret("s" * 64)
     made = sign(
         client_id="app",

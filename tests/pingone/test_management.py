@@ -15,7 +15,7 @@ from tests.support.tenant import sandbox, settings_for
 from tests.support.transport import FakeTransport
 
 
-async def test_a_403_says_what_to_look_at(http: FakeTransport) -> None:
+async def test_a_403_names_the_probable_cause(http: FakeTransport) -> None:
     http.post(f"{API}/users", status=403, json={"code": "ACCESS_FAILED", "message": "no"})
     pingone = client(http)
     with pytest.raises(AccessError, match="does the worker have its roles in this environment"):
@@ -34,7 +34,7 @@ NO_LISTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("odd", NO_LISTS, ids=str)
-async def test_what_is_no_list_is_not_taken_for_an_empty_one(http: FakeTransport, odd: dict[str, Any]) -> None:
+async def test_a_malformed_list_is_an_error_and_not_an_empty_list(http: FakeTransport, odd: dict[str, Any]) -> None:
     """An existing object would be created again."""
     http.get(f"{API}/users", json=odd)
     pingone = client(http)
@@ -103,7 +103,7 @@ async def test_no_effect_is_sent_again_by_the_http_library(operation: str) -> No
     assert emulator.audit()["calls"][operation] == 1
 
 
-async def test_what_was_created_under_an_impossible_id_is_looked_for(http: FakeTransport) -> None:
+async def test_an_object_created_under_an_impossible_id_is_looked_for(http: FakeTransport) -> None:
     http.post(f"{API}/users", json={"id": "../\x1b[2J"}, status=201)
     pingone = client(http)
     with pytest.raises(AmbiguousError, match="user: the response contains no id"):

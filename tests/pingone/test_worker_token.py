@@ -109,7 +109,7 @@ async def test_a_certificate_is_no_matter_of_credentials(http: FakeTransport) ->
     assert "PINGONE" not in str(failed.value)
 
 
-async def test_wrong_worker_credentials_say_what_to_check(http: FakeTransport) -> None:
+async def test_wrong_worker_credentials_are_refused_with_a_remedy(http: FakeTransport) -> None:
     http.clear()
     refusal = {"error": "invalid_client", "error_description": "no worker-secret here"}
     http.post(TOKEN, status=401, json=refusal, repeat=True)

@@ -30,7 +30,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_not_understood_is_refused_with_a_hint(text: str, says: str) -> None:
+def test_an_unreadable_condition_is_refused_with_a_hint(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         parse(text, WORKFLOW)
 

@@ -121,7 +121,7 @@ async def test_a_code_works_once_for_its_client_and_redirect_uri() -> None:
 
 
 @pytest.mark.parametrize("method", ["CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST", "CLIENT_SECRET_JWT"])
-async def test_a_plain_oidc_client_that_knows_nothing_of_us_can_sign_on(method: str) -> None:
+async def test_a_plain_oidc_client_can_sign_on(method: str) -> None:
     """Discovery, the hosted page, code, tokens, JWKS and userinfo, as any relying party would use them."""
     async with calling() as call:
         tenant = await furnish(call, method)

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("rule", list(REFUSED))
-async def test_what_the_management_api_refuses(rule: str) -> None:
+async def test_the_management_api_refuses_invalid_values(rule: str) -> None:
     method, path, request, status, detail = REFUSED[rule]
     async with calling() as call:
         answer = await call(method, path, **request)
@@ -138,7 +138,7 @@ async def test_statuses_of_the_error_table() -> None:
         assert (await call("GET", "", at=f"{call.emulator.url}/nowhere")).status == 404
 
 
-async def test_names_are_unique_without_regard_to_case_and_name_who_has_them() -> None:
+async def test_names_are_unique_without_regard_to_case_and_the_refusal_names_the_owner() -> None:
     async with calling() as call:
         first = (await call("POST", "populations", json={"name": "Pop"})).body["id"]
         again = await call("POST", "populations", json={"name": "pop"})
@@ -197,14 +197,14 @@ async def test_deletes_cascade_and_constraints_hold() -> None:
         assert not any(call.emulator.audit()["existing"].values())
 
 
-async def test_the_audit_counts_what_is_deleted_alone() -> None:
+async def test_the_audit_counts_deleted_objects() -> None:
     async with calling() as call:
         tenant = await furnish(call)
         assert (await call("DELETE", f"resources/{tenant.resource}/scopes/{tenant.scope}")).status == 204
         assert call.emulator.audit()["deleted"] == {"scope": 1}
 
 
-async def test_what_is_not_served_is_refused_as_the_vendor_does() -> None:
+async def test_an_unsupported_method_is_refused_in_the_form_of_the_vendor() -> None:
     async with calling() as call:
         answer = await call("PATCH", "users")
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")

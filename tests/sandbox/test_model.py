@@ -136,7 +136,7 @@ async def test_one_grant_one_scope_and_one_attribute_are_read() -> None:
         assert (await call("GET", f"resources/{other}/scopes/{tenant.scope}")).status == 404
 
 
-async def test_put_of_an_application_resets_what_is_left_out() -> None:
+async def test_put_of_an_application_resets_omitted_fields() -> None:
     """ "Update Application": PUT replaces; ``type`` and ``protocol`` are immutable."""
     async with calling() as call:
         made = (await call("POST", "applications", json=APPLICATION | {"description": "d", "parTimeout": 30})).body
@@ -155,7 +155,7 @@ async def test_put_of_an_application_resets_what_is_left_out() -> None:
         assert (await call("PUT", "applications/nothing", json=APPLICATION)).status == 404
 
 
-async def test_put_of_a_resource_resets_what_is_left_out() -> None:
+async def test_put_of_a_resource_resets_omitted_fields() -> None:
     """ "Update Resource": "Any property values not specified in the request body are cleared"; the lifetime is 3600 again."""
     async with calling() as call:
         fields = {"name": "r", "audience": "https://a.example", "description": "d", "accessTokenValiditySeconds": 900}
@@ -174,7 +174,7 @@ async def test_put_of_a_resource_resets_what_is_left_out() -> None:
         assert (await call("PUT", at, json={"name": "taken"})).detail == "UNIQUENESS_VIOLATION"
 
 
-async def test_put_of_a_user_removes_what_is_left_out_and_patch_does_not() -> None:
+async def test_put_of_a_user_removes_omitted_fields_and_patch_does_not() -> None:
     """ "Update User": PUT "removes any existing attribute property values omitted"; PATCH "targets only those attribute values
     specified"."""
     async with calling() as call:
@@ -199,7 +199,7 @@ async def test_put_of_a_user_removes_what_is_left_out_and_patch_does_not() -> No
         assert (await call("PATCH", at, json={"enabled": "yes"})).detail == "INVALID_VALUE"
 
 
-async def test_put_of_a_population_resets_what_is_left_out() -> None:
+async def test_put_of_a_population_resets_omitted_fields() -> None:
     """ "Update Population": to unassign the policy or the theme, omit it."""
     async with calling() as call:
         fields = {"name": "p", "description": "d", "theme": {"id": "t"}, "passwordPolicy": {"id": "w"}}

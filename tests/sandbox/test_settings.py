@@ -96,6 +96,6 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], port
         ("authorize_errors=body", AuthorizeError.BODY),
     ],
 )
-def test_a_setting_is_read_as_what_it_is(text: str, value: object) -> None:
+def test_a_setting_is_read_by_its_type(text: str, value: object) -> None:
     ((name, found),) = parse_settings([text]).items()
     assert (found, getattr(SandboxSettings(**{name: found}), name)) == (value, value)

@@ -126,7 +126,7 @@ async def test_flows_and_codes_expire() -> None:
         assert (await call("GET", "", at=call.auth(f"flows/{flow}"))).status == 404
 
 
-async def test_what_is_long_dead_is_forgotten() -> None:
+async def test_expired_flows_and_codes_are_purged() -> None:
     clock = Moving()
     async with calling(now=clock, user_count_delay_s=1.0) as call:
         tenant = await furnish(call)

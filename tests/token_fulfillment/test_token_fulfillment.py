@@ -78,7 +78,7 @@ async def test_a_code_challenge_is_sent_where_the_application_enforces_it(vault:
         pytest.param({"worker_token_lifetime_s": 1.0}, id="a worker token of a second"),
     ],
 )
-async def test_what_the_vendor_leaves_open_makes_no_difference(vault: Vault, settings: dict[str, float]) -> None:
+async def test_undocumented_behavior_of_the_vendor_makes_no_difference(vault: Vault, settings: dict[str, float]) -> None:
     async with sandbox(**settings) as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, expression=Expression.REQUEST_DATA)
     assert instance.status is Status.COMPLETED, instance.failure
@@ -136,7 +136,7 @@ async def test_teardown_leaves_a_completed_instance_and_an_empty_environment(vau
     assert_nothing_left(emulator)
 
 
-async def test_what_cannot_be_removed_is_listed_by_name_and_id(vault: Vault) -> None:
+async def test_leftovers_are_listed_by_name_and_id(vault: Vault) -> None:
     async with sandbox("delete_user:403") as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, run={"on_success": "teardown"})
     assert instance.status is Status.ROLLBACK_FAILED
@@ -187,7 +187,7 @@ async def test_a_twin_that_was_made_all_the_same_is_removed_with_it(vault: Vault
     assert not any(emulator.audit()["existing"].values())
 
 
-async def test_a_twin_is_removed_though_lists_show_what_was_deleted_before_it(vault: Vault) -> None:
+async def test_a_twin_is_removed_though_lists_show_objects_deleted_before_it(vault: Vault) -> None:
     settings = {"list_delay_s": 0.3, "deleted_listed_s": 3600.0}
     async with sandbox("create_application:reset_after*1", **settings) as emulator, open_store("memory:") as store:
         result, _ = await run_once(emulator, store, vault, list_lag=0.0)
@@ -199,7 +199,7 @@ async def test_a_twin_is_removed_though_lists_show_what_was_deleted_before_it(va
 
 
 @pytest.mark.parametrize("state", ["create_application", "create_resource", "create_population", "create_user"])
-async def test_what_a_lost_answer_left_is_found_by_the_rollback_though_lists_show_it_late(vault: Vault, state: str) -> None:
+async def test_the_rollback_finds_the_object_of_a_lost_answer_though_lists_show_it_late(vault: Vault, state: str) -> None:
     faults = f"{state}:500_after*1 {state}:{FINAL}"
     async with sandbox(faults, list_delay_s=0.15) as emulator, open_store("memory:") as store:
         _, instance = await run_once(emulator, store, vault, list_lag=20.0)
@@ -268,7 +268,9 @@ async def test_a_permanent_refusal_in_any_state_is_rolled_back_with_nothing_left
 
 @pytest.mark.parametrize("fault", [f"{FINAL}*1", "500_after"])
 @pytest.mark.parametrize("state", STATES)
-async def test_what_failed_in_any_state_and_was_kept_goes_on_when_it_is_retried(vault: Vault, state: str, fault: str) -> None:
+async def test_a_kept_instance_that_failed_in_any_state_continues_when_it_is_retried(
+    vault: Vault, state: str, fault: str
+) -> None:
     rule = f"{OPERATION.get(state, state)}:{fault}"
     async with sandbox(rule, list_delay_s=0.02) as emulator, open_store("memory:") as store:
         result, kept = await run_once(emulator, store, vault, run={"on_failure": OnFailure.KEEP})
