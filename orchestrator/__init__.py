@@ -42,11 +42,14 @@ if TYPE_CHECKING:
         WorkflowChangedError,
     )
     from orchestrator.inspection.reading import RunResult
+    from orchestrator.lifecycle.bounds import ENDLESS
     from orchestrator.lifecycle.decision import OnFailure, OnSuccess
     from orchestrator.lifecycle.events import Event, EventKind, EventStream, Observer
     from orchestrator.lifecycle.instance import RESUMABLE, TERMINAL, Failure, Instance, Leftover, Status
+    from orchestrator.lifecycle.pauses import ThinkTime, ThinkTimeKind
+    from orchestrator.lifecycle.ramp import Stage
     from orchestrator.lifecycle.run import RunRecord, RunStatus
-    from orchestrator.lifecycle.scenario import ENDLESS, Scenario, Stage, ThinkTime, ThinkTimeKind
+    from orchestrator.lifecycle.scenario import Scenario
     from orchestrator.redaction import Redactor, visible
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
@@ -175,7 +178,10 @@ _NAMES_OF = {
     "definition.retry_policy": ("RetryPolicy",),
     "lifecycle.run": ("RunRecord", "RunStatus"),
     "driving.options": ("Options",),
-    "lifecycle.scenario": ("ENDLESS", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind"),
+    "lifecycle.bounds": ("ENDLESS",),
+    "lifecycle.pauses": ("ThinkTime", "ThinkTimeKind"),
+    "lifecycle.ramp": ("Stage",),
+    "lifecycle.scenario": ("Scenario",),
     "secret": ("Secret",),
     "settings": ("setting",),
     "definition.state": ("DONE", "NextRound", "Back", "Effect", "Recovery", "Outcome", "Repeat", "State", "Step", "done"),

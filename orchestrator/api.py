@@ -19,11 +19,13 @@ from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import SettingError
 from orchestrator.inspection.reading import RunResult, run_of, stored_settings
+from orchestrator.lifecycle.arrivals import Arrivals
+from orchestrator.lifecycle.bounds import FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.events import EventStream
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus, new_run_id
-from orchestrator.lifecycle.scenario import FASTEST, LEAST_RATE, RATES_SHOWN, Arrivals, Scenario
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.estimate import check_groups, check_time
 from orchestrator.load.thresholds import Verdict, check_span, parse_all

@@ -8,20 +8,13 @@ from collections.abc import Mapping
 import attrs
 
 from orchestrator.errors import SettingError, shortened
+from orchestrator.lifecycle.bounds import ENDLESS, FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+from orchestrator.lifecycle.duration import parse_duration
+from orchestrator.lifecycle.pauses import ThinkTime, parse_think_time
+from orchestrator.lifecycle.ramp import Stage, parse_stages
 from orchestrator.lifecycle.run import Recorded
-from orchestrator.lifecycle.scenario import (
-    ENDLESS,
-    FASTEST,
-    LEAST_RATE,
-    RATES_SHOWN,
-    Scenario,
-    Stage,
-    ThinkTime,
-    parse_duration,
-    parse_stages,
-    parse_think_time,
-)
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.settings import default_store, setting
 
 LEAST_LEASE_S = 1.0

@@ -13,9 +13,9 @@ from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Plan
 from orchestrator.errors import StaleEpochError, StoreError, StoreLostError
+from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.lifecycle.scenario import Arrivals
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status

@@ -27,9 +27,9 @@ from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, Plan
 from orchestrator.errors import CheckpointError, DefinitionError
 from orchestrator.inspection.reading import Reader, load_instance, usable_instances
+from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.lifecycle.scenario import UNBOUNDED
 from orchestrator.load.series import HELD_BACK, REPLACED
 
 _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import attrs
 
 from orchestrator.lifecycle.instance import Status
-from orchestrator.lifecycle.scenario import Scenario, ThinkTimeKind
+from orchestrator.lifecycle.pauses import ThinkTimeKind
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.series import INSTANCE, ROUND, STARTED
 from orchestrator.load.statistics import Window
 from orchestrator.load.thresholds import Measured, Threshold

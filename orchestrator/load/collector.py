@@ -23,9 +23,9 @@ from orchestrator.clock import Clock
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.state import DONE
 from orchestrator.definition.workflow import Segment, Workflow
+from orchestrator.lifecycle.arrivals import LATE_S
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import CUT_OFF
-from orchestrator.lifecycle.scenario import LATE_S
 from orchestrator.load import series
 from orchestrator.load.series import INSTANCE, OF_RUN, ROUND, ROUND_DONE, ROUND_FAILED, START_LAG
 from orchestrator.load.statistics import ErrorKey, ErrorTally, Statistics, Window

@@ -11,7 +11,8 @@ import attrs
 from orchestrator.definition.workflow import Quota, Workflow
 from orchestrator.errors import ConfigurationError, SettingError
 from orchestrator.lifecycle.decision import OnSuccess
-from orchestrator.lifecycle.scenario import Scenario, show_duration
+from orchestrator.lifecycle.duration import show_duration
+from orchestrator.lifecycle.scenario import Scenario
 
 
 @attrs.frozen(kw_only=True)

@@ -28,8 +28,9 @@ import attrs
 
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError, shortened
+from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, Status
-from orchestrator.lifecycle.scenario import Scenario, show_duration
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load import series as keys
 from orchestrator.load.histogram import Histogram
 from orchestrator.load.series import ROUND

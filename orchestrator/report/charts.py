@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from orchestrator.inspection.details import Details, main_series
-from orchestrator.lifecycle.scenario import show_duration
+from orchestrator.lifecycle.duration import show_duration
 from orchestrator.load.series import STARTED, count_ended, rounds_done
 from orchestrator.load.statistics import Statistics, Window
 

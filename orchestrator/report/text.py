@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from orchestrator.inspection.details import FAILED_SHOWN
 from orchestrator.inspection.summary import SHOWN, Summary
+from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.instance import Failure, Status
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.lifecycle.scenario import show_duration
 from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED, is_work
 from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency
 

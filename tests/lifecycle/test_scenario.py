@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from random import Random
-
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ENDLESS, Scenario, SettingError, Stage, ThinkTime, ThinkTimeKind
-from orchestrator.lifecycle.scenario import parse_duration, parse_stages, parse_think_time, show_duration
+from orchestrator.lifecycle.ramp import parse_stages
 
 REFUSED = {
     "no instances": ({"instances": 0}, "instances: 0 is less than 1"),
@@ -104,37 +101,6 @@ def test_a_place_opens_when_the_scenario_says_that_it_is_open(parts, data) -> No
         assert scenario.concurrency_at(opens) > index or opens >= scenario.length
 
 
-def test_arrivals_of_a_constant_rate_are_exact() -> None:
-    scenario = Scenario(rate=100.0, duration=60.0)
-    assert scenario.total == 6000
-    assert scenario.due(0) == 0
-    assert scenario.due(5999) == pytest.approx(59.99)
-    assert Scenario(rate=3.0, instances=10).total == 10
-
-
-@given(st.lists(st.tuples(st.floats(0.5, 30), st.floats(0, 20)), min_size=1, max_size=5))
-def test_arrivals_by_stages_are_the_inverse_of_the_area(parts) -> None:
-    stages = tuple(Stage(length, target) for length, target in parts)
-    begin, level, area = 0.0, 0.0, 0.0
-    for stage in stages:
-        area += stage.seconds * (level + stage.target) / 2
-        begin, level = begin + stage.seconds, stage.target
-    assume(area > 1e-6)  # less is refused
-    scenario = Scenario(rate_stages=stages)
-    assert scenario.total == math.ceil(area - 1e-9)
-    due = [scenario.due(number) for number in range(scenario.total)]
-    assert due == sorted(due)
-    assert all(0 <= moment <= begin + 1e-6 for moment in due)
-    for number, moment in enumerate(due):
-        assert scenario._arrivals_until(moment + 1e-6) >= number
-
-
-def test_a_ramp_of_arrivals() -> None:
-    scenario = Scenario(rate_stages=parse_stages("10s:10,10s:10,5s:0,5s:0,10s:20"))
-    assert scenario.total == 275
-    assert [round(scenario.due(k), 3) for k in (0, 1, 50, 150, 175)] == [0.0, 1.414, 10.0, 20.0, 30.0]
-
-
 def test_rounds_go_on_until_their_number_or_the_time_is_over() -> None:
     assert [Scenario(rounds=3).wants_round(0, done, 1e9) for done in (1, 2, 3)] == [True, True, False]
     soak = Scenario(duration=10.0, rounds=ENDLESS, think_time=ThinkTime(ThinkTimeKind.CONSTANT, 2))
@@ -149,57 +115,7 @@ def test_a_pause_is_drawn_from_the_seed_alone() -> None:
     assert all(1 <= one.pause(number, 1) <= 3 for number in range(100))
 
 
-def test_an_exponential_pause_has_its_mean_and_a_bound() -> None:
-    think_time, rng = ThinkTime(ThinkTimeKind.EXPONENTIAL, 2), Random(1)
-    drawn = [think_time.draw(rng) for _ in range(5000)]
-    assert sum(drawn) / len(drawn) == pytest.approx(2, rel=0.1)
-    assert max(drawn) <= 20
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1h30m", 5400), ("250ms", 0.25), ("2m5s", 125), ("1.5s", 1.5)])
-def test_durations(text, seconds) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "s", "5 s", "1x", "-5s", "5s3", "nan", "1e3"])
-def test_an_invalid_duration_is_refused(text) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        parse_duration(text)
-
-
 @pytest.mark.parametrize("text", ["", "30s", "30s:", "30s:x", "30s:-1", "30s:nan", ":5", "30s:5,,"])
 def test_an_invalid_stage_is_refused(text) -> None:
     with pytest.raises(ValueError, match="is not a stage"):
         parse_stages(text)
-
-
-def test_pauses_as_people_write_them() -> None:
-    assert parse_think_time("2s") == ThinkTime(ThinkTimeKind.CONSTANT, 2)
-    assert parse_think_time("1s-3s") == ThinkTime(ThinkTimeKind.UNIFORM, 1, 3)
-    assert parse_think_time("~2s") == ThinkTime(ThinkTimeKind.EXPONENTIAL, 2)
-    with pytest.raises(ValueError, match="shorter than the shortest"):
-        parse_think_time("3s-1s")
-
-
-def test_durations_are_shown_as_they_are_written() -> None:
-    assert [show_duration(s) for s in (0.5, 30, 125, 5400, 3600)] == ["0.5s", "30s", "2m5s", "1h30m", "1h"]
-
-
-def test_arrivals_that_are_due_and_have_not_started_wait() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, graceful_stop=10.0)
-    at = scenario.arrivals(5.0, 300)
-    assert (at.due, at.started, at.waiting, at.overdue) == (500, 300, 200, 190)
-    assert at.behind_s == pytest.approx(2.0)
-    assert scenario.arrivals(25.0, 2000).waiting == 0
-    assert scenario.arrivals(25.0, 1900).waiting == 100, "nothing is due after the scenario's time"
-    assert scenario.arrivals(0.0, 1).waiting == 0
-    assert Scenario(rate=100.0, instances=50).arrivals(5.0, 20).due == 50
-    staged = Scenario(rate_stages=(Stage(10, 10), Stage(10, 0)))
-    assert staged.arrivals(10.0, 40).waiting == 10
-
-
-def test_a_backlog_that_can_be_made_up_for_is_not_missed() -> None:
-    scenario = Scenario(rate=100.0, duration=20.0, graceful_stop=30.0)
-    assert scenario.arrivals(7.0, 500).expected_missed == 0  # two seconds behind: 71/s is enough for 43 s
-    assert scenario.arrivals(4.0, 64).expected_missed == 1200  # 16/s for 46 s
-    assert Scenario(rate=100.0, instances=500).arrivals(4.0, 0).expected_missed == 0  # its time has no end

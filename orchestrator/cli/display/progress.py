@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.api import Run
 from orchestrator.definition.workflow import Workflow
-from orchestrator.lifecycle.scenario import Arrivals
+from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.load import series
 from orchestrator.load.collector import Collector
 from orchestrator.load.statistics import Latency

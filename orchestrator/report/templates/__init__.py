@@ -11,7 +11,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.lifecycle.scenario import show_duration
+from orchestrator.lifecycle.duration import show_duration
 from orchestrator.report.text import milliseconds
 
 
