@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         LeaseHeldError,
         OrchestratorError,
         PermanentError,
+        RunExistsError,
         ServicesError,
         SettingError,
         StaleEpochError,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from orchestrator.storage import open_store
     from orchestrator.storage.base import Checkpoint, Shard, Store
     from orchestrator.storage.encryption import Vault, find_key, new_key
+    from orchestrator.storage.listing import RunCursor, RunFilter, RunPage
+    from orchestrator.storage.usage import RunUsage
 
 __all__ = [
     "DONE",
@@ -96,9 +99,14 @@ __all__ = [
     "Repeat",
     "RetryPolicy",
     "Run",
+    "RunCursor",
+    "RunExistsError",
+    "RunFilter",
+    "RunPage",
     "RunRecord",
     "RunResult",
     "RunStatus",
+    "RunUsage",
     "Scenario",
     "Secret",
     "Segment",
@@ -156,6 +164,7 @@ _NAMES_OF = {
         "LeaseHeldError",
         "OrchestratorError",
         "PermanentError",
+        "RunExistsError",
         "ServicesError",
         "SettingError",
         "StaleEpochError",
@@ -187,6 +196,8 @@ _NAMES_OF = {
     "definition.state": ("DONE", "NextRound", "Back", "Effect", "Recovery", "Outcome", "Repeat", "State", "Step", "done"),
     "storage": ("open_store",),
     "storage.base": ("Checkpoint", "Shard", "Store"),
+    "storage.listing": ("RunCursor", "RunFilter", "RunPage"),
+    "storage.usage": ("RunUsage",),
     "definition.workflow": ("ServiceContext", "Proof", "Quota", "Segment", "Workflow"),
 }
 """Module → the names that come from it: those of the imports above."""

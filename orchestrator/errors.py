@@ -12,6 +12,7 @@
     │   └── WorkflowChangedError   stored instances do not fit the installed definition
     ├── StoreError                 the store cannot be used: missing, of another program, read-only, full, locked
     │   ├── UnknownRunError
+    │   ├── RunExistsError         the store has a run with this id already
     │   ├── StoreLostError         the file of the store was deleted, moved or replaced while it was in use
     │   ├── LeaseHeldError         another process drives this run
     │   ├── StaleEpochError        another process has taken over this run
@@ -114,6 +115,14 @@ class UnknownRunError(StoreError):
     def __init__(self, wanted: str, where: str) -> None:
         self.wanted = wanted
         super().__init__(f"{wanted} is not in {where}; `orchestrator list` shows the runs")
+
+
+class RunExistsError(StoreError):
+    """A new run was not stored, because the store has one with its id."""
+
+    def __init__(self, run_id: str, where: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} is in {where} already; give another id, or resume that run")
 
 
 class StoreLostError(StoreError):

@@ -17,6 +17,7 @@ from orchestrator.lifecycle.run import UNFINISHED, RunRecord
 from orchestrator.secret import Secret
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
+from orchestrator.storage.listing import ALL_RUNS, RunFilter
 
 
 @attrs.frozen(kw_only=True)
@@ -94,4 +95,16 @@ class StoredRun(Generic[C]):
 
 async def newest_runs(store: Store, count: int = 1, *, unfinished: bool = False) -> list[RunRecord]:
     """The newest runs of a store, newest first; with ``unfinished`` only those that ``resume`` can continue."""
-    return await store.runs(count, UNFINISHED if unfinished else None)
+    wanted = RunFilter(statuses=UNFINISHED) if unfinished else ALL_RUNS
+    return list((await store.runs(wanted, limit=count)).runs)
+
+
+async def every_run(store: Store, wanted: RunFilter = ALL_RUNS) -> AsyncIterator[RunRecord]:
+    """All runs that the filter accepts, newest first, read in pages."""
+    page = await store.runs(wanted)
+    while True:
+        for run in page.runs:
+            yield run
+        if page.next is None:
+            return
+        page = await store.runs(wanted, after=page.next)

@@ -13,6 +13,7 @@ import attrs
 
 from orchestrator.errors import shortened
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
+from orchestrator.lifecycle.rows import Rows
 from orchestrator.lifecycle.scenario import Scenario
 
 # Crockford's base 32 in lower case: no letter looks like a digit.
@@ -72,6 +73,8 @@ class RunRecord:
     """Which requests and answers are stored."""
     reports: Mapping[str, str] = attrs.field(factory=dict)
     """Reports that the command line writes at the end of the run: format (``report``, ``csv``, ``junit``) → path."""
+    rows: Rows | None = None
+    """The input of its instances, one row for each; ``None``: they have none."""
     key_id: str
     """Id of the key that encrypted its secrets."""
     created_at: float

@@ -7,8 +7,10 @@ Rules for every implementation:
 * **One transaction per save.** A checkpoint and its events are stored together or not at all, and are durable (power
   loss included) when ``save`` returns. Concurrent saves may share a transaction; one that fails does not make the
   others fail unless the store itself has failed.
-* **No secrets.** A store sees sealed secrets only. Only ``body`` and ``evidence`` of a checkpoint need
+* **No secrets.** A store sees sealed secrets only. Only rows, and ``body`` and ``evidence`` of a checkpoint, need
   the key; all other columns are in clear text.
+* **A run is there as a whole, or not at all.** It appears with its shards and its rows in one transaction, and it disappears
+  in one. A store may delete the data of a deleted run afterwards, in parts (``sweep``), so that no other process waits long.
 * **Cancellation.** A method may be cancelled; its work is then done completely or not at all. A cancelled ``save``
   finishes first: the checkpoint is stored when it raises the cancellation.
 """
@@ -16,7 +18,7 @@ Rules for every implementation:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -26,6 +28,11 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.storage.lease import Owner, is_gone
+from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.usage import RunUsage
+
+STAGING_LIMIT_S = 86_400.0
+"""Time limit for adding the rows of a run and creating it. Only owners on other machines need it."""
 
 HISTORY_HEAD = 100
 HISTORY_TAIL = 100
@@ -132,9 +139,20 @@ def run_status(shards: Sequence[Shard], meanwhile: RunStatus, now: float) -> Run
     """
     if all(shard.done for shard in shards):
         return RunStatus.FINISHED
-    if any(shard.owner is not None and shard.lease_until > now and not is_gone(Owner.loads(shard.owner)) for shard in shards):
+    if drivers_of(shards, now):
         return meanwhile
     return RunStatus.INTERRUPTED if meanwhile is RunStatus.RUNNING else meanwhile
+
+
+def drivers_of(shards: Iterable[Shard], now: float) -> tuple[str, ...]:
+    """The processes that drive these shards: their leases have not expired, and they may still exist."""
+    owners = [Owner.loads(shard.owner) for shard in shards if shard.owner is not None and shard.lease_until > now]
+    return tuple(dict.fromkeys(str(owner) for owner in owners if not is_gone(owner)))
+
+
+def rows_missing(run_id: str) -> str:
+    """The message for a run whose rows are not there when it is created."""
+    return f"the rows of run {run_id} were deleted before it was stored; start it again"
 
 
 def outdated_event(seq: int) -> int | None:
@@ -177,15 +195,62 @@ class Store(ABC):
 
         Returns:
             The claimed shards.
+
+        Raises:
+            RunExistsError: There is a run with this id. Nothing is changed.
+            UnknownRunError: The run whose instances it reuses was deleted.
+            StoreError: The rows that it names were not added, or were deleted meanwhile.
         """
+
+    @abstractmethod
+    async def add_rows(self, key: str, rows: Mapping[int, bytes], owner: Owner) -> None:
+        """Store sealed rows (number → row) for a run that ``owner`` is about to create, which names this key.
+
+        Rows whose run is not created are deleted by :meth:`discard_rows`, or by :meth:`sweep` if their owner is gone, or has added
+        the first one more than ``STAGING_LIMIT_S`` ago.
+        """
+
+    @abstractmethod
+    async def discard_rows(self, key: str) -> None:
+        """Delete rows whose run was not created; those of a stored run stay."""
+
+    @abstractmethod
+    async def rows(self, key: str, *, after: int = -1, limit: int = 500) -> list[tuple[int, bytes]]:
+        """Return rows with their numbers, in order, starting behind ``after``."""
 
     @abstractmethod
     async def run(self, run_id: str) -> RunRecord:
         """Return one run. Raises ``UnknownRunError``."""
 
     @abstractmethod
-    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
-        """Return the newest runs with one of these statuses, newest first; ``None``: with any status."""
+    async def runs(self, wanted: RunFilter = ALL_RUNS, *, after: RunCursor | None = None, limit: int = PAGE) -> RunPage:
+        """Return a page of the runs that ``wanted`` accepts: the newest first, those of the same time by id, highest first.
+
+        Args:
+            after: The page starts behind this place; ``None``: with the newest run.
+        """
+
+    @abstractmethod
+    async def usage(self, run_id: str) -> RunUsage:
+        """Return what needs a run. Raises ``UnknownRunError``."""
+
+    @abstractmethod
+    async def delete_run(self, run_id: str) -> RunUsage:
+        """Delete a run with all its data, if nothing needs it.
+
+        The use is read in the transaction that deletes. The run was deleted if the returned one has no obstacle.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+
+    @abstractmethod
+    async def sweep(self) -> None:
+        """Delete the data that deleted runs, and starts that never created their run, have left. It may be interrupted."""
+
+    async def compact(self) -> int:
+        """Give unused space back to the operating system, without making other processes wait long; returns the bytes."""
+        return 0
 
     @abstractmethod
     async def set_run_status(self, shard: Shard, status: RunStatus) -> None:

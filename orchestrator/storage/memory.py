@@ -12,7 +12,7 @@ import anyio.lowlevel
 import attrs
 
 from orchestrator.clock import SystemClock
-from orchestrator.errors import StaleEpochError, UnknownRunError
+from orchestrator.errors import RunExistsError, StaleEpochError, StoreError, UnknownRunError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
@@ -26,11 +26,15 @@ from orchestrator.storage.base import (
     StoredWindow,
     WallClock,
     claimed,
+    drivers_of,
     new_shards,
     released,
+    rows_missing,
     run_status,
 )
 from orchestrator.storage.lease import Owner
+from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.usage import RunUsage
 
 
 class MemoryStore(Store):
@@ -49,6 +53,9 @@ class MemoryStore(Store):
         self._evidence: dict[tuple[str, int], list[bytes]] = {}
         self._statistics: dict[str, dict[tuple[int, int, int], bytes]] = {}
         self._pauses: dict[str, dict[str, float]] = {}
+        self._rows: dict[str, dict[int, bytes]] = {}
+        self._staged: set[str] = set()
+        """Keys of the rows whose run is not stored yet."""
 
     async def close(self) -> None:
         pass
@@ -63,6 +70,15 @@ class MemoryStore(Store):
         owner: Owner | None = None,
         lease_s: float = 0.0,
     ) -> list[Shard]:
+        reused = run.scenario.reuse
+        if run.id in self._runs:
+            raise RunExistsError(run.id, self.where)
+        if reused is not None and reused not in self._runs:
+            raise UnknownRunError(f"run {reused}", self.where)
+        if run.rows is not None:
+            if run.rows.key not in self._staged:
+                raise StoreError(rows_missing(run.id))
+            self._staged.discard(run.rows.key)
         self._runs[run.id] = run
         self._instances[run.id] = {}
         made = new_shards(run.id, shards, claim, owner, lease_s, self._clock.now())
@@ -70,14 +86,56 @@ class MemoryStore(Store):
         await self.add_fingerprints(run.definition, fingerprints)
         return [shard for shard in made if shard.owner is not None]
 
+    async def add_rows(self, key: str, rows: Mapping[int, bytes], owner: Owner) -> None:
+        if key not in self._rows:
+            self._staged.add(key)
+        self._rows.setdefault(key, {}).update({number: _copied(row) for number, row in rows.items()})
+
+    async def discard_rows(self, key: str) -> None:
+        if key in self._staged:
+            self._staged.discard(key)
+            del self._rows[key]
+
+    async def rows(self, key: str, *, after: int = -1, limit: int = 500) -> list[tuple[int, bytes]]:
+        rows = self._rows.get(key, {})
+        # Numbers have no gaps, so a page is found without sorting all of them.
+        return [(number, rows[number]) for number in range(after + 1, min(after + 1 + limit, len(rows)))]
+
     async def run(self, run_id: str) -> RunRecord:
         if run_id not in self._runs:
             raise UnknownRunError(f"run {run_id}", self.where)
         return self._runs[run_id]
 
-    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
-        found = (run for run in self._runs.values() if statuses is None or run.status in statuses)
-        return sorted(found, key=lambda run: run.created_at, reverse=True)[:limit]
+    async def runs(self, wanted: RunFilter = ALL_RUNS, *, after: RunCursor | None = None, limit: int = PAGE) -> RunPage:
+        found = sorted(filter(wanted.accepts, self._runs.values()), key=RunCursor.of, reverse=True)
+        behind = [run for run in found if after is None or RunCursor.of(run) < after]
+        return RunPage.cut(behind[: limit + 1], limit, len(found))
+
+    async def usage(self, run_id: str) -> RunUsage:
+        run = await self.run(run_id)
+        return RunUsage(
+            run_id=run_id,
+            status=run.status,
+            drivers=drivers_of(await self.shards(run_id), self._clock.now()),
+            with_effects=sum(row.effects != () for row in self._instances[run_id].values()),
+            reused_by=tuple(sorted(other.id for other in self._runs.values() if other.scenario.reuse == run_id)),
+        )
+
+    async def delete_run(self, run_id: str) -> RunUsage:
+        usage = await self.usage(run_id)
+        if usage.obstacle() is None:
+            run = self._runs.pop(run_id)
+            for by_run in (self._instances, self._statistics, self._pauses):
+                by_run.pop(run_id, None)
+            for by_part in (self._shards, self._events, self._evidence):
+                for key in [key for key in by_part if key[0] == run_id]:
+                    del by_part[key]
+            if run.rows is not None:
+                del self._rows[run.rows.key]
+        return usage
+
+    async def sweep(self) -> None:
+        pass
 
     async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
         self._current(shard)

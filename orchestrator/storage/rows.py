@@ -17,7 +17,7 @@ from orchestrator.storage.base import Checkpoint, Shard
 
 Row = Sequence[Any]
 
-RUN = ("id", "workflow", "status", "created_at", "updated_at", "body")
+RUN = ("id", "workflow", "status", "created_at", "updated_at", "reuse", "body")
 SHARD = ("run_id", "shard", "of", "epoch", "owner", "lease_until", "elapsed", "done")
 CHECKPOINT = ("run_id", "number", "status", "position", "updated_at", "not_before", "effects", "body")
 EVENT = (
@@ -29,7 +29,7 @@ _converter = cattrs.preconf.orjson.make_converter()
 
 
 def run_row(run: RunRecord) -> Row:
-    return (run.id, run.workflow, run.status.value, run.created_at, run.updated_at, run_body(run))
+    return (run.id, run.workflow, run.status.value, run.created_at, run.updated_at, run.scenario.reuse, run_body(run))
 
 
 def run_body(run: RunRecord) -> bytes:
@@ -39,7 +39,7 @@ def run_body(run: RunRecord) -> bytes:
 
 def run_from_row(row: Row) -> RunRecord:
     """Raises ``StoreError``."""
-    run_id, _, status, _, updated_at, body = row
+    run_id, _, status, _, updated_at, _, body = row
     try:
         return attrs.evolve(_converter.loads(body, RunRecord), status=RunStatus(status), updated_at=updated_at)
     except Exception as error:

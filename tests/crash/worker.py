@@ -72,7 +72,7 @@ def _embedded() -> None:
             task = asyncio.create_task(onboard())
             await asyncio.wait([task])
             assert task.cancelled()
-            return (await store.runs())[0].status
+            return (await store.runs()).runs[0].status
 
     os._exit(0 if asyncio.run(main()) is RunStatus.INTERRUPTED else 1)
 

@@ -300,7 +300,7 @@ async def play(seed: int, vault: Vault) -> Counter[str]:
         options=options,
     )
     await one_process(world, opened)
-    record = (await store.runs())[0]
+    record = (await store.runs()).runs[0]
     seen: Counter[str] = Counter()
     for session in range(SESSIONS + 20):
         clock.ahead_s += 10 * LEASE_S

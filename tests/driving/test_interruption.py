@@ -84,7 +84,7 @@ async def test_cancelled_anywhere_it_is_resumed_with_one_of_each(vault: Vault, a
             for _ in range(at):
                 await asyncio.sleep(0)
             scope.cancel()
-    runs = await store.runs()
+    runs = (await store.runs()).runs
     if runs and runs[0].status is not RunStatus.FINISHED:
         async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as again:
             result = await again.wait()
@@ -111,7 +111,7 @@ async def test_a_checkpoint_that_cannot_be_written_stops_the_run(vault: Vault) -
         await finish(toy(ledger), store, vault)
     assert ledger.calls == ["run one", "run two"]
     store.broken = False
-    run_id = (await store.runs())[0].id
+    run_id = (await store.runs()).runs[0].id
     async with resume(toy(ledger), run_id, store=store, options=fast(vault)) as run:
         result = await run.wait()
     assert result.counts == {Status.COMPLETED: 1}
@@ -121,7 +121,7 @@ async def test_a_checkpoint_that_cannot_be_written_stops_the_run(vault: Vault) -
 async def test_leaving_the_block_waits_and_leaving_it_with_an_exception_suspends(store: MemoryStore, vault: Vault) -> None:
     async with start(toy(Ledger()), store=store, options=fast(vault)):
         pass
-    assert (await store.runs())[0].status is RunStatus.FINISHED
+    assert (await store.runs()).runs[0].status is RunStatus.FINISHED
 
     ledger = Ledger(script={"run two": [lambda step: anyio.sleep(60)]})
     with pytest.raises(LookupError, match="the body's own"):

@@ -44,7 +44,7 @@ async def test_a_run_that_is_taken_over_stops_and_writes_nothing_more(store: Mem
     ledger.script = {"run two": [take_over]}
     with pytest.raises(StaleEpochError, match="taken over"):
         await finish(toy(ledger), store, vault)
-    run_id = (await store.runs())[0].id
+    run_id = (await store.runs()).runs[0].id
     assert (await store.load(run_id))[0].position == "two"
     with pytest.raises(LeaseHeldError, match="process 1 on elsewhere"):
         async with resume(toy(ledger), run_id, store=store, options=fast(vault)):
@@ -95,7 +95,7 @@ async def test_slow_services_do_not_cost_the_lease(store: MemoryStore, vault: Va
         await anyio.sleep(0.15)
         yield ledger
         await anyio.sleep(0.15)
-        run = (await store.runs())[0]
+        run = (await store.runs()).runs[0]
         closed.append((await store.shards(run.id))[0].owner is not None)
 
     ledger = Ledger(script={"run two": [PermanentError("no")]})

@@ -142,4 +142,4 @@ async def test_a_rate_that_is_none_is_refused_before_anything_is_stored(store: M
     for rate in (0.0, float("inf"), float("nan")):
         with pytest.raises(SettingError, match="rates"):
             await finish(toy(Ledger()), store, vault, rates={"slow": rate})
-    assert await store.runs() == []
+    assert (await store.runs()).runs == ()

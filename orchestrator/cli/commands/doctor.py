@@ -17,12 +17,14 @@ from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import ServiceContext, Workflow
 from orchestrator.errors import OrchestratorError
 from orchestrator.inspection.reading import check_key
+from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.events import Observer
-from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.run import UNFINISHED, RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.secret import Secret
 from orchestrator.storage import open_store, store_exists
+from orchestrator.storage.listing import RunFilter
 
 
 async def command(
@@ -70,8 +72,10 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
         url = resolver.engine().value.url
         if store_exists(url):
             async with open_store(url, create=False) as store:
-                runs = await store.runs()
-                yield "store", True, f"{store.where}, {len(runs)} runs"
+                newest = await store.runs(limit=1)
+                unfinished = [run async for run in every_run(store, RunFilter(statuses=UNFINISHED))]
+                runs = [*newest.runs, *unfinished]
+                yield "store", True, f"{store.where}, {newest.total} runs"
         else:
             yield "store", True, f"none at {url} yet; the first run makes it"
     except OrchestratorError as error:
@@ -98,7 +102,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
 
 
 def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool, str]:
-    """Compare the key with the newest run and with every unfinished one. Older finished runs may have had another key."""
+    """Compare the key with these runs: the newest, and every unfinished one. Older finished ones may have had another key."""
     try:
         if not resolver.is_lasting:
             return "key", True, "none needed: a store in memory has its own"
@@ -106,8 +110,7 @@ def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool
             return "key", True, "none yet; the first run makes it"
         vault = resolver.vault()
         for record in runs:
-            if record is runs[0] or record.status is not RunStatus.FINISHED:
-                check_key(record, vault)
+            check_key(record, vault)
     except OrchestratorError as error:
         return "key", False, str(error)
     return "key", True, f"{vault.key_id} from {vault.source}"

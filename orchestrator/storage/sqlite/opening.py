@@ -75,6 +75,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the store {path} has schema version {version}, and this program knows versions up to {len(MIGRATIONS)}; "
             "use the newer program that made it, or name another file"
         )
+    if empty:
+        # Only an empty file takes it. Without it, the space of deleted runs is given back by VACUUM alone, which locks out
+        # every other process while it copies the whole file.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     if version == len(MIGRATIONS):
         return

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from sqlite3 import Connection
 
 import attrs
 import orjson
 
+from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.storage import rows
-from orchestrator.storage.base import Shard
-from orchestrator.storage.sqlite import claims
+from orchestrator.storage.base import Shard, rows_missing
+from orchestrator.storage.sqlite import claims, deleting, inputs
 
 _RUNS = f"SELECT {', '.join(rows.RUN)} FROM runs"
 
 
-def create(db: Connection, run: RunRecord, fingerprints: Mapping[str, str], made: Sequence[Shard]) -> None:
+def create(db: Connection, run: RunRecord, fingerprints: Mapping[str, str], made: Sequence[Shard], where: str) -> None:
+    if _exists(db, run.id):
+        raise RunExistsError(run.id, where)
+    if run.scenario.reuse is not None and not _exists(db, run.scenario.reuse):
+        raise UnknownRunError(f"run {run.scenario.reuse}", where)
+    deleting.clear(db, run.id)
+    if run.rows is not None and not inputs.assign(db, run.rows.key, run.id):
+        raise StoreError(rows_missing(run.id))
     add_fingerprints(db, run.definition, fingerprints)
-    db.execute(f"INSERT INTO runs ({', '.join(rows.RUN)}) VALUES (?, ?, ?, ?, ?, ?)", rows.run_row(run))
+    places = ", ".join("?" * len(rows.RUN))
+    db.execute(f"INSERT INTO runs ({', '.join(rows.RUN)}) VALUES ({places})", rows.run_row(run))
     claims.insert(db, made)
+
+
+def _exists(db: Connection, run_id: str) -> bool:
+    return db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 
 def get(db: Connection, run_id: str) -> RunRecord | None:
     row = db.execute(f"{_RUNS} WHERE id = ?", (run_id,)).fetchone()
     return rows.run_from_row(row) if row else None
-
-
-def newest(db: Connection, limit: int, statuses: Collection[RunStatus] | None) -> list[RunRecord]:
-    wanted = sorted(RunStatus if statuses is None else statuses)
-    found = db.execute(
-        f"{_RUNS} WHERE status IN ({', '.join('?' * len(wanted))}) ORDER BY created_at DESC LIMIT ?", (*wanted, limit)
-    )
-    return [rows.run_from_row(row) for row in found]
 
 
 def set_status(db: Connection, shard: Shard, status: RunStatus, now: float) -> None:

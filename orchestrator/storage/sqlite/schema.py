@@ -108,4 +108,27 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (run_id, rate_group)
     ) WITHOUT ROWID;
     """,
+    # Runs are listed by status and workflow, and deleted; a run that another one reuses stays. Instances get rows as input.
+    """
+    ALTER TABLE runs ADD COLUMN reuse TEXT;
+    UPDATE runs SET reuse = json_extract(CAST(body AS TEXT), '$.scenario.reuse') WHERE json_valid(CAST(body AS TEXT));
+    CREATE INDEX runs_by_reuse ON runs (reuse) WHERE reuse IS NOT NULL;
+    CREATE INDEX runs_by_status ON runs (status, created_at);
+    CREATE INDEX runs_by_workflow ON runs (workflow, created_at);
+    CREATE TABLE remains (
+        run_id TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    CREATE TABLE inputs (
+        key TEXT PRIMARY KEY,
+        run_id TEXT,
+        owner TEXT,
+        added_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE input_rows (
+        key TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (key, number)
+    ) WITHOUT ROWID;
+    """,
 )

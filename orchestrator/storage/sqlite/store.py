@@ -18,10 +18,15 @@ from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, WallClock, new_shards
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
-from orchestrator.storage.sqlite import claims, instances, measurements, runs, saving
-from orchestrator.storage.sqlite.database import Database
+from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.sqlite import claims, deleting, inputs, instances, listing, measurements, runs, saving
+from orchestrator.storage.sqlite.database import BUSY_POLL_S, Database
+from orchestrator.storage.usage import RunUsage
 
 T = TypeVar("T")
+
+TURN_S = 2 * BUSY_POLL_S
+"""Pause between two transactions of a long deletion, in which another process gets the lock."""
 
 
 class SQLiteStore(Store):
@@ -62,14 +67,41 @@ class SQLiteStore(Store):
         lease_s: float = 0.0,
     ) -> list[Shard]:
         made = new_shards(run.id, shards, claim, owner, lease_s, self._clock.now())
-        await self._db.write(runs.create, run, fingerprints, made)
+        await self._db.write(runs.create, run, fingerprints, made, self.where)
         return [shard for shard in made if shard.owner is not None]
 
     async def run(self, run_id: str) -> RunRecord:
         return self._known(await self._db.read(runs.get, run_id), f"run {run_id}")
 
-    async def runs(self, limit: int = 100, statuses: Collection[RunStatus] | None = None) -> list[RunRecord]:
-        return await self._db.read(runs.newest, limit, statuses)
+    async def runs(self, wanted: RunFilter = ALL_RUNS, *, after: RunCursor | None = None, limit: int = PAGE) -> RunPage:
+        return await self._db.read(listing.page, wanted, after, limit)
+
+    async def usage(self, run_id: str) -> RunUsage:
+        return self._known(await self._db.read(deleting.usage, run_id, self._clock.now()), f"run {run_id}")
+
+    async def delete_run(self, run_id: str) -> RunUsage:
+        return self._known(await self._db.write(deleting.delete, run_id, self._clock.now()), f"run {run_id}")
+
+    async def sweep(self) -> None:
+        while await self._db.write(deleting.sweep, self._clock.now()):  # noqa: ASYNC110  # no task of this process would set an event
+            await anyio.sleep(TURN_S)
+
+    async def compact(self) -> int:
+        freed = 0
+        while pages := await self._db.write(deleting.compact):
+            freed += pages
+            await anyio.sleep(TURN_S)
+        return freed * await self._db.read(deleting.page_size)
+
+    async def add_rows(self, key: str, rows: Mapping[int, bytes], owner: Owner) -> None:
+        await self._db.write(inputs.add, key, rows, owner, self._clock.now())
+
+    async def discard_rows(self, key: str) -> None:
+        await self._db.write(inputs.abandon, key)
+        await self.sweep()
+
+    async def rows(self, key: str, *, after: int = -1, limit: int = 500) -> list[tuple[int, bytes]]:
+        return await self._db.read(inputs.get, key, after, limit)
 
     async def set_run_status(self, shard: Shard, status: RunStatus) -> None:
         await self._db.write(runs.set_status, shard, status, self._clock.now())
