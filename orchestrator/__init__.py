@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UnknownWorkflowError,
         WorkflowChangedError,
     )
-    from orchestrator.inspection.reading import RunResult
+    from orchestrator.inspection.result import RunResult
     from orchestrator.lifecycle.bounds import ENDLESS
     from orchestrator.lifecycle.decision import OnFailure, OnSuccess
     from orchestrator.lifecycle.events import Event, EventKind, EventStream, Observer
@@ -180,7 +180,7 @@ _NAMES_OF = {
     ),
     "lifecycle.events": ("Event", "EventKind", "EventStream", "Observer"),
     "lifecycle.instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
-    "inspection.reading": ("RunResult",),
+    "inspection.result": ("RunResult",),
     "driving.recording": ("Exchange", "record_exchange"),
     "redaction": ("Redactor", "visible"),
     "definition.function_state": ("state",),

@@ -18,7 +18,8 @@ from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import SettingError
-from orchestrator.inspection.reading import RunResult, run_of, stored_settings
+from orchestrator.inspection.result import RunResult
+from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
@@ -291,13 +292,10 @@ async def _again(
     assignment: Assignment,
 ) -> AsyncIterator[Run[C]]:
     options = options or Options()
-    vault = _vault(options, store, create=False)
-    record = await run_of(workflow, store, run_id)
-    settings = stored_settings(workflow, record, vault)
-    if changes:
-        settings = attrs.evolve(settings, **changes)
-    job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
-    async with _running(Coordinator(job, record, assignment)) as run:
+    stored = await StoredRun.load(workflow, run_id, store=store, vault=_vault(options, store, create=False))
+    settings = attrs.evolve(stored.settings(), **changes) if changes else stored.settings()
+    job = Job(workflow=workflow, settings=settings, store=store, vault=stored.vault, options=options)
+    async with _running(Coordinator(job, stored.record, assignment)) as run:
         yield run
 
 

@@ -14,7 +14,7 @@ from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.registry import find_workflow
 from orchestrator.driving.plan import Mode
-from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.result import result_of
 from orchestrator.inspection.stored_run import StoredRun, newest_runs
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer

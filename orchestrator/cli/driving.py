@@ -21,7 +21,7 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
-from orchestrator.inspection.reading import Reader, RunResult
+from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import Summary, summarise
 from orchestrator.lifecycle.effects import effects_of
@@ -164,7 +164,8 @@ def _print_part_done(result: RunResult, as_json: bool, suffix: str | None) -> in
 async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:
     """Print everything that exists, or may exist, because of a run, on stderr: its store is lost."""
     assert options.vault is not None
-    async for instance in Reader(workflow, store, options.vault).instances(run_id, None):
+    run = await StoredRun.load(workflow, run_id, store=store, vault=options.vault)
+    async for instance in run.instances():
         for _, effect in effects_of(workflow, instance):
             stderr().print(f"  {instance.id}  {effect.kind} {effect.name}{f' ({effect.id})' if effect.id else ''}")
 

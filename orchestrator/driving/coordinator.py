@@ -22,13 +22,14 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, plan_for
 from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_retry
+from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.shard import ShardDriver
 from orchestrator.errors import (
     CheckpointError,
     LeaseExpiredError,
     StoreError,
 )
-from orchestrator.inspection.reading import RunResult, load_instance, result_of, usable_instances
+from orchestrator.inspection.result import RunResult, result_of
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 
@@ -111,7 +112,7 @@ class Coordinator(Generic[C, S]):
 
     async def instance(self, number: int) -> Instance[C]:
         """Read an instance from the store. Raises ``LookupError``."""
-        found = await load_instance(self._job.workflow, self._job.store, self._job.vault, self.record.id, number)
+        found = await self._job.stored(self.record).instance(number)
         if found is None:
             raise LookupError(f"instance {number} of run {self.record.id} has not been admitted")
         return found
@@ -148,18 +149,19 @@ class Coordinator(Generic[C, S]):
         if self._assignment.mode is not Mode.START:
             await check_definition(self._job, self.record, self._plan)
         async with self._services() as services:
-            used: list[int] = []
+            reuse = self.record.scenario.reuse
+            reused = ReusedInstances(self._job, reuse) if reuse is not None else None
             if self._assignment.mode is Mode.START:
                 await check_quotas_of(self._job, self.record, services)
-                if self.record.scenario.reuse is not None:
-                    used = await usable_instances(workflow, store, self._job.vault, self.record.scenario.reuse)
+                if reused is not None:
+                    await reused.load()
                 await self._leases.create(
                     self.record, workflow.fingerprints, self._assignment.shards, claim=self._assignment.drives
                 )
             else:
                 await self._note_resumption()
             if self._assignment.drives:
-                await self._drive(services, used)
+                await self._drive(services, reused)
             else:
                 self.result = await result_of(store, self.record)
 
@@ -197,8 +199,8 @@ class Coordinator(Generic[C, S]):
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
 
-    async def _drive(self, services: S, used: list[int]) -> None:
-        shard = ShardDriver(self._job, self.record, self._plan, self._leases, used, self._assignment.retried)
+    async def _drive(self, services: S, reused: ReusedInstances[C] | None) -> None:
+        shard = ShardDriver(self._job, self.record, self._plan, self._leases, reused, self._assignment.retried)
         await shard.statistics.open()
         self.observers.collector = shard.statistics.collector
         self._shard = shard

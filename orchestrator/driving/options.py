@@ -12,7 +12,9 @@ import attrs
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import Workflow
+from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 
@@ -49,3 +51,7 @@ class Job(Generic[C, S]):
     def clock(self) -> Clock:
         """The clock of the options."""
         return self.options.clock
+
+    def stored(self, record: RunRecord) -> StoredRun[C]:
+        """A run of this workflow in this store."""
+        return StoredRun(record=record, workflow=self.workflow, store=self.store, vault=self.vault)

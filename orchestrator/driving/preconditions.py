@@ -14,7 +14,7 @@ from orchestrator.errors import (
     UnknownRunError,
     WorkflowChangedError,
 )
-from orchestrator.inspection.reading import PAGE, Reader
+from orchestrator.inspection.reader import PAGE
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.estimate import check_quotas
@@ -51,7 +51,7 @@ async def check_retry(job: Job[C, S], record: RunRecord, retried: int | None) ->
 
 async def check_definition(job: Job[C, S], record: RunRecord, plan: Plan) -> None:
     """Refuse before the first request, naming every instance that cannot continue."""
-    reader = Reader(job.workflow, job.store, job.vault)
+    reader = job.stored(record).reader()
     touched: list[str] = []
     changes: tuple[str, ...] = ()
     last = -1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic
 
@@ -25,8 +25,8 @@ from orchestrator.driving.measuring import StatisticsKeeper
 from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, Plan
+from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.errors import CheckpointError, DefinitionError
-from orchestrator.inspection.reading import Reader, load_instance, usable_instances
 from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
@@ -40,7 +40,13 @@ class ShardDriver(Generic[C, S]):
     """Drives the part of a run that this process has claimed."""
 
     def __init__(
-        self, job: Job[C, S], record: RunRecord, plan: Plan, leases: LeaseKeeper, used: Sequence[int], retried: int | None
+        self,
+        job: Job[C, S],
+        record: RunRecord,
+        plan: Plan,
+        leases: LeaseKeeper,
+        reused: ReusedInstances[C] | None,
+        retried: int | None,
     ) -> None:
         self.admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
         self.statistics = StatisticsKeeper(job, record, plan, leases, self.admission)
@@ -53,9 +59,9 @@ class ShardDriver(Generic[C, S]):
         self._record = record
         self._plan = plan
         self._leases = leases
-        self._used = used
+        self._reused = reused
         self._retried = retried
-        self._reader = Reader(job.workflow, job.store, job.vault)
+        self._reader = job.stored(record).reader()
         self._total = UNBOUNDED if record.scenario.total is None else record.scenario.total
         self._walked = False
 
@@ -169,7 +175,7 @@ class ShardDriver(Generic[C, S]):
         """Yield the stored instances to drive before new ones are admitted, in order."""
         how = Begin.ROLL_BACK if self._plan.rolls_back else Begin.RESUME
         for shard in self._leases.shards if self._plan.drives else ():
-            found = self._reader.instances(self._record.id, self._plan.drives, self.unreadable.append, shard=shard)
+            found = self._reader.instances(self._plan.drives, self.unreadable.append, shard=shard)
             async for instance in found:
                 if not self._plan.rolls_back or instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(_driver, drive, instance, how)
@@ -177,7 +183,7 @@ class ShardDriver(Generic[C, S]):
 
     async def _put_back(self, drive: DriveContext[C, S]) -> None:
         """Atomic, together with the status of the run: after a crash either all are reset and `resume` continues, or none and `retry` repeats."""
-        failed = self._reader.instances(self._record.id, {Status.FAILED}, self.unreadable.append)
+        failed = self._reader.instances({Status.FAILED}, self.unreadable.append)
         saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
         await self._job.store.save_all(self._leases.shards[0], saves, self._plan.meanwhile)
         self.put_back = True
@@ -197,25 +203,20 @@ class ShardDriver(Generic[C, S]):
 
     async def _admit(self, drive: DriveContext[C, S], number: int, late_s: float) -> Driver[C, S]:
         self.admission.started += 1
-        now, again = self._job.clock.now(), self._record.scenario.reuse is not None
+        now, again = self._job.clock.now(), self._reused is not None
         context, due = await self._first_context(number), self.admission.elapsed - late_s
         instance = admit(self._job.workflow, self._record.id, number, context, now, due=due, again=again)
         return Driver(drive, instance, late_s=late_s)
 
     async def _first_context(self, number: int) -> C:
-        workflow, reuse = self._job.workflow, self._record.scenario.reuse
-        if reuse is None:
-            context = workflow.initial_context(self._record.id, number, self._job.settings)
-            if type(context) is not workflow.context:
-                wanted, made = workflow.context.__name__, type(context).__name__
-                raise DefinitionError(workflow.name, f"its initial context is a {made}, not a {wanted}")
-            return context
-        if not self._used:
-            self._used = await usable_instances(workflow, self._job.store, self._job.vault, reuse)
-        used = self._used[number % len(self._used)]
-        found = await load_instance(workflow, self._job.store, self._job.vault, reuse, used)
-        assert found is not None
-        return found.context
+        if self._reused is not None:
+            return await self._reused.context(number)
+        workflow = self._job.workflow
+        context = workflow.initial_context(self._record.id, number, self._job.settings)
+        if type(context) is not workflow.context:
+            wanted, made = workflow.context.__name__, type(context).__name__
+            raise DefinitionError(workflow.name, f"its initial context is a {made}, not a {wanted}")
+        return context
 
 
 def _limits_of(record: RunRecord, leases: LeaseKeeper, clock: Clock) -> RateLimits:

@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Generic, Self
 
 import attrs
+import cattrs
 
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.state import C
 from orchestrator.definition.workflow import Workflow
-from orchestrator.inspection.reading import Reader, RunResult, check_key, load_instance, result_of, run_of, stored_settings
+from orchestrator.errors import ConfigurationError, EncryptionKeyError
+from orchestrator.inspection.reader import Reader
+from orchestrator.inspection.result import RunResult, result_of
 from orchestrator.lifecycle.instance import Instance, Status
 from orchestrator.lifecycle.run import UNFINISHED, RunRecord
 from orchestrator.secret import Secret
 from orchestrator.storage.base import Store
+from orchestrator.storage.checkpoint import Codec, make_converter, opened
 from orchestrator.storage.encryption import Vault
 from orchestrator.storage.listing import ALL_RUNS, RunFilter
 
@@ -49,7 +53,9 @@ class StoredRun(Generic[C]):
             ConfigurationError: The run is one of another workflow.
             EncryptionKeyError: The run was encrypted with another key.
         """
-        record = await run_of(workflow, store, run_id)
+        record = await store.run(run_id)
+        if record.workflow != workflow.name:
+            raise ConfigurationError(f"run {run_id} is one of the workflow {record.workflow!r}, not of {workflow.name!r}")
         check_key(record, vault)
         return cls(record=record, workflow=workflow, store=store, vault=vault)
 
@@ -69,8 +75,19 @@ class StoredRun(Generic[C]):
         return places
 
     def settings(self) -> Any:
-        """The settings that the run was started with; ``None`` if the workflow has none."""
-        return stored_settings(self.workflow, self.record, self.vault)
+        """The settings that the run was started with; ``None`` if the workflow has none.
+
+        Raises:
+            ConfigurationError: They do not fit the installed version of the workflow.
+        """
+        if not isinstance(self.workflow.settings, type):
+            return None
+        data = opened(self.record.settings["workflow"], self.vault, self.record.id.encode())
+        try:
+            return make_converter().structure(data, self.workflow.settings)
+        except cattrs.BaseValidationError as error:
+            problems = "; ".join(cattrs.transform_error(error))
+            raise ConfigurationError(f"the settings of run {self.record.id} do not fit this version: {problems}") from error
 
     def shown_settings(self) -> Mapping[str, Any]:
         """Those of the settings that have a value and are not secret."""
@@ -82,15 +99,32 @@ class StoredRun(Generic[C]):
 
     def reader(self) -> Reader[C]:
         """Decodes the checkpoints of this run."""
-        return Reader(self.workflow, self.store, self.vault)
+        return Reader(Codec(self.workflow, self.vault), self.store, self.record.id)
 
     async def instance(self, number: int) -> Instance[C] | None:
         """One instance; ``None`` if it was not started."""
-        return await load_instance(self.workflow, self.store, self.vault, self.record.id, number)
+        return await self.reader().instance(number)
 
     def instances(self, statuses: Iterable[Status] | None = None) -> AsyncIterator[Instance[C]]:
         """The instances in order, read in pages. Raises ``CheckpointError``."""
-        return self.reader().instances(self.record.id, statuses)
+        return self.reader().instances(statuses)
+
+    async def usable(self) -> list[int]:
+        """The numbers of the instances that the run kept, for another run to reuse.
+
+        Raises:
+            ConfigurationError: There are none.
+        """
+        if self.record.scenario.reuse is not None:
+            raise ConfigurationError(
+                f"run {self.record.id} reused the instances of {self.record.scenario.reuse}: name that run instead"
+            )
+        found = [instance.number async for instance in self.instances([Status.COMPLETED]) if instance.trail]
+        if not found:
+            raise ConfigurationError(
+                f"run {self.record.id} has no completed instance that was kept; start it with --on-success keep"
+            )
+        return found
 
 
 async def newest_runs(store: Store, count: int = 1, *, unfinished: bool = False) -> list[RunRecord]:
@@ -108,3 +142,12 @@ async def every_run(store: Store, wanted: RunFilter = ALL_RUNS) -> AsyncIterator
         if page.next is None:
             return
         page = await store.runs(wanted, after=page.next)
+
+
+def check_key(record: RunRecord, vault: Vault) -> None:
+    """Raise ``EncryptionKeyError`` if the run was encrypted with another key."""
+    if record.key_id != vault.key_id:
+        raise EncryptionKeyError(
+            f"run {record.id} was encrypted with the key {record.key_id}, but {vault.source} holds the key {vault.key_id}: "
+            "set ORCHESTRATOR_KEY to the key it was started with, or put that key file back"
+        )

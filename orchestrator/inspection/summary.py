@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from orchestrator.definition.state import Effect
-from orchestrator.inspection.reading import RunResult
+from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.effects import effects_of
@@ -119,7 +119,7 @@ async def summarise(run: StoredRun[Any]) -> Summary:
     result = await run.result()
     existing = Counter(await store.effects(record.id))
     reader = run.reader()
-    async for instance in reader.uncounted(record.id):
+    async for instance in reader.uncounted():
         existing.update(effect.kind for _, effect in effects_of(workflow, instance))
     # Decode no more than can be shown: a run may have a million instances.
     pages = [await store.load(record.id, {status}, limit=SHOWN) for status in Status]

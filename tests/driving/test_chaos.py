@@ -48,7 +48,7 @@ from orchestrator import (
     retry,
     start,
 )
-from orchestrator.inspection.reading import Reader
+from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.base import Save
 from orchestrator.storage.memory import MemoryStore
@@ -261,7 +261,9 @@ async def one_process(world: World, opened: AbstractAsyncContextManager[Run[Any]
 
 async def check(world: World, workflow: Workflow[Any, Any], record: RunRecord, vault: Vault) -> list[Instance[Any]]:
     """Check that the stored account of each instance is true."""
-    found = [instance async for instance in Reader(workflow, world.store, vault).instances(record.id, None)]
+    found = [
+        instance async for instance in StoredRun(record=record, workflow=workflow, store=world.store, vault=vault).instances()
+    ]
     for instance in found:
         exist = {name for name in ("first", "second") if world.existing[key_of(name, instance)]}
         match instance.status:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from orchestrator import Event, EventKind, PermanentError, Status, Vault, resume, retry, start
-from orchestrator.inspection.reading import RunResult
+from orchestrator.inspection.result import RunResult
 from orchestrator.load.collector import Collector
 from orchestrator.storage.memory import MemoryStore
 from tests.support.toy import Ledger, fast, toy

@@ -16,8 +16,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import ServiceContext, Workflow
 from orchestrator.errors import OrchestratorError
-from orchestrator.inspection.reading import check_key
-from orchestrator.inspection.stored_run import every_run
+from orchestrator.inspection.stored_run import check_key, every_run
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import UNFINISHED, RunRecord
 from orchestrator.report import json as json_report

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.resolver import Resolver
-from orchestrator.inspection.reading import result_of
+from orchestrator.inspection.result import result_of
 from orchestrator.inspection.standing import local_time, standing
 from orchestrator.inspection.stored_run import newest_runs
 from orchestrator.lifecycle.events import Observer

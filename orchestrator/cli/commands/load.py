@@ -20,7 +20,7 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
-from orchestrator.inspection.reading import run_of, stored_settings
+from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.events import Observer
 from orchestrator.load.estimate import estimate
 from orchestrator.report.exit_codes import ExitCode
@@ -118,6 +118,6 @@ async def _settings_of_used(
     for s in settings_of(found.settings):
         if flags.get(s.name) is not None and not s.renewable:
             raise SettingError("reuse", f"takes the settings of run {use}: {s.flag} cannot change them")
-    stored = stored_settings(found, await run_of(found, store, use), vault)
+    stored = (await StoredRun.load(found, use, store=store, vault=vault)).settings()
     changes = resolver.renewed(found)
     return attrs.evolve(stored, **changes) if changes else stored
