@@ -1,77 +1,34 @@
 """Group commit: callers that save during a commit share the next one. It uses no timer and no task.
 
-Items that wait when a commit ends go into the next transaction. The event loop executes the inserts: that takes some 20 µs a
-row, while a thread would exchange the interpreter's lock for every row. The writer's thread does everything that may block
-(on the disk, on another process). A lone caller commits on the event loop, too: a switch to the thread costs up to a third of a
-step. (A caller is alone if the latest commits did not overlap: see ``ALONE_AFTER``.)
+Items that wait when a commit ends go into the next transaction. The store says how a batch is written.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-R = TypeVar("R")
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 Errors = Sequence[Exception | None]
 """One entry per item: an error, or ``None``."""
 
 
-class Writer:
-    """A thread for blocking work, done in the order of the requests."""
+class WriteBatch(Protocol[T_contra]):
+    """Writes and commits a batch. An exception fails the whole batch."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="orchestrator store")
-        self._jobs = 0
+    def __call__(self, items: Sequence[T_contra], *, alone: bool, finish: Callable[[Errors], None]) -> Errors | None:
+        """Return the errors of a batch that has been committed; ``None``: ``finish`` gets them later, on the event loop.
 
-    @property
-    def idle(self) -> bool:
-        """Whether the thread is idle, so that the event loop may write itself."""
-        return self._jobs == 0
-
-    def submit(self, work: Callable[[], object], then: Callable[[], None]) -> None:
-        """Run ``work`` in the thread, then call ``then`` on the event loop. ``work`` may not raise."""
-        loop = asyncio.get_running_loop()
-        self._jobs += 1
-
-        def done() -> None:
-            self._jobs -= 1
-            then()
-
-        def job() -> None:
-            work()
-            loop.call_soon_threadsafe(done)
-
-        self._thread.submit(job)
-
-    async def run(self, work: Callable[[], R]) -> R:
-        """Run ``work`` in the thread and wait for it. It is completed even if the wait is cancelled."""
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        outcome: list[Callable[[], None]] = []
-
-        def tried() -> None:
-            try:
-                outcome.append(partial(answer.set_result, work()))
-            except BaseException as error:  # noqa: BLE001  # raised to the waiting caller
-                outcome.append(partial(answer.set_exception, error))
-
-        def settle() -> None:
-            if not answer.done():
-                outcome[0]()
-
-        self.submit(tried, settle)
-        return await answer
-
-    def close(self) -> None:
-        """Wait for the requested work, and end the thread."""
-        self._thread.shutdown()
+        Args:
+            alone: The latest commits did not overlap, so that none is likely to wait for this one.
+        """
 
 
 ALONE_AFTER = 3
@@ -95,28 +52,13 @@ class _Ticket(Generic[T]):
 
 
 class GroupCommit(Generic[T]):
-    """Batches items into transactions.
+    """Batches items into transactions, one after another."""
 
-    Args:
-        begin: Inserts items in a new transaction without blocking, and returns the function that commits it; ``None``: not
-            possible at this moment. Called on the event loop while the writer is idle.
-        write: Inserts and commits, and may block. Called in the writer's thread.
-
-    An exception of either fails the whole batch.
-    """
-
-    def __init__(
-        self,
-        begin: Callable[[Sequence[T]], Callable[[], Errors] | None],
-        write: Callable[[Sequence[T]], Errors],
-        writer: Writer,
-    ) -> None:
-        self._begin = begin
+    def __init__(self, write: WriteBatch[T]) -> None:
         self._write = write
-        self._writer = writer
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
-        """Whether the writer's thread has a batch."""
+        """Whether a batch is being written."""
         self._committing = 0
         """Callers that have called and not yet continued."""
         self._single = 0
@@ -165,22 +107,17 @@ class GroupCommit(Generic[T]):
                 await ticket.turn
 
     def _start(self) -> None:
-        """Insert the waiting items in a transaction and commit it: in the thread, or here for a lone caller."""
+        """Write the waiting items as one batch."""
         batch, self._waiting = self._waiting, []
         alone = len(batch) == 1 and self._single > ALONE_AFTER
-        items = [ticket.item for ticket in batch]
         try:
-            commit = self._begin(items) if self._writer.idle else None
+            errors = self._write([ticket.item for ticket in batch], alone=alone, finish=partial(self._finish, batch))
         except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
-            _settle(batch, [error] * len(batch))
-            return
-        if commit is not None and alone:
-            _settle(batch, _tried(commit, len(batch)))
-            return
-        self._busy = True
-        errors: list[Exception | None] = []
-        work = commit or partial(self._write, items)
-        self._writer.submit(lambda: errors.extend(_tried(work, len(batch))), lambda: self._finish(batch, errors))
+            errors = [error] * len(batch)
+        if errors is None:
+            self._busy = True
+        else:
+            _settle(batch, errors)
 
     def _finish(self, batch: Sequence[_Ticket[T]], errors: Errors) -> None:
         _settle(batch, errors)
@@ -194,13 +131,6 @@ class GroupCommit(Generic[T]):
         if not self._busy and self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
-
-
-def _tried(commit: Callable[[], Errors], size: int) -> Errors:
-    try:
-        return commit()
-    except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
-        return [error] * size
 
 
 def _settle(batch: Sequence[_Ticket[T]], errors: Errors) -> None:

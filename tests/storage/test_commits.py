@@ -9,12 +9,13 @@ import anyio
 import pytest
 
 from orchestrator import StoreError
-from orchestrator.storage.commits import GroupCommit, Writer
+from orchestrator.storage.commits import GroupCommit
+from orchestrator.storage.sqlite.writing import BatchWriter, Writer
 
 
 def group_commit(write: Any) -> GroupCommit[Any]:
     """Begins at once, and commits by ``write``."""
-    return GroupCommit(lambda items: partial(write, items), write, Writer())
+    return GroupCommit(BatchWriter(lambda items: partial(write, items), write, Writer()))
 
 
 async def test_saves_that_wait_share_the_next_commit() -> None:

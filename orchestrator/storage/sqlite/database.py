@@ -14,11 +14,11 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.errors import StoreError, StoreLostError
-from orchestrator.storage.commits import Writer
 from orchestrator.storage.lease import Owner, is_gone, this_process
 from orchestrator.storage.sqlite import problems
 from orchestrator.storage.sqlite.opening import connections, identities, make_private_file
 from orchestrator.storage.sqlite.problems import explained, locked
+from orchestrator.storage.sqlite.writing import Writer
 
 P = ParamSpec("P")
 R = TypeVar("R")

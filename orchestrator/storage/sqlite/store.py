@@ -21,6 +21,7 @@ from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.sqlite import claims, deleting, inputs, instances, listing, measurements, runs, saving
 from orchestrator.storage.sqlite.database import BUSY_POLL_S, Database
+from orchestrator.storage.sqlite.writing import BatchWriter
 from orchestrator.storage.usage import RunUsage
 
 T = TypeVar("T")
@@ -37,9 +38,11 @@ class SQLiteStore(Store):
         self._db = db
         self._clock = clock
         self._commits: GroupCommit[Save] = GroupCommit(
-            lambda batch: db.begin(partial(saving.write, saves=batch)),
-            lambda batch: db.transaction(partial(saving.write, saves=batch)),
-            db.thread,
+            BatchWriter(
+                lambda batch: db.begin(partial(saving.write, saves=batch)),
+                lambda batch: db.transaction(partial(saving.write, saves=batch)),
+                db.thread,
+            )
         )
 
     @classmethod
