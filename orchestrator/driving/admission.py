@@ -12,6 +12,7 @@ import math
 import anyio
 
 from orchestrator.clock import Clock
+from orchestrator.driving.places import Places
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.lifecycle.share import Share
 
@@ -46,16 +47,7 @@ class Admission:
         self._no_more = anyio.Event()
         """Set: no worker waits for a place any more; one that has a number may wait for its turn."""
         self.aborted = self._ended = False
-        self._taken = 0
-        """Places that workers hold."""
-        self._leaving: set[int] = set()
-        """Instances that have a worker and begin no further round."""
-        self._through: set[int] = set()
-        """Instances that begin no further round for lack of time: no new instance would have time in their places either."""
-        self._door = anyio.Lock()
-        """Held by the worker that gets the next place of a ramp; the others queue for it."""
-        self._changed = anyio.Event()
-        """Set: the worker at the door checks again."""
+        self._places = Places()
 
     def begin(self) -> None:
         """Start the scenario's clock."""
@@ -86,7 +78,7 @@ class Admission:
         if self.scenario.is_open or self.is_over:
             return 0
         level = self._level
-        return min(level, self._taken) if self._no_more.is_set() else level
+        return min(level, self._places.taken) if self._no_more.is_set() else level
 
     def close(self) -> None:
         """Admit nothing more, and wake all waiting workers."""
@@ -105,31 +97,29 @@ class Admission:
     def complete(self) -> None:
         """The last number has been taken."""
         self._no_more.set()
-        self._changed.set()
+        self._places.changed.set()
 
     async def place(self) -> bool:
         """Wait for a place, which the caller must give back; ``False``: there will be none, or none for this process."""
         if not self.scenario.stages:
             return self._takes_place()
-        async with self._door:
+        async with self._places.door:
             while not self._no_more.is_set() and not self.is_over:
-                opens = self.scenario.slot_opens(self.share.nth(self._going), self.elapsed)
+                opens = self.scenario.slot_opens(self.share.nth(self._places.going), self.elapsed)
                 if opens is not None and opens <= self.elapsed:
                     return self._takes_place()
-                self._changed = anyio.Event()
+                self._places.changed = anyio.Event()
                 assert self.scenario.length is not None
-                await self._until(self.scenario.length if opens is None else opens, self._changed)
+                await self._until(self.scenario.length if opens is None else opens, self._places.changed)
         return False
 
     def take_place(self) -> None:
         """Take a place without waiting, for an instance that has started already."""
-        self._taken += 1
+        self._places.take()
 
     def leave(self, number: int) -> None:
         """This instance begins no further round; in a ramp another instance may take its place."""
-        if number not in self._through:
-            self._leaving.add(number)
-            self._changed.set()
+        self._places.leave(number)
 
     def give_back(self, number: int | None) -> bool:
         """Give back the place of a worker; ``False``: it must not be filled again.
@@ -137,13 +127,7 @@ class Admission:
         Args:
             number: The instance that the worker drove, if any.
         """
-        if number is not None:
-            self._leaving.discard(number)
-            if number in self._through:
-                return False
-        self._taken -= 1
-        self._changed.set()
-        return True
+        return self._places.give_back(number)
 
     async def hold_back(self, index: int, failed: int) -> float:
         """Wait before refilling a place in which ``failed`` instances in a row finished no round. Returns the seconds that the
@@ -169,16 +153,15 @@ class Admission:
 
     def wants_round(self, number: int, done: int) -> bool:
         """Whether an instance that finishes its ``done``-th round now should begin another."""
-        for marked in (self._leaving, self._through):
-            marked.discard(number)  # asked again, after a failed attempt
+        self._places.stay(number)
         if self.aborted:
             return False
         if self.scenario.replaces and not self.scenario.has_time(number, done, self.elapsed):
-            self._through.add(number)
+            self._places.leave_closed(number)
             return False
-        if self._going > self._level:
+        if self._places.going > self._level:
             # Marked at once: the next caller must not count this instance, or a ramp would lose more than it wants.
-            self.leave(number)
+            self._places.leave(number)
             return False
         return self.scenario.wants_round(number, done, self.elapsed)
 
@@ -191,15 +174,10 @@ class Admission:
         """How many places of this process a closed scenario wants filled now."""
         return self.share.part(self.scenario.concurrency_at(self.elapsed))
 
-    @property
-    def _going(self) -> int:
-        """Places whose instances make load."""
-        return self._taken - len(self._leaving)
-
     def _takes_place(self) -> bool:
         if self._no_more.is_set() or self.is_over:
             return False
-        self._taken += 1
+        self._places.take()
         return True
 
     async def _until(self, moment: float, event: anyio.Event) -> None:

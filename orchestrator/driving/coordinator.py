@@ -9,13 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Generic
+from typing import Generic
 
 import anyio
 import attrs
 
 from orchestrator.definition.state import C, S
-from orchestrator.definition.workflow import ServiceContext
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.measuring import StatisticsKeeper
 from orchestrator.driving.observers import Observers
@@ -23,6 +22,7 @@ from orchestrator.driving.options import Job
 from orchestrator.driving.plan import Mode, plan_for
 from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_retry
 from orchestrator.driving.reuse import ReusedInstances
+from orchestrator.driving.services import open_services
 from orchestrator.driving.shard import ShardDriver
 from orchestrator.errors import (
     CheckpointError,
@@ -148,7 +148,8 @@ class Coordinator(Generic[C, S]):
         store, workflow = self._job.store, self._job.workflow
         if self._assignment.mode is not Mode.START:
             await check_definition(self._job, self.record, self._plan)
-        async with self._services() as services:
+        alone = self._assignment.drives and (not self._leases.shards or self._leases.share.is_all)
+        async with open_services(self._job, self.record, self._leases.lease, alone=alone) as services:
             reuse = self.record.scenario.reuse
             reused = ReusedInstances(self._job, reuse) if reuse is not None else None
             if self._assignment.mode is Mode.START:
@@ -164,24 +165,6 @@ class Coordinator(Generic[C, S]):
                 await self._drive(services, reused)
             else:
                 self.result = await result_of(store, self.record)
-
-    def _services(self) -> Any:
-        # A run that reuses the instances of another one finds their effects under that run's id.
-        owner, vault = self.record.scenario.reuse or self.record.id, self._job.vault
-        place = f"{owner} services".encode()
-        return self._job.workflow.open_services(
-            self._job.settings,
-            ServiceContext(
-                run_id=owner,
-                check_lease=self._leases.lease.check,
-                directory=self._job.options.directory,
-                seal=lambda data: vault.seal(data, place),
-                unseal=lambda data: vault.open(data, place),
-                concurrency=self.record.scenario.cap,
-                clock=self._job.clock,
-                alone=self._assignment.drives and (not self._leases.shards or self._leases.share.is_all),
-            ),
-        )
 
     async def _claim(self) -> None:
         mode = self._plan.mode
