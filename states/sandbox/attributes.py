@@ -8,7 +8,7 @@ from states.sandbox import expressions
 from states.sandbox.bodies import collection, hal
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import invalid, not_found
+from states.sandbox.errors import invalid
 from states.sandbox.fields import required_text
 from states.sandbox.objects import Attribute
 
@@ -62,10 +62,7 @@ def delete(environment: Environment, call: Call) -> Answer:
 
 
 def _find(environment: Environment, call: Call) -> Attribute:
-    attribute = environment.attributes.get(call.ids["attribute"])
-    if attribute.resource_id != call.ids["resource"]:
-        raise not_found()
-    return attribute
+    return environment.attributes.get(call.ids["attribute"], resource_id=call.ids["resource"])
 
 
 def _body(environment: Environment, call: Call, row: Attribute) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from states.sandbox.audit import Audit
-from states.sandbox.errors import INVALID_DATA, ApiError, invalid
+from states.sandbox.errors import ApiError, invalid
 from states.sandbox.objects import (
     Application,
     Attribute,
@@ -22,6 +22,7 @@ from states.sandbox.objects import (
     Population,
     R,
     Resource,
+    Row,
     Scope,
     User,
 )
@@ -122,11 +123,13 @@ class Environment:
         objects must have."""
         for row in table.like(field, value, **within):
             if row.id != but and (self.settings.names_ignore_case or getattr(row, field) == value):
-                inner = {"existingId": row.id} if self.settings.existing_id else {}
-                error = invalid("UNIQUENESS_VIOLATION", field, message, **inner)
-                if self.settings.duplicate_status != 400:
-                    raise ApiError(self.settings.duplicate_status, "INVALID_DATA", INVALID_DATA, error.details)
-                raise error
+                raise self.taken(field, message, row)
+
+    def taken(self, field: str, message: str, existing: Row) -> ApiError:
+        """The refusal of an object that conflicts with an existing one."""
+        inner = {"existingId": existing.id} if self.settings.existing_id else {}
+        error = invalid("UNIQUENESS_VIOLATION", field, message, **inner)
+        return ApiError(self.settings.duplicate_status, error.code, error.message, error.details)
 
     def has_arrived(self, created_at: float, delay_s: float) -> bool:
         """Whether an object of this age is known to a part of PingOne with this delay."""
@@ -192,7 +195,6 @@ class Environment:
 
     def delete_grant(self, id: str) -> None:
         """Delete a grant."""
-        self.grants.get(id)
         self._delete(self.grants, id)
 
     def delete_assignment(self, id: str) -> None:

@@ -8,7 +8,7 @@ from states.sandbox.applications import find
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import ApiError, invalid, not_found
+from states.sandbox.errors import invalid, not_found
 from states.sandbox.fields import required_reference
 from states.sandbox.objects import Grant
 
@@ -27,9 +27,7 @@ def create(environment: Environment, call: Call) -> Answer:
     if not set(scope_ids) <= own:
         raise invalid("INVALID_VALUE", "scopes", "A scope does not belong to the resource")
     for grant in environment.grants.where(application_id=application.id, resource_id=resource_id):
-        inner = {"existingId": grant.id} if environment.settings.existing_id else {}
-        error = invalid("UNIQUENESS_VIOLATION", "resource", "A grant for this resource already exists.", **inner)
-        raise ApiError(environment.settings.duplicate_status, error.code, error.message, error.details)
+        raise environment.taken("resource", "A grant for this resource already exists.", grant)
     grant = environment.grants.put(
         Grant(
             id=environment.new_id(),
@@ -65,11 +63,7 @@ def counts_already(environment: Environment, grant: Grant) -> bool:
 
 
 def _find(environment: Environment, call: Call) -> Grant:
-    application = find(environment, call)
-    grant = environment.grants.get(call.ids["grant"])
-    if grant.application_id != application.id:
-        raise not_found()
-    return grant
+    return environment.grants.get(call.ids["grant"], application_id=find(environment, call).id)
 
 
 def _scope_ids(data: dict[str, Any]) -> tuple[str, ...]:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 
-class Row(Protocol):
+@attrs.frozen(kw_only=True)
+class Row:
     """The fields of every object."""
 
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def created_at(self) -> float: ...
+    id: str
+    created_at: float
 
 
 R = TypeVar("R", bound=Row)
 
 
 @attrs.frozen(kw_only=True)
-class Application:
+class Application(Row):
     """An OIDC application; ``body`` has the fields that are stored unchanged."""
 
-    id: str
-    created_at: float
     name: str
     body: dict[str, Any]
     secret: str
@@ -34,11 +30,9 @@ class Application:
 
 
 @attrs.frozen(kw_only=True)
-class Resource:
+class Resource(Row):
     """A resource."""
 
-    id: str
-    created_at: float
     name: str
     description: str | None
     audience: str
@@ -51,22 +45,18 @@ class Resource:
 
 
 @attrs.frozen(kw_only=True)
-class Scope:
+class Scope(Row):
     """A scope of a resource."""
 
-    id: str
-    created_at: float
     resource_id: str
     name: str
     description: str | None
 
 
 @attrs.frozen(kw_only=True)
-class Attribute:
+class Attribute(Row):
     """A mapping of a resource: claim name and expression."""
 
-    id: str
-    created_at: float
     resource_id: str
     name: str
     value: str
@@ -74,33 +64,27 @@ class Attribute:
 
 
 @attrs.frozen(kw_only=True)
-class Grant:
+class Grant(Row):
     """Scopes of one resource, granted to an application."""
 
-    id: str
-    created_at: float
     application_id: str
     resource_id: str
     scope_ids: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
-class PolicyAssignment:
+class PolicyAssignment(Row):
     """A sign-on policy of an application. The lowest ``priority`` is used first."""
 
-    id: str
-    created_at: float
     application_id: str
     policy_id: str
     priority: int
 
 
 @attrs.frozen(kw_only=True)
-class Population:
+class Population(Row):
     """A population."""
 
-    id: str
-    created_at: float
     name: str
     description: str | None
     default: bool
@@ -115,11 +99,9 @@ class Population:
 
 
 @attrs.frozen(kw_only=True)
-class User:
+class User(Row):
     """A user with its passwords, which are needed for the check of the history."""
 
-    id: str
-    created_at: float
     population_id: str
     username: str
     email: str
@@ -138,11 +120,9 @@ class User:
 
 
 @attrs.frozen(kw_only=True)
-class Flow:
+class Flow(Row):
     """A sign-on flow. ``request`` has the parameters of authorize."""
 
-    id: str
-    created_at: float
     expires_at: float
     application_id: str
     request: dict[str, str]
@@ -155,11 +135,9 @@ class Flow:
 
 
 @attrs.frozen(kw_only=True)
-class Code:
+class Code(Row):
     """An authorization code. Its id is the code."""
 
-    id: str
-    created_at: float
     flow_id: str
     application_id: str
     user_id: str

@@ -14,18 +14,16 @@ from states.sandbox.applications import find
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import ApiError, invalid, not_found
+from states.sandbox.errors import invalid, not_found
 from states.sandbox.fields import required_reference, whole
-from states.sandbox.objects import PolicyAssignment
+from states.sandbox.objects import PolicyAssignment, Row
 from states.sandbox.settings import MULTI_FACTOR, SINGLE_FACTOR
 
 
 @attrs.frozen(kw_only=True)
-class Policy:
+class Policy(Row):
     """A built-in sign-on policy."""
 
-    id: str
-    created_at: float
     name: str
 
 
@@ -49,9 +47,7 @@ def assign(environment: Environment, call: Call) -> Answer:
         raise invalid("INVALID_VALUE", "signOnPolicy.id", "The sign-on policy does not exist")
     for row in environment.assignments.where(application_id=application.id):
         if policy.id == row.policy_id or priority == row.priority:
-            inner = {"existingId": row.id} if environment.settings.existing_id else {}
-            error = invalid("UNIQUENESS_VIOLATION", "signOnPolicy", "The policy or the priority is assigned already.", **inner)
-            raise ApiError(environment.settings.duplicate_status, error.code, error.message, error.details)
+            raise environment.taken("signOnPolicy", "The policy or the priority is assigned already.", row)
     assignment = environment.assignments.put(
         PolicyAssignment(
             id=environment.new_id(),
@@ -74,9 +70,7 @@ def read_assignments(environment: Environment, call: Call) -> Answer:
 
 def remove_assignment(environment: Environment, call: Call) -> Answer:
     application = find(environment, call)
-    assignment = environment.assignments.get(call.ids["assignment"])
-    if assignment.application_id != application.id:
-        raise not_found()
+    assignment = environment.assignments.get(call.ids["assignment"], application_id=application.id)
     environment.delete_assignment(assignment.id)
     return Answer(status=204)
 

@@ -8,7 +8,7 @@ from typing import Any
 from states.sandbox.bodies import collection, described, hal, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
-from states.sandbox.errors import invalid, not_found
+from states.sandbox.errors import invalid
 from states.sandbox.fields import required_text, text
 from states.sandbox.objects import Scope
 
@@ -51,10 +51,7 @@ def delete(environment: Environment, call: Call) -> Answer:
 
 
 def _find(environment: Environment, call: Call) -> Scope:
-    scope = environment.scopes.get(call.ids["scope"])
-    if scope.resource_id != call.ids["resource"]:
-        raise not_found()
-    return scope
+    return environment.scopes.get(call.ids["scope"], resource_id=call.ids["resource"])
 
 
 def _body(environment: Environment, call: Call, row: Scope) -> dict[str, Any]:

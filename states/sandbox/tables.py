@@ -48,11 +48,12 @@ class Table(Generic[R]):
             _drop(index, _folded(getattr(row, name)), id)
         self._report((self.kind, id, None))
 
-    def get(self, id: str) -> R:
-        """Raises ``ApiError`` 404."""
-        if id not in self.rows:
+    def get(self, id: str, **fields: Any) -> R:
+        """The object with this id and these values, e.g. the id of its parent. Raises ``ApiError`` 404."""
+        row = self.rows.get(id)
+        if row is None or any(getattr(row, name) != value for name, value in fields.items()):
             raise not_found()
-        return self.rows[id]
+        return row
 
     def where(self, **fields: Any) -> list[R]:
         """The objects with these values, oldest first."""

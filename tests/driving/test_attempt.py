@@ -6,6 +6,14 @@ from orchestrator.driving.attempt import TimeLimit
 from tests.support.clock import ManualClock
 
 
+def limited() -> tuple[ManualClock, TimeLimit]:
+    """A time limit with its clock, in a scope."""
+    clock = ManualClock()
+    limit = TimeLimit(clock)
+    limit.new_scope()
+    return clock, limit
+
+
 async def test_an_attempt_that_exceeds_its_limit_cancels_the_scope() -> None:
     clock = ManualClock()
     limit = TimeLimit(clock)
@@ -19,9 +27,7 @@ async def test_an_attempt_that_exceeds_its_limit_cancels_the_scope() -> None:
 
 
 async def test_an_attempt_that_ended_in_time_cancels_nothing() -> None:
-    clock = ManualClock()
-    limit = TimeLimit(clock)
-    limit.new_scope()
+    clock, limit = limited()
     limit.start(30)
     limit.stop()
     clock.advance(100)
@@ -29,9 +35,7 @@ async def test_an_attempt_that_ended_in_time_cancels_nothing() -> None:
 
 
 async def test_one_timer_serves_many_attempts() -> None:
-    clock = ManualClock()
-    limit = TimeLimit(clock)
-    limit.new_scope()
+    clock, limit = limited()
     for _ in range(100):
         limit.start(30)
         clock.advance(0.2)
@@ -46,9 +50,7 @@ async def test_one_timer_serves_many_attempts() -> None:
 
 
 async def test_a_shorter_limit_after_a_longer_one_is_kept() -> None:
-    clock = ManualClock()
-    limit = TimeLimit(clock)
-    limit.new_scope()
+    clock, limit = limited()
     limit.start(30)
     limit.stop()
     limit.start(1)
@@ -57,9 +59,7 @@ async def test_a_shorter_limit_after_a_longer_one_is_kept() -> None:
 
 
 async def test_a_new_scope_follows_an_exceeded_one() -> None:
-    clock = ManualClock()
-    limit = TimeLimit(clock)
-    limit.new_scope()
+    clock, limit = limited()
     limit.start(1)
     clock.advance(1)
     limit.stop()
@@ -73,9 +73,7 @@ async def test_a_new_scope_follows_an_exceeded_one() -> None:
 
 
 async def test_no_timer_is_left_after_close() -> None:
-    clock = ManualClock()
-    limit = TimeLimit(clock)
-    limit.new_scope()
+    clock, limit = limited()
     limit.start(1)
     limit.close()
     clock.advance(5)
