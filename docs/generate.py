@@ -19,7 +19,7 @@ import griffe
 
 import orchestrator
 from orchestrator.cli import SUMMARIES, build_app
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
 from orchestrator.definition import registry
 from orchestrator.load import thresholds
 from orchestrator.report.exit_codes import ExitCode
@@ -40,6 +40,7 @@ TABLES: dict[str, tuple[type[Any], str]] = {
     "orchestrator": (EngineSettings, "Where runs are stored, and how this process drives them."),
     "run": (RunSettings, "The settings of `orchestrator run`."),
     "load": (LoadSettings, "The scenario of `orchestrator load`. Durations are written like `30s`, `2m` or `1h30m`."),
+    "telemetry": (TelemetrySettings, "What a process tells of the run that it drives. It is not stored with the run."),
     "token-fulfillment": (
         TokenFulfillmentSettings,
         "The tenant and the workflow. A secret is given by a variable or a file, never by a flag that others can see.",

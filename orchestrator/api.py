@@ -127,6 +127,12 @@ class Run(Generic[C]):
         return self._coordinator.statistics.arrivals
 
     @property
+    def arrivals_over(self) -> bool:
+        """Whether no more arrivals start; those that wait are missed."""
+        ends_at = self.scenario.ends_at
+        return self.aborted is not None or (ends_at is not None and self.elapsed >= ends_at)
+
+    @property
     def aborted(self) -> str | None:
         """The broken threshold that ended the scenario, if any."""
         return self._coordinator.statistics.broken

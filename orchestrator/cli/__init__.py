@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 from orchestrator.definition import registry
 from orchestrator.errors import OrchestratorError, shortened
 from orchestrator.report.exit_codes import ExitCode
+from orchestrator.version import installed_version
 
 if TYPE_CHECKING:
     from orchestrator.definition.workflow import Workflow
@@ -113,7 +113,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
     """The application. Only the commands that ``argv`` names are imported and get their flags; the others get a line of help."""
-    app = App(name="orchestrator", help=HELP, help_format="plaintext", version=_version(), version_flags=["--version"])
+    app = App(name="orchestrator", help=HELP, help_format="plaintext", version=installed_version(), version_flags=["--version"])
     for name, summary in SUMMARIES.items():
         if name in argv:
             from orchestrator.cli.commands import FLAGS, function_of  # noqa: PLC0415  # with the settings of all of them behind it
@@ -168,13 +168,6 @@ def _help(command: Callable[..., Any]) -> str:
 
 def _listed(words: Iterable[str] | None) -> str:
     return ", ".join(shortened(word) for word in words or ())
-
-
-def _version() -> str:
-    try:
-        return version("token-fulfillment-orchestrator")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _fail(message: str) -> int:

@@ -12,6 +12,7 @@ from orchestrator.cli.display.single import Plain
 from orchestrator.cli.driving import display_of, drive, options_of, print_summary, write_reports
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.driving.plan import Mode
 from orchestrator.inspection.result import result_of
@@ -43,7 +44,7 @@ async def continue_run(
     resolver = Resolver(flags, config)
     engine, outputs = resolver.engine().value, Outputs.of(flags)
     outputs.check()
-    async with open_store(engine.url, create=False) as store:
+    async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url, create=False) as store:
         record = await _record(store, named, mode, outputs)
         if record is None:
             return _nothing_to_do(as_json)
@@ -56,7 +57,7 @@ async def continue_run(
             return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
-        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
         return await drive(
@@ -65,6 +66,7 @@ async def continue_run(
             store,
             options,
             display,
+            telemetry,
             as_json=as_json,
             suffix=resolver.suffix,
             cleaning=cleaning,

@@ -18,6 +18,7 @@ from orchestrator.cli.display.single import LiveTable, Plain
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
@@ -92,6 +93,7 @@ async def drive(
     store: Store,
     options: Options,
     display: Display,
+    telemetry: Telemetry,
     *,
     as_json: bool,
     suffix: str | None,
@@ -114,10 +116,11 @@ async def drive(
                 async with opened as run:
                     control.run = run
                     display.attach(run)
+                    telemetry.attach(run, workflow)
                     tasks.start_soon(control.watch_reader)
                     tasks.start_soon(display.keep_up)
                     with display:
-                        display.say("; ".join((f"run {run.id}", *workflow.notices())))
+                        display.say("; ".join((f"run {run.id}", *workflow.notices(), *telemetry.notices)))
                         if outputs is not None and outputs.stored():
                             await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()
@@ -148,6 +151,7 @@ async def drive(
     print_summary(summary, code, as_json, suffix)
     if not cleaning:
         await write_reports(stored, summary, display)
+    await telemetry.linger(display)
     return code
 
 

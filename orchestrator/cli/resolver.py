@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
 from orchestrator.definition.registry import workflow_names
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
@@ -21,6 +21,7 @@ CONFIG_FILE = Path("orchestrator.toml")
 CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
 
 ENGINE_TABLE = "orchestrator"
+TELEMETRY_TABLE = "telemetry"
 RUN_TABLE = "run"
 LOAD_TABLE = "load"
 
@@ -49,7 +50,7 @@ class Resolver:
 
     def check_tables(self) -> None:
         """Raise ``SettingError`` for a table that no command reads."""
-        known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, *workflow_names())
+        known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, TELEMETRY_TABLE, *workflow_names())
         for file, tables in self._files:
             for name in tables:
                 if name not in known:
@@ -58,6 +59,10 @@ class Resolver:
     def engine(self) -> Resolved[EngineSettings]:
         """The table ``[orchestrator]``."""
         return self._resolve(EngineSettings, ENGINE_TABLE)
+
+    def telemetry(self) -> Resolved[TelemetrySettings]:
+        """The table ``[telemetry]``."""
+        return self._resolve(TelemetrySettings, TELEMETRY_TABLE)
 
     def run(self) -> Resolved[RunSettings]:
         """The table ``[run]``."""

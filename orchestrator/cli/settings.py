@@ -16,6 +16,7 @@ from orchestrator.lifecycle.ramp import Stage, parse_stages
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.settings import default_store, setting
+from orchestrator.telemetry.address import Address, parse_address
 
 LEAST_LEASE_S = 1.0
 """A shorter lease could expire under load, and abort the run."""
@@ -43,6 +44,30 @@ class EngineSettings:
     def url(self) -> str:
         """The store, the default one if none was named."""
         return default_store() if self.store is None else self.store
+
+
+@attrs.frozen(kw_only=True)
+class TelemetrySettings:
+    """Metrics of this process while it drives a run; the table ``[telemetry]``. None of it is stored with the run."""
+
+    metrics: Address | None = setting(
+        "Serve metrics for Prometheus at http://127.0.0.1:PORT/metrics while the run lasts; HOST:PORT for another interface.",
+        env=["ORCHESTRATOR_METRICS"],
+        group="Telemetry",
+        parse=parse_address,
+    )
+    metrics_linger: float = setting(
+        "How long to serve the final metrics after the run has ended, so that they are scraped.",
+        default=0.0,
+        env=["ORCHESTRATOR_METRICS_LINGER"],
+        group="Telemetry",
+        parse=parse_duration,
+        shown="0s",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.metrics_linger and self.metrics is None:
+            raise SettingError("metrics-linger", "there are no metrics to serve; add --metrics PORT")
 
 
 def parse_rates(text: str) -> dict[str, float]:

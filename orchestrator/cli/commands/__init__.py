@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, argument, flag, with_settings
-from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
 
 if TYPE_CHECKING:
     from orchestrator.definition.workflow import Workflow
@@ -66,14 +66,14 @@ def _all(settings: Any) -> Any:
 
 
 FLAGS = {
-    "run": Flags(_WHICH | _ENGINE, (RunSettings, EngineSettings), _all),
-    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _ENGINE, (LoadSettings, EngineSettings), _all),
-    "resume": Flags(_RUN | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
-    "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
-    "retry": Flags(_WHAT | _ENGINE, (OutputSettings, EngineSettings), own=Renewable),
+    "run": Flags(_WHICH | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
+    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
+    "resume": Flags(_RUN | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(_ENGINE),
     "show": Flags(_WHAT | _HAR | _ENGINE),
-    "cleanup": Flags(_RUN | _ENGINE, own=Renewable),
+    "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
     "graph": Flags(_WHICH | _PICTURE, ()),

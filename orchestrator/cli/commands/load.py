@@ -17,6 +17,7 @@ from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow, parse_run
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
@@ -66,7 +67,7 @@ async def command(
         asked = attrs.evolve(asked, reuse=parse_run(asked.reuse))
     vault = resolver.vault(create=True)
     display = display_of(found, asked, json, found.name, many=True)
-    async with open_store(engine.url) as store:
+    async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url) as store:
         if asked.reuse is None:
             settings = resolver.workflow(found).value
         else:
@@ -76,7 +77,7 @@ async def command(
         api.check(found, asked, rates, wanted.threshold, wanted.record)
         if (needs := estimate(found, asked, rates, wanted.on_success)) is not None:
             display.say(str(needs))
-        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
         opened = api.start(
             found,
             settings,
@@ -95,7 +96,7 @@ async def command(
         )
         if no_drive:
             return await _only_store(opened, wanted.shards, json, resolver.suffix)
-        return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
+        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix)
 
 
 async def _only_store(opened: AbstractAsyncContextManager[Run[Any]], shards: int, as_json: bool, suffix: str | None) -> int:

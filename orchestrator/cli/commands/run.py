@@ -11,6 +11,7 @@ from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.lifecycle.events import Observer
 from orchestrator.storage import open_store
@@ -38,8 +39,8 @@ async def command(
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
     display = display_of(found, scenario, json, found.name)
-    async with open_store(engine.url) as store:
-        options = options_of(resolver, engine, vault, (*display.observers, *observers))
+    async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url) as store:
+        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
         opened = api.start(
             found,
             settings,
@@ -53,4 +54,4 @@ async def command(
             shards=wanted.shards,
             options=options,
         )
-        return await drive(opened, found, store, options, display, as_json=json, suffix=resolver.suffix)
+        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix)

@@ -89,8 +89,7 @@ class Progress:
     @property
     def arrivals_over(self) -> bool:
         """Whether no more arrivals start; those that wait are missed."""
-        ends_at = self.run.scenario.ends_at if self.run is not None else None
-        return self.run is not None and (self.run.aborted is not None or (ends_at is not None and self.run.elapsed >= ends_at))
+        return self.run is not None and self.run.arrivals_over
 
     @property
     def behind_s(self) -> float | None:
