@@ -24,8 +24,9 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.events import EventStream
+from orchestrator.lifecycle.ids import new_run_id
 from orchestrator.lifecycle.instance import Instance
-from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus, new_run_id
+from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.estimate import check_groups, check_time

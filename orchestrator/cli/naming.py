@@ -5,7 +5,8 @@ from __future__ import annotations
 from orchestrator.definition.registry import workflow_names
 from orchestrator.errors import ConfigurationError
 from orchestrator.inspection.stored_run import newest_runs
-from orchestrator.lifecycle.run import RunRecord, parse_id
+from orchestrator.lifecycle.ids import parse_id
+from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.base import Store
 
 

@@ -21,7 +21,7 @@ from orchestrator.secret import Secret
 from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import Codec, make_converter, opened
 from orchestrator.storage.encryption import Vault
-from orchestrator.storage.listing import ALL_RUNS, RunFilter
+from orchestrator.storage.listing import ALL_RUNS, RunCursor, RunFilter
 
 
 @attrs.frozen(kw_only=True)
@@ -133,9 +133,13 @@ async def newest_runs(store: Store, count: int = 1, *, unfinished: bool = False)
     return list((await store.runs(wanted, limit=count)).runs)
 
 
-async def every_run(store: Store, wanted: RunFilter = ALL_RUNS) -> AsyncIterator[RunRecord]:
-    """All runs that the filter accepts, newest first, read in pages."""
-    page = await store.runs(wanted)
+async def every_run(store: Store, wanted: RunFilter = ALL_RUNS, *, after: RunCursor | None = None) -> AsyncIterator[RunRecord]:
+    """All runs that the filter accepts, newest first, read in pages.
+
+    Args:
+        after: Begin behind this place.
+    """
+    page = await store.runs(wanted, after=after)
     while True:
         for run in page.runs:
             yield run

@@ -105,7 +105,7 @@ def test_wrong_credentials_and_an_unreachable_host_leave_no_run_behind(cli: Any,
     assert code == 2
     assert "127.0.0.1:1 cannot be reached" in err
     assert len(err.strip().splitlines()) == 1
-    assert json.loads(cli("list", "--json")[1]) == []
+    assert json.loads(cli("list", "--json")[1])["runs"] == []
     code, out, _ = cli("doctor", "--base-url", "http://127.0.0.1:1")
     assert code == 2
     assert "WRONG services" in out

@@ -132,7 +132,7 @@ def test_bad_input_is_one_clear_line_before_anything_starts(cli: Any, home: Path
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
-    assert json.loads(cli("list", "--json")[1]) == []
+    assert json.loads(cli("list", "--json")[1])["runs"] == []
 
 
 def test_a_file_without_a_scenario_is_refused(cli: Any, home: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_run_is_suspended_when_its_stdout_is_closed(cli: Any) -> None:
     assert done.returncode == 130
     assert "the output was closed: stopping; to continue: orchestrator resume" in done.stderr
     assert "Traceback" not in done.stderr
-    (run,) = json.loads(cli("list", "--json")[1])
+    (run,) = json.loads(cli("list", "--json")[1])["runs"]
     assert run["status"] == "interrupted"
     assert shell("orchestrator list | true").returncode in (0, 141)
 

@@ -93,7 +93,7 @@ def test_reports_that_were_asked_for_survive_a_kill_and_are_written_by_resume(
     Path(where / "soak.toml").write_text("[load]\ninstances = 60\nconcurrency = 2\ncsv = 'numbers'\njunit = 'x.xml'\n")
     argv = [sys.executable, "-m", "orchestrator", "load", "soak.toml", "--report", "a.html"]
     with subprocess.Popen(argv, cwd=where, env=os.environ, stdout=subprocess.DEVNULL) as load:
-        while not any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1] or "[]")):
+        while not any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1])["runs"]):
             assert load.poll() is None, "it has ended before it could be killed"
             time.sleep(0.05)
         load.kill()

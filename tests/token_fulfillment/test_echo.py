@@ -144,7 +144,7 @@ def test_nothing_that_a_server_echoes_is_stored_in_the_clear_or_shown(
                 "load", "--instances", "1", "--report", "r.html", "--csv", "numbers", "--junit", "r.xml", "--on-failure", "keep"
             )[1:]
         ]
-        run = json.loads(cli("list", "--json")[1])[0]["run"]
+        run = json.loads(cli("list", "--json")[1])["runs"][0]["run"]
         for command in (
             ["show", f"{run}-0", "--har", "x.har"],
             ["show", f"{run}-0", "--json"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from orchestrator.cli import selection
 from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, argument, flag, with_settings
 from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
 
@@ -41,6 +42,11 @@ _FAIL_ON = {
     )
 }
 _HTML = {"output": (flag(str | None, "--output", "Also write the comparison as HTML to this file."), None)}
+_PAGE = {
+    "limit": (flag(int | None, "--limit", "Runs to list. [default: 100]"), None),
+    "after": (flag(str | None, "--after", "List the runs behind this one: the next page."), None),
+    "everything": (flag(bool, "--all", "List every run, on one page."), False),
+}
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
@@ -71,7 +77,7 @@ FLAGS = {
     "resume": Flags(_RUN | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
-    "list": Flags(_ENGINE),
+    "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
     "show": Flags(_WHAT | _HAR | _ENGINE),
     "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
