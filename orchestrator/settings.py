@@ -26,6 +26,12 @@ def data_directory() -> Path:
     return Path(platformdirs.user_data_dir(APP, appauthor=False))
 
 
+LEASE_S = 30.0
+"""Default duration of a lease."""
+GRACE_S = 10.0
+"""Default grace period for attempts in flight after a request to stop."""
+
+
 def default_store() -> str:
     """The store if none is named."""
     return f"sqlite:{data_directory() / 'runs.db'}"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from orchestrator.errors import SettingError, shortened
-from orchestrator.lifecycle.bounds import ENDLESS, FASTEST, LEAST_RATE, RATES_SHOWN
+from orchestrator.lifecycle.bounds import ENDLESS, FASTEST, LEAST_RATE, OPEN_CONCURRENCY, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
-from orchestrator.lifecycle.duration import parse_duration
+from orchestrator.lifecycle.duration import parse_duration, show_duration
 from orchestrator.lifecycle.pauses import ThinkTime, parse_think_time
 from orchestrator.lifecycle.ramp import Stage, parse_stages
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.settings import default_store, setting
+from orchestrator.settings import GRACE_S, LEASE_S, default_store, setting
 from orchestrator.telemetry.address import Address, parse_address
 
 LEAST_LEASE_S = 1.0
 """A shorter lease could expire under load, and abort the run."""
+_SCENARIO = Scenario()
+"""The defaults of a scenario."""
 MAX_SECONDS = 86_400
 """A day: without a limit, the run of a machine that is gone could never be resumed elsewhere."""
 
@@ -29,9 +32,9 @@ class EngineSettings:
     """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
 
     store: str | None = setting("Where runs are stored: a path, sqlite:PATH or memory:.", env=["ORCHESTRATOR_STORE"])
-    lease: float = setting("Lease duration in seconds.", default=30.0, env=["ORCHESTRATOR_LEASE"])
+    lease: float = setting("Lease duration in seconds.", default=LEASE_S, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(
-        "Grace period for attempts in flight after the first Ctrl-C, in seconds.", default=10.0, env=["ORCHESTRATOR_GRACE"]
+        "Grace period for attempts in flight after the first Ctrl-C, in seconds.", default=GRACE_S, env=["ORCHESTRATOR_GRACE"]
     )
 
     def __attrs_post_init__(self) -> None:
@@ -100,8 +103,25 @@ def parse_rounds(text: str) -> int:
     return int(text)
 
 
-_RECORD_HELP = "Requests to store, masked, for `show INSTANCE`: the last ones of failed instances, or all of every instance."
-_RATES_HELP = "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits."
+def _on_failure() -> Any:
+    return setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
+
+
+def _record() -> Any:
+    return setting(
+        "Requests to store, masked, for `show INSTANCE`: the last ones of failed instances, or all of every instance.",
+        default=Recorded.FAILED,
+    )
+
+
+def _rates() -> Any:
+    return setting(
+        "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits.", parse=parse_rates
+    )
+
+
+def _shards() -> Any:
+    return setting("Number of parts of the run; each can be driven by its own process (see `orchestrator drive`).", default=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -115,21 +135,18 @@ class OutputSettings:
     )
 
 
-_SHARDS_HELP = "Number of parts of the run; each can be driven by its own process (see `orchestrator drive`)."
-
-
 @attrs.frozen(kw_only=True)
 class RunSettings(OutputSettings):
     """The settings of a run; the table ``[run]``."""
 
     instances: int = setting("Number of instances.", default=1)
     concurrency: int = setting("Instances that run at once.", default=1)
-    rounds: int = setting("Rounds of each instance, e.g. sign-ons.", default=1)
-    on_failure: OnFailure = setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
+    rounds: int = setting("Rounds of each instance, e.g. sign-ons.", default=_SCENARIO.rounds)
+    on_failure: OnFailure = _on_failure()
     on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.KEEP)
-    rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
-    record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
-    shards: int = setting(_SHARDS_HELP, default=1)
+    rates: Mapping[str, float] | None = _rates()
+    record: Recorded = _record()
+    shards: int = _shards()
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""
@@ -145,7 +162,7 @@ class LoadSettings(OutputSettings):
     instances: int | None = setting(
         "Number of instances; by default as many as the time allows. With endless rounds: instances at once.", group="Closed"
     )
-    concurrency: int | None = setting("Instances at once; by default 1, or 1000 with arrivals.", group="Closed")
+    concurrency: int | None = setting(f"Instances at once; by default 1, or {OPEN_CONCURRENCY} with arrivals.", group="Closed")
     stages: tuple[Stage, ...] = setting(
         "Concurrency over time, as straight lines: DURATION:TARGET,…, e.g. 30s:10,2m:50,30s:0.",
         default=(),
@@ -158,32 +175,36 @@ class LoadSettings(OutputSettings):
     )
     duration: float | None = setting("How long to start new work.", group="Time", parse=parse_duration)
     warm_up: float = setting(
-        "Time at the beginning that is left out of the results.", default=0.0, group="Time", parse=parse_duration, shown="0s"
+        "Time at the beginning that is left out of the results.",
+        default=_SCENARIO.warm_up,
+        group="Time",
+        parse=parse_duration,
+        shown=show_duration(_SCENARIO.warm_up),
     )
     graceful_stop: float = setting(
         "Grace period after the end; instances still running then are rolled back.",
-        default=30.0,
+        default=_SCENARIO.graceful_stop,
         group="Time",
         parse=parse_duration,
-        shown="30s",
+        shown=show_duration(_SCENARIO.graceful_stop),
     )
     rounds: int = setting(
         "Rounds of each instance, e.g. sign-ons: a number, or 'endless' (until the time is over).",
-        default=1,
+        default=_SCENARIO.rounds,
         group="Soak",
         parse=parse_rounds,
-        shown="1",
+        shown=str(_SCENARIO.rounds),
     )
     think_time: ThinkTime | None = setting(
         "Pause between rounds: 2s (constant), 1s-3s (uniform) or ~2s (exponential).", group="Soak", parse=parse_think_time
     )
     reuse: str | None = setting("Reuse the instances that an earlier run kept.", group="Soak")
-    seed: int = setting("Random seed for think times.", default=0, group="Soak")
-    on_failure: OnFailure = setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
+    seed: int = setting("Random seed for think times.", default=_SCENARIO.seed, group="Soak")
+    on_failure: OnFailure = _on_failure()
     on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.TEARDOWN)
-    rates: Mapping[str, float] | None = setting(_RATES_HELP, parse=parse_rates)
-    record: Recorded = setting(_RECORD_HELP, default=Recorded.FAILED)
-    shards: int = setting(_SHARDS_HELP, default=1)
+    rates: Mapping[str, float] | None = _rates()
+    record: Recorded = _record()
+    shards: int = _shards()
     threshold: tuple[str, ...] = setting(
         "Condition that the run must meet, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'. Can be repeated.",
         default=(),

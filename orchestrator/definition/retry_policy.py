@@ -9,6 +9,9 @@ import attrs
 
 from orchestrator.errors import TransientError
 
+LONGEST_PAUSE_S = 60.0
+"""The longest pause that a server may impose, on one attempt or on a rate group."""
+
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
@@ -22,7 +25,7 @@ class RetryPolicy:
     """Upper limit of every delay."""
     multiplier: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
     """Growth of the upper limit from one delay to the next."""
-    max_retry_after: timedelta = timedelta(seconds=60)
+    max_retry_after: timedelta = timedelta(seconds=LONGEST_PAUSE_S)
     """A longer ``Retry-After`` is cut to this."""
     deadline: timedelta | None = timedelta(minutes=5)
     """No attempt starts later than this after the state was entered or resumed; ``None``: no deadline."""

@@ -10,9 +10,8 @@ import anyio
 import attrs
 
 from orchestrator.clock import Clock, wait_until
+from orchestrator.definition.retry_policy import LONGEST_PAUSE_S
 
-MAX_PAUSE_S = 60.0
-"""The longest pause that a server may impose on a group."""
 RETURN_INTERVAL_S = 0.005
 """Spacing after a pause, in a group without a rate, to avoid a burst."""
 
@@ -119,7 +118,7 @@ class RateLimits:
             The remaining seconds, if this pause ends later than all earlier ones; 0: it changes nothing.
         """
         limit, now = self._groups.setdefault(group, _Group(0.0)), self._clock.steady()
-        until = now + min(seconds, MAX_PAUSE_S)
+        until = now + min(seconds, LONGEST_PAUSE_S)
         more = until - max(limit.paused_until, now)
         if more > 0:
             limit.paused_until = until

@@ -15,6 +15,7 @@ from orchestrator.definition.workflow import Workflow
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.settings import GRACE_S, LEASE_S
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 
@@ -23,9 +24,9 @@ from orchestrator.storage.encryption import Vault
 class Options:
     """How a process drives a run; not stored with the run."""
 
-    lease_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    lease_s: float = attrs.field(default=LEASE_S, validator=attrs.validators.gt(0))
     """Lease duration in seconds; it is renewed three times as often."""
-    grace_s: float = 10.0
+    grace_s: float = GRACE_S
     """Grace period for attempts in flight after a request to stop, in seconds."""
     directory: Path | None = None
     """Where services may keep files (the embedded sandbox keeps its state there); ``None``: nowhere."""

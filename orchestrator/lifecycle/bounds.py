@@ -7,6 +7,8 @@ UNBOUNDED = 1_000_000_000
 ENDLESS = 0
 """Number of rounds of an instance that continues until the time is over."""
 
+OPEN_CONCURRENCY = 1000
+"""Default concurrency of an open scenario: a limit that only an overloaded server reaches."""
 LONGEST_S = 366 * 86_400.0
 """A year. Longer values are treated as typos."""
 FASTEST = 1_000_000.0

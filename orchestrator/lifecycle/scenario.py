@@ -23,7 +23,7 @@ from random import Random
 import attrs
 
 from orchestrator.lifecycle.arrivals import Arrivals, ArrivalSchedule
-from orchestrator.lifecycle.bounds import ENDLESS, UNBOUNDED
+from orchestrator.lifecycle.bounds import ENDLESS, OPEN_CONCURRENCY, UNBOUNDED
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.pauses import ThinkTime, hold_back
 from orchestrator.lifecycle.ramp import Ramp, Stage
@@ -42,7 +42,7 @@ class Scenario:
     """Total number; ``None``: as many as the time allows, or one if there is no time limit. In a closed scenario with endless rounds:
     the number of users."""
     concurrency: int | None = None
-    """Maximum number of active instances; ``None``: one (open: 1000). Not allowed together with ``stages``."""
+    """Maximum number of active instances; ``None``: one (open: ``OPEN_CONCURRENCY``). Not allowed together with ``stages``."""
     stages: tuple[Stage, ...] = ()
     """Concurrency over time."""
     rate: float | None = None
@@ -91,7 +91,7 @@ class Scenario:
             highest = self._ramp.highest
             return min(highest, self.instances or highest) if self.rounds == ENDLESS else highest
         if self.is_open:
-            return self.concurrency or 1000
+            return self.concurrency or OPEN_CONCURRENCY
         return self.concurrency or (self.instances if self.rounds == ENDLESS else None) or 1
 
     @cached_property

@@ -24,7 +24,7 @@ from states.sandbox.audit import Seen
 from states.sandbox.calls import Answer, Call, media_type_of, parse_form, repeated_names
 from states.sandbox.environment import Environment
 from states.sandbox.errors import ApiError, OAuthError, access_failed
-from states.sandbox.faults import Fault, FaultKind, Faults
+from states.sandbox.faults import HANG_S, Fault, FaultKind, Faults
 from states.sandbox.limits import ConfigurationLimit
 from states.sandbox.responses import refusal, response, status_error, unrouted
 from states.sandbox.routes import MANAGEMENT, OAUTH_OPERATIONS, SIGN_ON, Handler
@@ -33,7 +33,6 @@ from states.sandbox.signing import SigningKey
 from states.sandbox.state_file import Cipher, StateFile, identity_of, signing_key_of
 from states.sandbox.worker import WorkerTokens
 
-_HANG_S = 3600.0
 _IDENTITY = ("environment_id", "worker_id", "worker_secret")
 """Settings that a restored sandbox takes from its state file."""
 
@@ -184,7 +183,7 @@ class Sandbox:
     async def _play(self, operation: str, call: Call, fault: Fault) -> Answer | None:
         """The response of a fault; ``None`` to break the connection."""
         if fault.kind in (FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER):
-            await anyio.sleep(_HANG_S if fault.value is None else fault.value)
+            await anyio.sleep(HANG_S if fault.value is None else fault.value)
             return None
         if not fault.status:
             return None

@@ -18,17 +18,30 @@ if TYPE_CHECKING:
     from states.sandbox.app import Sandbox
 
 
+_DEFAULTS = SandboxSettings()
+
+
 def sandbox(
     *,
     port: Annotated[int, Parameter(help="Port on 127.0.0.1; 0 selects a free one.")] = 0,
     seed: Annotated[int | None, Parameter(help="Seed for ids, credentials and faults.")] = None,
     faults: Annotated[str, Parameter(help="Faults to play, e.g. 'create_scope:reset_after*1 *:503@2%'.")] = "",
-    secret_delay: Annotated[float, Parameter(help="Seconds for which the secret of a new application answers 404.")] = 0.0,
-    grant_delay: Annotated[float, Parameter(help="Seconds for which a new application answers 404 to grants.")] = 0.0,
-    list_delay: Annotated[float, Parameter(help="Seconds for which new objects are missing from lists.")] = 0.0,
-    code_lifetime: Annotated[float, Parameter(help="Lifetime of an authorization code in seconds.")] = 600.0,
-    flow_lifetime: Annotated[float, Parameter(help="Seconds of inactivity after which a flow expires.")] = 900.0,
-    worker_token_lifetime: Annotated[float, Parameter(help="Lifetime of a worker token in seconds.")] = 3600.0,
+    secret_delay: Annotated[
+        float, Parameter(help="Seconds for which the secret of a new application answers 404.")
+    ] = _DEFAULTS.secret_delay_s,
+    grant_delay: Annotated[
+        float, Parameter(help="Seconds for which a new application answers 404 to grants.")
+    ] = _DEFAULTS.grant_delay_s,
+    list_delay: Annotated[
+        float, Parameter(help="Seconds for which new objects are missing from lists.")
+    ] = _DEFAULTS.list_delay_s,
+    code_lifetime: Annotated[float, Parameter(help="Lifetime of an authorization code in seconds.")] = _DEFAULTS.code_lifetime_s,
+    flow_lifetime: Annotated[
+        float, Parameter(help="Seconds of inactivity after which a flow expires.")
+    ] = _DEFAULTS.flow_lifetime_s,
+    worker_token_lifetime: Annotated[
+        float, Parameter(help="Lifetime of a worker token in seconds.")
+    ] = _DEFAULTS.worker_token_lifetime_s,
     setting: Annotated[
         tuple[str, ...],
         Parameter(

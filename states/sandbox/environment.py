@@ -31,6 +31,8 @@ from states.sandbox.tables import Change, Table
 
 PINGONE_AUDIENCE = "https://api.pingone.com"
 """Audience of access tokens for the vendor's API."""
+ACCESS_TOKEN_LIFETIME_S = 3600
+"""Lifetime of access tokens of a resource that names none."""
 SECRET_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 
 

@@ -27,6 +27,10 @@ _FAULT = re.compile(
 )
 
 
+HANG_S = 3600.0
+"""Default duration of a hang."""
+
+
 class FaultKind(StrEnum):
     """The kinds of faults."""
 
@@ -37,7 +41,7 @@ class FaultKind(StrEnum):
     """The connection breaks, before or after the effect."""
     HANG_BEFORE = "hang_before"
     HANG_AFTER = "hang_after"
-    """No response for ``value`` seconds (default 3600), before or after the effect."""
+    """No response for ``value`` seconds (default ``HANG_S``), before or after the effect."""
     STATUS = "status"
     """Refused with a status, written as the number. ``value`` is its Retry-After: in seconds for 429, as a date for 503."""
     STATUS_AFTER = "status_after"

@@ -9,7 +9,7 @@ import attrs
 
 from states.sandbox.bodies import collection, described, hal, timestamp
 from states.sandbox.calls import Answer, Call
-from states.sandbox.environment import PINGONE_AUDIENCE, Environment
+from states.sandbox.environment import ACCESS_TOKEN_LIFETIME_S, PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import choice, flag, mapping, required_text, text, whole
 from states.sandbox.objects import Attribute, Resource
@@ -30,7 +30,7 @@ def built_in(environment: Environment) -> list[Resource]:
             name=name,
             description=None,
             audience=PINGONE_AUDIENCE,
-            token_lifetime_s=3600,
+            token_lifetime_s=ACCESS_TOKEN_LIFETIME_S,
             introspect_auth_method=INTROSPECT_AUTH_METHODS[0],
             secret="",
             type=type_,
@@ -99,7 +99,7 @@ def _checked_fields(environment: Environment, data: dict[str, Any], but: str | N
         "name": name,
         "description": text(data, "description", longest=1024),
         "audience": _audience(data, name),
-        "token_lifetime_s": whole(data, "accessTokenValiditySeconds", 3600, 300, 2592000),
+        "token_lifetime_s": whole(data, "accessTokenValiditySeconds", ACCESS_TOKEN_LIFETIME_S, 300, 2592000),
         "introspect_auth_method": choice(
             data, "introspectEndpointAuthMethod", INTROSPECT_AUTH_METHODS, default=INTROSPECT_AUTH_METHODS[0]
         ),

@@ -15,7 +15,7 @@ from states.sandbox import expressions
 from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
 from states.sandbox.clients import Client, authenticate, check_once
-from states.sandbox.environment import PINGONE_AUDIENCE, Environment
+from states.sandbox.environment import ACCESS_TOKEN_LIFETIME_S, PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import OAuthError
 from states.sandbox.objects import Application, Code, Resource, User
 from states.sandbox.policies import policy_name
@@ -112,7 +112,7 @@ def _issue(
     now = int(environment.now())
     scopes = code.request["scope"].split()
     resource = _resource_of(environment, application, scopes)
-    lifetime = resource.token_lifetime_s if resource else 3600
+    lifetime = resource.token_lifetime_s if resource else ACCESS_TOKEN_LIFETIME_S
     audience = resource.audience if resource else PINGONE_AUDIENCE
     common = {
         "iss": issuer(environment, call),

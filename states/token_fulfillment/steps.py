@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from orchestrator import PermanentError, RetryPolicy, State, Step, TransientError
 from states.pingone import PingOne
@@ -23,13 +22,9 @@ PROPAGATION_RETRY = RetryPolicy(attempts=10)
 GRACE_S = 20.0
 """How long a new object may be unknown to a part of PingOne. [inferred] The vendor says "eventually consistent" and no number."""
 
-TIMEOUT = timedelta(seconds=30)
-
 
 class TokenState(State[TokenContext, PingOne]):
     """A state of this workflow."""
-
-    timeout = TIMEOUT
 
 
 TokenStep = Step[TokenContext, PingOne]
