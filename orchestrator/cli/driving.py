@@ -128,14 +128,8 @@ async def drive(
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
-        if isinstance(failure, StoreLostError) and control.run is not None:
-            await _list_effects(workflow, store, options, control.run.id)
-            copy = await store.rescue()
-            failure.add_note(
-                f"its data was copied to {copy}; to remove what the run created: orchestrator cleanup {control.run.id} --store {copy}"
-            )
-        elif isinstance(failure, StoreError | LeaseExpiredError) and control.run is not None and suffix is not None:
-            failure.add_note(f"to continue: orchestrator {control.run.command}{suffix}")
+        if control.run is not None:
+            await _add_remedy(failure, control.run, workflow, store, options, suffix)
         raise failure
     if result is None:
         display.say(
@@ -146,12 +140,32 @@ async def drive(
         return _print_part_done(result, as_json, suffix)
     assert options.vault is not None
     stored: StoredRun[Any] = await StoredRun.load(workflow, result.run_id, store=store, vault=options.vault)
-    summary = await summarise(stored)
+    code = await _show_end(stored, display, as_json=as_json, suffix=suffix, cleaning=cleaning)
+    await telemetry.linger(display)
+    return code
+
+
+async def _add_remedy(
+    failure: Exception, run: Run[Any], workflow: Workflow[Any, Any], store: Store, options: Options, suffix: str | None
+) -> None:
+    """Add the command that continues or cleans up to an error of the store."""
+    if isinstance(failure, StoreLostError):
+        await _list_effects(workflow, store, options, run.id)
+        copy = await store.rescue()
+        failure.add_note(
+            f"its data was copied to {copy}; to remove what the run created: orchestrator cleanup {run.id} --store {copy}"
+        )
+    elif isinstance(failure, StoreError | LeaseExpiredError) and suffix is not None:
+        failure.add_note(f"to continue: orchestrator {run.command}{suffix}")
+
+
+async def _show_end(run: StoredRun[Any], display: Display, *, as_json: bool, suffix: str | None, cleaning: bool) -> int:
+    """Print the summary of a run that has stopped, and write its reports; the exit code."""
+    summary = await summarise(run)
     code = exit_code(summary, cleaning=cleaning)
     print_summary(summary, code, as_json, suffix)
     if not cleaning:
-        await write_reports(stored, summary, display)
-    await telemetry.linger(display)
+        await write_reports(run, summary, display)
     return code
 
 
