@@ -6,7 +6,7 @@ Labels stand in a column beside the lines, in the row of the source state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 from markupsafe import Markup
@@ -59,6 +59,49 @@ class _Text:
     parts: Sequence[_Label]
 
 
+_Ways = dict[tuple[int, int], list[_Label]]
+"""(row of the source, row of the target) → labels."""
+
+
+@attrs.frozen(kw_only=True)
+class _Moves:
+    """The moves of a machine, by the way that they are drawn."""
+
+    steps: _Ways
+    """To the state below."""
+    back: _Ways
+    over: _Ways
+    """To a state further below."""
+    gave_up: dict[int, list[_Label]]
+    """Row of a state → instances that failed in it."""
+
+    @property
+    def left_labels(self) -> dict[int, list[_Label]]:
+        """Row → labels in the column on the left."""
+        return _by_row(self.over, self.gave_up)
+
+    @property
+    def right_labels(self) -> dict[int, list[_Label]]:
+        """Row → labels in the column on the right."""
+        return _by_row({way: [(text, f"back {style}") for text, style in labels] for way, labels in self.back.items()})
+
+
+@attrs.frozen(kw_only=True)
+class _Columns:
+    """Horizontal positions."""
+
+    left: int
+    """Edges of the boxes."""
+    right: int
+    left_labels: int
+    right_labels: int
+
+    @property
+    def middle(self) -> int:
+        """Middle of the boxes."""
+        return self.left + (self.right - self.left) // 2
+
+
 def machine_svg(
     workflow: AnyWorkflow, moves: Mapping[tuple[str, str], int], failed: Mapping[str, int], here: Mapping[str, int]
 ) -> Markup:
@@ -70,8 +113,30 @@ def machine_svg(
         here: State → how many instances are in it now.
     """
     places = [*workflow.machine.states, *workflow.ends]
-    row = {name: index for index, name in enumerate(places)}
-    ways: dict[tuple[int, int], list[_Label]] = {}
+    names = [name if name in workflow.ends else f"{row + 1}  {name}" for row, name in enumerate(places)]
+    badges = [f"{here[name]:,} here" if here.get(name) else "" for name in places]
+    drawn = _moves_of(workflow, {name: row for row, name in enumerate(places)}, moves, failed)
+    widest_box = max(round(_LETTER * (len(name) + len(badge) + 5)) for name, badge in zip(names, badges, strict=True))
+    columns = _columns_of(drawn, max(_LEAST_BOX_WIDTH, widest_box))
+    boxes = [
+        _Box(style="end" if name in workflow.ends else "state", x=columns.left, y=_y(row), width=columns.right - columns.left)
+        for row, name in enumerate(places)
+    ]
+    return render(
+        "machine.svg",
+        width=round(columns.right_labels + _widest(drawn.right_labels) + _GAP),
+        height=_TOP * 2 + _ROW * len(places) - (_ROW - _BOX_HEIGHT),
+        lines=_lines(drawn, columns),
+        boxes=boxes,
+        texts=[*_labels(drawn, columns), *_names(names, badges, columns)],
+        between=_BETWEEN,
+    )
+
+
+def _moves_of(
+    workflow: AnyWorkflow, row: Mapping[str, int], moves: Mapping[tuple[str, str], int], failed: Mapping[str, int]
+) -> _Moves:
+    ways: _Ways = {}
     gave_up: dict[int, list[_Label]] = {}
     for move in workflow.machine:
         if not move.by_engine:
@@ -80,42 +145,45 @@ def machine_svg(
             ways.setdefault(way, []).append((f"{move.trigger} {count:,}", "" if count else "unused"))
         elif move.trigger == FAIL and (count := failed.get(move.source, 0)):
             gave_up[row[move.source]] = [(f"{count:,} gave up", "fail")]
-    steps = {way: labels for way, labels in ways.items() if way[1] == way[0] + 1}
-    back = {way: labels for way, labels in ways.items() if way[1] <= way[0]}
-    over = {way: labels for way, labels in ways.items() if way[1] > way[0] + 1}
-
-    left_labels = _by_row(over, gave_up)
-    right_labels = _by_row({way: [(text, f"back {style}") for text, style in labels] for way, labels in back.items()})
-    left = round(_widest(left_labels) + _GAP + _LANE * (len(over) + 2))
-    wide = max(
-        _LEAST_BOX_WIDTH, *(round(_LETTER * (len(_numbered(name, row[name])) + len(_badge(here, name)) + 5)) for name in places)
+    return _Moves(
+        steps={way: labels for way, labels in ways.items() if way[1] == way[0] + 1},
+        back={way: labels for way, labels in ways.items() if way[1] <= way[0]},
+        over={way: labels for way, labels in ways.items() if way[1] > way[0] + 1},
+        gave_up=gave_up,
     )
-    right = left + wide
-    left_column, right_column = left - _LANE * (len(over) + 2), right + _LANE * (len(back) + 1) + _GAP
 
-    lines = [_step(way[0], labels, left + wide // 2) for way, labels in steps.items()]
-    lines += [_arc(way, right, right + _LANE * lane, "back", labels) for lane, (way, labels) in enumerate(back.items(), start=1)]
-    lines += [_arc(way, left, left - _LANE * lane, "go", labels) for lane, (way, labels) in enumerate(over.items(), start=1)]
-    lines += [_Line(style="fail", path=f"M{left} {_y(index) + 17} H{left_column + 4}") for index in gave_up]
-    texts = [_step_label(way[0], labels, left + wide // 2) for way, labels in steps.items()]
-    texts += [_label(index, left_column, labels, "end") for index, labels in left_labels.items()]
-    texts += [_label(index, right_column, labels, "start") for index, labels in right_labels.items()]
-    boxes = []
-    for name in places:
-        y, is_end = _y(row[name]), name in workflow.ends
-        boxes.append(_Box(style="end" if is_end else "state", x=left, y=y, width=wide))
-        texts.append(_Text(x=left + 10, y=y + 17, parts=[(name if is_end else _numbered(name, row[name]), "")]))
-        if badge := _badge(here, name):
-            texts.append(_Text(style="here", x=left + wide - 8, y=y + 17, anchor="end", parts=[(badge, "")]))
-    return render(
-        "machine.svg",
-        width=round(right_column + _widest(right_labels) + _GAP),
-        height=_TOP * 2 + _ROW * len(places) - (_ROW - _BOX_HEIGHT),
-        lines=lines,
-        boxes=boxes,
-        texts=texts,
-        between=_BETWEEN,
-    )
+
+def _columns_of(moves: _Moves, width: int) -> _Columns:
+    lanes = _LANE * (len(moves.over) + 2)
+    left = round(_widest(moves.left_labels) + _GAP + lanes)
+    right = left + width
+    return _Columns(left=left, right=right, left_labels=left - lanes, right_labels=right + _LANE * (len(moves.back) + 1) + _GAP)
+
+
+def _lines(moves: _Moves, columns: _Columns) -> list[_Line]:
+    left, right = columns.left, columns.right
+    return [
+        *(_step(way[0], labels, columns.middle) for way, labels in moves.steps.items()),
+        *(_arc(way, right, right + _LANE * lane, "back", labels) for lane, (way, labels) in enumerate(moves.back.items(), 1)),
+        *(_arc(way, left, left - _LANE * lane, "go", labels) for lane, (way, labels) in enumerate(moves.over.items(), 1)),
+        *(_Line(style="fail", path=f"M{left} {_y(row) + 17} H{columns.left_labels + 4}") for row in moves.gave_up),
+    ]
+
+
+def _labels(moves: _Moves, columns: _Columns) -> list[_Text]:
+    return [
+        *(_step_label(way[0], labels, columns.middle) for way, labels in moves.steps.items()),
+        *(_label(row, columns.left_labels, labels, "end") for row, labels in moves.left_labels.items()),
+        *(_label(row, columns.right_labels, labels, "start") for row, labels in moves.right_labels.items()),
+    ]
+
+
+def _names(names: Sequence[str], badges: Sequence[str], columns: _Columns) -> Iterator[_Text]:
+    """In the boxes: the name of each state, and how many instances are in it."""
+    for row, (name, badge) in enumerate(zip(names, badges, strict=True)):
+        yield _Text(x=columns.left + 10, y=_y(row) + 17, parts=[(name, "")])
+        if badge:
+            yield _Text(style="here", x=columns.right - 8, y=_y(row) + 17, anchor="end", parts=[(badge, "")])
 
 
 def _by_row(
@@ -139,14 +207,6 @@ def _y(row: int) -> int:
 
 def _style(kind: str, labels: Sequence[_Label]) -> str:
     return f"{kind} unused" if all("unused" in style for _, style in labels) else kind
-
-
-def _numbered(name: str, row: int) -> str:
-    return f"{row + 1}  {name}"
-
-
-def _badge(here: Mapping[str, int], name: str) -> str:
-    return f"{here[name]:,} here" if here.get(name) else ""
 
 
 def _step(source: int, labels: Sequence[_Label], middle: int) -> _Line:
