@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 
 from orchestrator.definition.state import Effect
+from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.inspection.reader import Reader
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.effects import effects_of
-from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Leftover, Status
+from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Instance, Leftover, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.series import ABORTED, MISSED, ROUND, ROUND_FAILED, count_ended
@@ -116,55 +118,68 @@ class Summary:
 async def summarise(run: StoredRun[Any]) -> Summary:
     """The summary of a run as it is stored now."""
     workflow, store, record = run.workflow, run.store, run.record
-    result = await run.result()
+    result, reader = await run.result(), run.reader()
     existing = Counter(await store.effects(record.id))
-    reader = run.reader()
     async for instance in reader.uncounted():
         existing.update(effect.kind for _, effect in effects_of(workflow, instance))
-    # Decode no more than can be shown: a run may have a million instances.
-    pages = [await store.load(record.id, {status}, limit=SHOWN) for status in Status]
-    rows = sorted((row for page in pages for row in page), key=lambda row: row.number)
-    standing: list[Standing] = []
-    leftovers: list[tuple[str, Leftover]] = []
-    failures: list[tuple[str, Failure]] = []
-    proofs: dict[str, Mapping[str, str]] = {}
-    for row in rows:
-        instance = await reader.decode(row)
-        effects = effects_of(workflow, instance) if len(standing) < SHOWN else []
-        standing += [Standing(instance=instance.id, state=state, effect=effect) for state, effect in effects]
-        if len(leftovers) < SHOWN:
-            leftovers += [(instance.id, leftover) for leftover in instance.leftovers]
-        if instance.failure is not None and instance.status in FAILED and len(failures) < SHOWN:
-            failures.append((instance.id, instance.failure))
-        if instance.status is Status.COMPLETED and workflow.prove is not None:
-            proofs[instance.id] = workflow.prove(instance.context).facts
+    shown = await _shown(run, reader)
     statistics = Statistics.of(await store.statistics(record.id))
-    aborted = bool(statistics.total.counters[ABORTED])
     missed = _missed(record.scenario, statistics, result)
     due = missed + sum(number for status, number in result.counts.items() if status is not Status.PENDING)
     measured = Measured(statistics=statistics, counts=result.counts, missed=missed, overdue=missed, due=due)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
+        run_id=record.id,
+        workflow=record.workflow,
+        status=result.status,
+        counts=result.counts,
+        existing=existing,
+        standing=tuple(shown.standing[:SHOWN]),
+        leftovers=tuple(shown.leftovers),
+        failures=tuple(shown.failures),
+        proofs=shown.proofs,
         scenario=record.scenario,
         statistics=statistics,
         missed=missed,
-        aborted=aborted,
+        aborted=bool(statistics.total.counters[ABORTED]),
         verdicts=tuple(threshold.judge(measured) for threshold in thresholds),
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
         rounds_judged=any((threshold.subject, threshold.stat) == (ROUND, "failed") for threshold in thresholds),
         states=tuple(state_rows(workflow, statistics)),
         segments=tuple(segment_rows(workflow, statistics)),
         errors=tuple(error_rows(statistics)),
-        run_id=record.id,
-        workflow=record.workflow,
-        status=result.status,
-        counts=result.counts,
-        existing=existing,
-        standing=tuple(standing[:SHOWN]),
-        leftovers=tuple(leftovers),
-        failures=tuple(failures),
-        proofs=proofs,
     )
+
+
+@attrs.define
+class _Shown:
+    """The lists of a summary."""
+
+    standing: list[Standing] = attrs.field(factory=list)
+    leftovers: list[tuple[str, Leftover]] = attrs.field(factory=list)
+    failures: list[tuple[str, Failure]] = attrs.field(factory=list)
+    proofs: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
+
+    def add(self, workflow: AnyWorkflow, instance: Instance[Any]) -> None:
+        """Add the facts of an instance to the lists that have room."""
+        if len(self.standing) < SHOWN:
+            for state, effect in effects_of(workflow, instance):
+                self.standing.append(Standing(instance=instance.id, state=state, effect=effect))
+        if len(self.leftovers) < SHOWN:
+            self.leftovers += [(instance.id, leftover) for leftover in instance.leftovers]
+        if instance.failure is not None and instance.status in FAILED and len(self.failures) < SHOWN:
+            self.failures.append((instance.id, instance.failure))
+        if instance.status is Status.COMPLETED and workflow.prove is not None:
+            self.proofs[instance.id] = workflow.prove(instance.context).facts
+
+
+async def _shown(run: StoredRun[Any], reader: Reader[Any]) -> _Shown:
+    """Decodes no more than can be shown: a run may have a million instances."""
+    shown = _Shown()
+    pages = [await run.store.load(run.record.id, {status}, limit=SHOWN) for status in Status]
+    for row in sorted((row for page in pages for row in page), key=lambda row: row.number):
+        shown.add(run.workflow, await reader.decode(row))
+    return shown
 
 
 def _missed(scenario: Scenario, statistics: Statistics, result: RunResult) -> int:
