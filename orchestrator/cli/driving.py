@@ -124,12 +124,14 @@ async def drive(
                         if outputs is not None and outputs.stored():
                             await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()
+                        telemetry.ended(result)
             except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup
                 failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
         if control.run is not None:
             await _add_remedy(failure, control.run, workflow, store, options, suffix)
+        telemetry.failed(failure)
         raise failure
     if result is None:
         display.say(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
+from logging import getLevelNamesMapping
 from typing import Any
 
 import attrs
@@ -49,9 +51,30 @@ class EngineSettings:
         return default_store() if self.store is None else self.store
 
 
+class LogFormat(StrEnum):
+    """Format of log records."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """Least level of log records."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def number(self) -> int:
+        """The level as the standard library's."""
+        return getLevelNamesMapping()[self.name]
+
+
 @attrs.frozen(kw_only=True)
 class TelemetrySettings:
-    """Metrics of this process while it drives a run; the table ``[telemetry]``. None of it is stored with the run."""
+    """Metrics and logs of this process while it drives a run; the table ``[telemetry]``. None of it is stored with the run."""
 
     metrics: Address | None = setting(
         "Serve metrics for Prometheus at http://127.0.0.1:PORT/metrics while the run lasts; HOST:PORT for another interface.",
@@ -66,6 +89,16 @@ class TelemetrySettings:
         group="Telemetry",
         parse=parse_duration,
         shown="0s",
+    )
+
+    log_format: LogFormat | None = setting(
+        "Log the events of the run to stderr, as lines of text or of JSON.", env=["ORCHESTRATOR_LOG_FORMAT"], group="Telemetry"
+    )
+    log_level: LogLevel | None = setting(
+        "Least level of log records; given alone, it logs as text. debug adds the beginning and end of each attempt.",
+        env=["ORCHESTRATOR_LOG_LEVEL"],
+        group="Telemetry",
+        shown="info",
     )
 
     def __attrs_post_init__(self) -> None:

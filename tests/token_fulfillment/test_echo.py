@@ -141,7 +141,20 @@ def test_nothing_that_a_server_echoes_is_stored_in_the_clear_or_shown(
             monkeypatch.setenv(name, value)
         said = [
             *cli(
-                "load", "--instances", "1", "--report", "r.html", "--csv", "numbers", "--junit", "r.xml", "--on-failure", "keep"
+                *(
+                    "load",
+                    "--instances",
+                    "1",
+                    "--report",
+                    "r.html",
+                    "--csv",
+                    "numbers",
+                    "--junit",
+                    "r.xml",
+                    "--on-failure",
+                    "keep",
+                ),
+                *("--log-level", "debug", "--log-format", "json"),
             )[1:]
         ]
         run = json.loads(cli("list", "--json")[1])["runs"][0]["run"]
@@ -152,7 +165,7 @@ def test_nothing_that_a_server_echoes_is_stored_in_the_clear_or_shown(
             ["list"],
         ):
             said += cli(*command)[1:]
-        said += cli("retry", run, "--json")[1:]  # another response of another form
+        said += cli("retry", run, "--json", "--log-level", "debug")[1:]  # another response of another form
     assert sandbox.echoed >= 2
     assert len(sandbox.secrets) >= 3
     files = [path.read_bytes() for path in home.rglob("*") if path.is_file() and path.name != "key"]
