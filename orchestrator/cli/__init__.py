@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
@@ -55,8 +57,7 @@ HELP = (
 def entry(argv: Sequence[str]) -> int:
     """The program ``orchestrator``: prepare the process, run the command, and return its exit code."""
     _open_standard_streams()
-    tune_collector()
-    return main(argv)
+    return main(argv, imported=tune_collector)
 
 
 def _open_standard_streams() -> None:
@@ -77,19 +78,21 @@ def _open_standard_streams() -> None:
 def tune_collector() -> None:
     """Run Python's cyclic garbage collector less often. A step makes hundreds of objects and hardly a cycle; at the default, every
     700 objects, the collector takes a twentieth of the time of a load run. Only a program may set this, not a library."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what the imports made stays until the end
     gc.set_threshold(20_000, 10, 10)
+    gc.enable()
 
 
-def main(argv: Sequence[str], observers: Sequence[Observer] = ()) -> int:
+def main(argv: Sequence[str], observers: Sequence[Observer] = (), *, imported: Callable[[], None] = lambda: None) -> int:
     """Run one command and return its exit code; every expected failure is one line on stderr.
 
     Args:
         observers: Called with every event, as the display is.
+        imported: Called when the command has been imported, before it runs.
     """
     try:
         app = build_app(argv, observers)
+        imported()
         result = app(list(argv), exit_on_error=False, print_error=False, result_action="return_value")
         return int(result or 0)
     except UnusedCliTokensError as error:
@@ -121,7 +124,8 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
             flags = FLAGS[name]
             function = function_of(name)
             workflow = _meant_workflow(argv) if flags.own else None
-            call = flags.added_to(partial(_run_async, function, observers), workflow)
+            prepare = workflow.prepare if workflow else None
+            call = flags.added_to(partial(_run_async, function, observers, prepare), workflow)
             app.command(call, name=name, help=_help(function))
         else:
             app.command(_unnamed, name=name, help=summary)
@@ -136,11 +140,20 @@ def _unnamed() -> None:
     """Placeholder for a command that the arguments do not name."""
 
 
-def _run_async(command: Callable[..., Any], observers: Sequence[Observer], **arguments: Any) -> int:
+def _run_async(
+    command: Callable[..., Any], observers: Sequence[Observer], prepare: Callable[[], None] | None, **arguments: Any
+) -> int:
+    if prepare is not None:
+        Thread(target=_tried, args=(prepare,), name="prepare services", daemon=True).start()
     import anyio  # noqa: PLC0415  # --help needs no event loop
 
     options = {"use_uvloop": find_spec("uvloop") is not None}
     return int(anyio.run(partial(command, observers, **arguments), backend_options=options))
+
+
+def _tried(prepare: Callable[[], None]) -> None:
+    with suppress(Exception):  # opening the services reports it
+        prepare()
 
 
 def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:

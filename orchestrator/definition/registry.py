@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ COMMANDS = "orchestrator.commands"
 
 def workflow_names() -> list[str]:
     """Names of the installed workflows."""
-    return sorted(point.name for point in entry_points(group=WORKFLOWS))
+    return sorted(point.name for point in _points(WORKFLOWS))
 
 
 def find_workflow(name: str) -> Workflow[Any, Any]:
@@ -32,7 +32,7 @@ def find_workflow(name: str) -> Workflow[Any, Any]:
     """
     from orchestrator.definition.workflow import Workflow  # noqa: PLC0415  # listing the commands must stay fast
 
-    for point in entry_points(group=WORKFLOWS):
+    for point in _points(WORKFLOWS):
         if point.name == name:
             found = _load(point)
             if not isinstance(found, Workflow):
@@ -44,7 +44,12 @@ def find_workflow(name: str) -> Workflow[Any, Any]:
 def commands() -> dict[str, Callable[[], Callable[..., Any]]]:
     """Commands that installed packages add to the command line: name → function that imports the command. The function raises
     ``ConfigurationError`` if that fails."""
-    return {point.name: partial(_load, point) for point in entry_points(group=COMMANDS)}
+    return {point.name: partial(_load, point) for point in _points(COMMANDS)}
+
+
+@cache
+def _points(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
 
 
 def _load(point: EntryPoint) -> Any:

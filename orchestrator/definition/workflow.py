@@ -108,6 +108,9 @@ class Workflow(Generic[C, S]):
     """A frozen attrs class. The command line makes flags, environment variables and configuration keys of its fields."""
     prove: Callable[[C], Proof] | None = None
     """Context of a completed instance → the facts that it has verified."""
+    prepare: Callable[[], None] | None = None
+    """Imports the modules that ``open_services`` needs. The command line calls it in a thread while it reads its settings, to start
+    sooner."""
     check: Callable[[S], Awaitable[Mapping[str, str]]] | None = None
     """Tests the connection without changing anything: label → fact (``doctor``)."""
     notices: Callable[[], Sequence[str]] = _no_notices

@@ -37,6 +37,8 @@ def make_converter() -> cattrs.preconf.orjson.OrjsonConverter:
     return converter
 
 
+_converter = make_converter()
+"""Shared by all codecs: it compiles a function for each class, which takes milliseconds."""
 _plain = cattrs.preconf.orjson.make_converter()
 
 
@@ -115,13 +117,11 @@ class Codec(Generic[C]):
     def __init__(self, workflow: Workflow[C, Any], vault: Vault) -> None:
         self._workflow = workflow
         self._vault = vault
-        self._converter = make_converter()
         self._type: Any = Instance[workflow.context]  # type: ignore[name-defined]  # made at run time
         self._unproven = {*workflow.machine.states, *workflow.machine.ends}
         """Positions whose round trip was not verified yet. (Engine positions never change the context.)"""
-        self._unstructure = self._converter.get_unstructure_hook(self._type)
         try:
-            self._converter.get_structure_hook(self._type)
+            _converter.get_structure_hook(self._type)
         except Exception as error:
             problem = f"its context {workflow.context.__name__} cannot be read back from a checkpoint: {error}"
             raise DefinitionError(workflow.name, problem) from error
@@ -143,7 +143,7 @@ class Codec(Generic[C]):
                 body = dumps({**instance.__dict__, **more}, self._vault, place)
             except TypeError:
                 # orjson rejects some types of dictionary keys; cattrs may convert them.
-                body = dumps({**self._unstructure(instance), **more}, self._vault, place)
+                body = dumps({**_converter.unstructure(instance, self._type), **more}, self._vault, place)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"instance {instance.id}: its context cannot be stored: {error}") from error
         if instance.position in self._unproven:
@@ -195,7 +195,7 @@ class Codec(Generic[C]):
 
     def _structure(self, data: Any, place: str) -> Instance[C]:
         try:
-            instance: Instance[C] = self._converter.structure(data, self._type)
+            instance: Instance[C] = _converter.structure(data, self._type)
         except Exception as error:
             problems = "; ".join(cattrs.transform_error(error)) if isinstance(error, cattrs.BaseValidationError) else str(error)
             raise CheckpointError(f"instance {place}: its checkpoint does not fit this version: {problems}") from error

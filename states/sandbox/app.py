@@ -223,13 +223,18 @@ async def serve(sandbox: Sandbox, *, port: int = 0) -> AsyncIterator[Sandbox]:
             await runner.cleanup()
 
 
-def restore(path: Path, encrypt: Cipher, decrypt: Cipher, settings: SandboxSettings | None = None) -> Sandbox:
+def restore(
+    path: Path, encrypt: Cipher, decrypt: Cipher, settings: SandboxSettings | None = None, *, key: SigningKey | None = None
+) -> Sandbox:
     """A sandbox that keeps its state in a file, and restores the state that the file holds.
+
+    Args:
+        key: Its signing key if the file holds none; ``None``: a new one.
 
     Raises:
         StateFileError: The file cannot be opened or read.
     """
-    return Sandbox(settings, state_file=StateFile(path, encrypt, decrypt))
+    return Sandbox(settings, key=key, state_file=StateFile(path, encrypt, decrypt))
 
 
 def _hang_up(request: web.Request) -> web.Response:

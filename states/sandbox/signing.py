@@ -4,24 +4,52 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+_BITS = 2048
+
 
 class SigningKey:
-    """The RS256 key of the environment."""
+    """The RS256 key of the environment. A new one is made in a thread, and waited for when it is used first: that takes 20 to 100 ms
+    of CPU, in which the program goes on."""
 
     def __init__(self, private_key: rsa.RSAPrivateKey | None = None) -> None:
-        self.private = private_key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.public = self.private.public_key()
-        self.jwk: dict[str, Any] = RSAAlgorithm.to_jwk(self.public, as_dict=True)
-        material = f"{self.jwk['e']}{self.jwk['n']}".encode()
-        self.kid = hashlib.sha256(material).hexdigest()[:16]
-        self.jwk |= {"kid": self.kid, "use": "sig", "alg": "RS256"}
-        self.jwk.pop("key_ops", None)
+        self._made: Future[rsa.RSAPrivateKey] = Future()
+        if private_key is not None:
+            self._made.set_result(private_key)
+        else:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="signing key")
+            self._made = thread.submit(rsa.generate_private_key, 65537, _BITS)
+            thread.shutdown(wait=False)
+
+    @property
+    def private(self) -> rsa.RSAPrivateKey:
+        """The private key."""
+        return self._made.result()
+
+    @cached_property
+    def public(self) -> rsa.RSAPublicKey:
+        """The public key."""
+        return self.private.public_key()
+
+    @cached_property
+    def jwk(self) -> dict[str, Any]:
+        """The public key as a JSON Web Key."""
+        jwk: dict[str, Any] = RSAAlgorithm.to_jwk(self.public, as_dict=True)
+        jwk.pop("key_ops", None)
+        material = f"{jwk['e']}{jwk['n']}".encode()
+        return jwk | {"kid": hashlib.sha256(material).hexdigest()[:16], "use": "sig", "alg": "RS256"}
+
+    @property
+    def kid(self) -> str:
+        """Its id."""
+        return str(self.jwk["kid"])
 
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         """A signed JWT."""

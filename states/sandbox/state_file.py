@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import cattrs.preconf.orjson
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -117,7 +118,7 @@ class StateFile:
             if number is None:
                 # Stays the number of this object if the save fails and is repeated.
                 number = self._numbers[key] = self._last = self._last + 1
-            written.append((number, self._written([*key, self._converter.unstructure(row)])))
+            written.append((number, self._written([*key, row])))
         with self._translated(), self._db:
             if written:
                 self._db.executemany("INSERT OR REPLACE INTO row VALUES (?, ?)", written)
@@ -128,7 +129,7 @@ class StateFile:
                 self._numbers.pop(key, None)
 
     def _written(self, data: Any) -> bytes:
-        return self._encrypt(orjson.dumps(data))
+        return self._encrypt(orjson.dumps(data, default=_fields))
 
     def _read(self, content: bytes) -> Any:
         return orjson.loads(self._decrypt(content))
@@ -141,6 +142,11 @@ class StateFile:
             raise StateFileError(f"{self.path}: {error}") from error
         except OSError as error:
             raise StateFileError(f"{self.path}: {error.strerror or error}") from error
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    """The form that cattrs reads. (To write, cattrs would first compile a function for each class.)"""
+    return attrs.asdict(row, recurse=False)
 
 
 def identity_of(environment: Environment, key: SigningKey, port: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,7 +16,9 @@ from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.steps import CONFIGURATION
 
 if TYPE_CHECKING:
-    from states.sandbox import Sandbox
+    from pathlib import Path
+
+    from states.sandbox import Sandbox, SigningKey
 
 MOST_APPLICATIONS = 1000
 """Limit of an environment. Source: "Applications"."""
@@ -36,6 +39,11 @@ async def open_services(settings: TokenFulfillmentSettings, context: ServiceCont
         client = await stack.enter_async_context(open_client(settings, context.clock, context.check_lease))
         await _sign_in(client, context)
         yield client
+
+
+def prepare() -> None:
+    """Import aiohttp. It reads the certificates of the system, which takes half of the time of the import and lets other threads run."""
+    import_module("states.http.session")
 
 
 async def check(client: PingOne) -> dict[str, str]:
@@ -106,11 +114,16 @@ async def _embedded_sandbox(
             "the embedded sandbox belongs to one process, and other processes drive this run too; start `orchestrator sandbox` "
             "and export the variables that it prints before you start the run"
         )
-    from states.sandbox import StateFileError, serve  # noqa: PLC0415  # imports a web server, which a tenant does not need
+    from states.sandbox import SigningKey  # noqa: PLC0415  # a tenant needs none
+
+    path = _state_file(context)
+    # Its thread makes the key during the import of a web server.
+    key = None if path is not None and path.exists() else SigningKey()
+    from states.sandbox import StateFileError, serve  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
         try:
-            sandbox = _open_sandbox(context)
+            sandbox = _open_sandbox(path, key, context)
             stack.callback(sandbox.close)
             await stack.enter_async_context(serve(sandbox))
         except StateFileError as error:
@@ -131,14 +144,20 @@ async def _embedded_sandbox(
         )
 
 
-def _open_sandbox(context: ServiceContext) -> Sandbox:
+def _state_file(context: ServiceContext) -> Path | None:
+    """The file of the run's sandbox; ``None``: it may keep none."""
+    if context.directory is None or not context.run_id:
+        return None
+    return context.directory / "sandboxes" / f"{context.run_id}.db"
+
+
+def _open_sandbox(path: Path | None, key: SigningKey | None, context: ServiceContext) -> Sandbox:
     from states.sandbox import Sandbox, StateFileError, restore  # noqa: PLC0415
 
-    if context.directory is None or not context.run_id:
-        return Sandbox()
-    path = context.directory / "sandboxes" / f"{context.run_id}.db"
+    if path is None:
+        return Sandbox(key=key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StateFileError(f"{path.parent}: {error.strerror}") from error
-    return restore(path, context.seal, context.unseal)
+    return restore(path, context.seal, context.unseal, key=key)
