@@ -17,7 +17,7 @@ from orchestrator.driving.coordinator import Assignment, Coordinator
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
-from orchestrator.errors import SettingError
+from orchestrator.errors import ConfigurationError, SettingError
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.arrivals import Arrivals
@@ -30,6 +30,7 @@ from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.estimate import check_groups, check_time
+from orchestrator.load.live import Live
 from orchestrator.load.thresholds import Verdict, check_span, parse_all
 from orchestrator.settings import default_key_file
 from orchestrator.storage.base import Store
@@ -83,24 +84,36 @@ class Run(Generic[C]):
         self._coordinator.cancel()
 
     @property
+    def live(self) -> Live:
+        """The numbers of the run now: instances, states, errors, the latest latencies."""
+        return self._coordinator.engine.live
+
+    @property
     def collector(self) -> Collector:
-        """The collector of measurements; ``collector.statistics`` holds the numbers so far."""
-        return self._coordinator.statistics.collector
+        """The collector of measurements; ``collector.statistics`` holds the numbers so far.
+
+        Raises:
+            ConfigurationError: Worker processes drive the run, and measure it; :attr:`live` has their numbers.
+        """
+        collector = self._coordinator.engine.collector
+        if collector is None:
+            raise ConfigurationError(f"worker processes measure run {self.id}: this process has no measurements of its own")
+        return collector
 
     @property
     def elapsed(self) -> float:
         """Seconds of the scenario that have passed."""
-        return self._coordinator.driver.admission.elapsed
+        return self.live.elapsed
 
     @property
     def wanted(self) -> int:
         """The load that a closed scenario wants now, in running instances."""
-        return self._coordinator.driver.admission.wanted
+        return self.live.wanted
 
     @property
     def active(self) -> int:
-        """Number of instances that this process drives now."""
-        return self._coordinator.driver.admission.active
+        """Number of instances that are driven now."""
+        return self.live.active
 
     @property
     def lease_left_s(self) -> float:
@@ -110,22 +123,22 @@ class Run(Generic[C]):
     @property
     def rate_groups(self) -> dict[str, RateGroup]:
         """The rate groups of this process: their rates and pauses."""
-        return self._coordinator.driver.limits.groups
+        return self._coordinator.engine.rate_groups
 
     @property
     def held_back(self) -> int:
         """Places of a soak that wait to be refilled, because several instances in a row failed there."""
-        return self._coordinator.driver.admission.held
+        return self.live.held_back
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The thresholds, judged on the numbers up to the last tick."""
-        return self._coordinator.statistics.verdicts()
+        return self._coordinator.engine.verdicts()
 
     @property
     def arrivals(self) -> Arrivals | None:
         """Due, started and waiting instances of an open scenario; ``None`` for a closed one."""
-        return self._coordinator.statistics.arrivals
+        return self._coordinator.engine.arrivals
 
     @property
     def arrivals_over(self) -> bool:
@@ -136,7 +149,7 @@ class Run(Generic[C]):
     @property
     def aborted(self) -> str | None:
         """The broken threshold that ended the scenario, if any."""
-        return self._coordinator.statistics.broken
+        return self._coordinator.engine.broken
 
     @property
     def scenario(self) -> Scenario:

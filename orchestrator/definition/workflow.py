@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeAlias
@@ -36,10 +36,11 @@ class ServiceContext:
     concurrency: int
     clock: Clock
     alone: bool = True
-    """Whether this process drives the whole run; otherwise others share the tenant with it at the same time."""
+    """Whether all that is left of the run belongs to this process; otherwise others share the tenant with it at the same time."""
 
 
 Services: TypeAlias = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]
+SharedServices: TypeAlias = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]
 Migration: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -80,6 +81,11 @@ def _no_settings() -> None:
     return None
 
 
+@asynccontextmanager
+async def _nothing_shared(settings: Any, context: ServiceContext) -> AsyncIterator[Any]:
+    yield settings
+
+
 @attrs.frozen(kw_only=True, slots=False)  # no slots: derived properties are cached in the object
 class Workflow(Generic[C, S]):
     """The definition of a workflow.
@@ -102,8 +108,12 @@ class Workflow(Generic[C, S]):
     """Run id, number of the instance, settings → its first context. Create the secrets that the states will need (a
     password, a key) here: then they are stored before they are used."""
     open_services: Services
-    """Settings, :class:`ServiceContext` → the services that all instances of a process share, as an async context manager.
-    It raises :class:`~orchestrator.errors.ServicesError` if they cannot be opened."""
+    """The settings that ``open_shared`` returned, :class:`ServiceContext` → the services that all instances of a process share, as
+    an async context manager. It raises :class:`~orchestrator.errors.ServicesError` if they cannot be opened."""
+    open_shared: SharedServices = _nothing_shared
+    """Settings, :class:`ServiceContext` → the settings with which every process of a run opens its services, as an async context
+    manager. For a server that must exist once, however many processes drive a run (an emulator): the process that starts or
+    resumes the run opens it first; the others get its settings, encrypted. Settings of an open one are returned unchanged."""
     settings: type[Any] | Callable[[], None] = _no_settings
     """A frozen attrs class. The command line makes flags, environment variables and configuration keys of its fields."""
     prove: Callable[[C], Proof] | None = None

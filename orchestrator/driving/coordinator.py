@@ -1,4 +1,4 @@
-"""The coordinator of a run: creates or claims it, opens the services, starts the shard driver, and ends the run.
+"""The coordinator of a run: creates or claims it, opens the services, starts the engine, and ends the run.
 
 * The coordinator owns every task.
 * A new run is stored after its services have opened (wrong credentials leave nothing behind). An existing run is claimed
@@ -9,16 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Generic
+from functools import partial
+from typing import Any, Generic
 
 import anyio
 import attrs
 
 from orchestrator.definition.state import C, S
+from orchestrator.driving.engine import Engine, EngineFactory
 from orchestrator.driving.leases import LeaseKeeper
-from orchestrator.driving.measuring import StatisticsKeeper
 from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
+from orchestrator.driving.orders import Follower
 from orchestrator.driving.plan import Mode, plan_for
 from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_retry
 from orchestrator.driving.reuse import ReusedInstances
@@ -53,9 +55,22 @@ class Assignment:
 
 
 class Coordinator(Generic[C, S]):
-    """Starts, resumes, retries or cleans up one run. Users see it through :mod:`orchestrator.api`."""
+    """Starts, resumes, retries or cleans up one run. Users see it through :mod:`orchestrator.api`.
 
-    def __init__(self, job: Job[C, S], record: RunRecord, assignment: Assignment) -> None:
+    Args:
+        engine: Drives the claimed shards; ``None``: this process does.
+        follower: The link to the launcher of the run, if this process drives for one.
+    """
+
+    def __init__(
+        self,
+        job: Job[C, S],
+        record: RunRecord,
+        assignment: Assignment,
+        *,
+        engine: EngineFactory | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         self.record = record
         self.ready = anyio.Event()
         self.ended = anyio.Event()
@@ -71,20 +86,16 @@ class Coordinator(Generic[C, S]):
         self._plan = plan_for(assignment.mode, record.status)
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()
-        self._shard: ShardDriver[C, S] | None = None
+        self._follower = follower
+        self._make_engine = engine or partial(ShardDriver[C, S], follower=follower)
+        self._engine: Engine | None = None
         """Set when driving begins."""
 
     @property
-    def statistics(self) -> StatisticsKeeper:
+    def engine(self) -> Engine:
         """Available once ``ready`` is set without an error."""
-        assert self._shard is not None
-        return self._shard.statistics
-
-    @property
-    def driver(self) -> ShardDriver[C, S]:
-        """Available once ``ready`` is set without an error."""
-        assert self._shard is not None
-        return self._shard
+        assert self._engine is not None
+        return self._engine
 
     @property
     def lease_left_s(self) -> float:
@@ -95,15 +106,15 @@ class Coordinator(Generic[C, S]):
     def command(self) -> str:
         """The command that continues the run after an error."""
         retried = self._assignment.retried
-        if self._plan.puts_back and not (self._shard is not None and self._shard.put_back):
+        if self._plan.puts_back and not (self._engine is not None and self._engine.put_back):
             return f"retry {self.record.id}" + ("" if retried is None else f"-{retried}")
         return f"{'cleanup' if self._plan.rolls_back else 'resume'} {self.record.id}"
 
     def stop(self) -> None:
         """Admit nothing more; let attempts in flight finish within the grace period."""
         self._stopping.set()
-        if self._shard is not None:
-            self._shard.admission.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def cancel(self) -> None:
         """Stop now."""
@@ -146,10 +157,10 @@ class Coordinator(Generic[C, S]):
 
     async def _with_services(self) -> None:
         store, workflow = self._job.store, self._job.workflow
-        if self._assignment.mode is not Mode.START:
+        if self._assignment.mode is not Mode.START and self._follower is None:  # the launcher has checked it
             await check_definition(self._job, self.record, self._plan)
-        alone = self._assignment.drives and (not self._leases.shards or self._leases.share.is_all)
-        async with open_services(self._job, self.record, self._leases.lease, alone=alone) as services:
+        alone = self._assignment.drives and (self._assignment.mode is Mode.START or self._leases.holds_rest)
+        async with open_services(self._job, self.record, self._leases.lease, alone=alone) as (settings, services):
             reuse = self.record.scenario.reuse
             reused = ReusedInstances(self._job, reuse) if reuse is not None else None
             if self._assignment.mode is Mode.START:
@@ -162,13 +173,14 @@ class Coordinator(Generic[C, S]):
             else:
                 await self._note_resumption()
             if self._assignment.drives:
-                await self._drive(services, reused)
+                await self._drive(services, settings, reused)
             else:
                 self.result = await result_of(store, self.record)
 
     async def _claim(self) -> None:
-        mode = self._plan.mode
-        await self._leases.claim(self._assignment.only, all_of_them=mode in {Mode.RETRY, Mode.CLEAN_UP})
+        only = self._assignment.only
+        whole = only is None and self._plan.mode in {Mode.RETRY, Mode.CLEAN_UP}
+        await self._leases.claim(only, all_of_them=whole)
         # Read after the claim: the previous process may have finished the run just before.
         self.record = await self._job.store.run(self.record.id)
         self._plan = plan_for(self._assignment.mode, self.record.status)
@@ -182,23 +194,34 @@ class Coordinator(Generic[C, S]):
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
 
-    async def _drive(self, services: S, reused: ReusedInstances[C] | None) -> None:
-        shard = ShardDriver(self._job, self.record, self._plan, self._leases, reused, self._assignment.retried)
-        await shard.statistics.open()
-        self.observers.collector = shard.statistics.collector
-        self._shard = shard
+    async def _drive(self, services: S, settings: Any, reused: ReusedInstances[C] | None) -> None:
+        engine: Engine = self._make_engine(self._job, self.record, self._plan, self._leases, reused, self._assignment.retried)
+        await engine.open(self.observers)
+        self._engine = engine
         if self._stopping.is_set():
-            shard.admission.close()
+            engine.close()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
-            tasks.start_soon(shard.statistics.keep, self._fail, name=f"statistics of {self.record.id}")
+            tasks.start_soon(engine.keep, self._fail, name=f"statistics of {self.record.id}")
+            if self._follower is not None:
+                tasks.start_soon(self._follow, self._follower, engine, name=f"orders of {self.record.id}")
             self.ready.set()
             with self._scope:
-                await shard.drive(services, self._stopping, self._fail, self.observers)
-            if shard.unreadable:
-                more = f" (and {len(shard.unreadable) - 1} more like it)" if len(shard.unreadable) > 1 else ""
-                self._fail(CheckpointError(f"{shard.unreadable[0]}{more}; all other instances were driven"))
+                await engine.drive(services, settings, self._stopping, self._fail, self.observers)
+            if engine.unreadable:
+                more = f" (and {len(engine.unreadable) - 1} more like it)" if len(engine.unreadable) > 1 else ""
+                self._fail(CheckpointError(f"{engine.unreadable[0]}{more}; all other instances were driven"))
             tasks.cancel_scope.cancel()
+
+    async def _follow(self, follower: Follower, engine: Engine) -> None:
+        """Obey the launcher."""
+        while True:
+            if follower.orders.stop:
+                self.stop()
+            if follower.orders.cancel:
+                self.cancel()
+            engine.obey(follower.orders)
+            await follower.changed()
 
     async def _end_grace(self) -> None:
         await self._stopping.wait()
@@ -207,21 +230,11 @@ class Coordinator(Generic[C, S]):
 
     async def _end(self) -> None:
         """Store the status of the run and release it, even after a cancellation."""
-        if not self._leases.shards:
+        if not self._leases.shards and self._engine is None:
             return
         with anyio.move_on_after(END_LIMIT_S, shield=True) as limit:
             try:
-                self._leases.lease.check()
-                if self._shard is None:
-                    await self._leases.give_up()
-                    return
-                await self._shard.statistics.save()
-                done = [] if self.error is not None else await self._shard.done()
-                part_done = len(done) == len(self._leases.shards)
-                status = await self._leases.release(done, self._meanwhile)
-                found = await result_of(self._job.store, attrs.evolve(self.record, status=status))
-                failures = tuple(map(str, self.observers.failures))
-                self.result = attrs.evolve(found, status=status, part_done=part_done, observer_failures=failures)
+                await self._release()
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:
@@ -229,10 +242,29 @@ class Coordinator(Generic[C, S]):
                 StoreError(f"the status of run {self.record.id} could not be stored within {END_LIMIT_S:g} s; resume the run")
             )
 
+    async def _release(self) -> None:
+        if self._engine is None:
+            self._leases.lease.check()
+            await self._leases.give_up()
+            return
+        part_done, status = True, None
+        if self._leases.shards:
+            self._leases.lease.check()
+            await self._engine.save()
+            done = [] if self.error is not None else await self._engine.done()
+            part_done = len(done) == len(self._leases.shards)
+            status = await self._leases.release(done, self._meanwhile)
+        # A launcher has no shard left when the processes that it started have finished them all.
+        record = await self._job.store.run(self.record.id)
+        found = await result_of(self._job.store, record if status is None else attrs.evolve(record, status=status))
+        failures = tuple(map(str, self.observers.failures))
+        status = status or record.status
+        self.result = attrs.evolve(found, status=status, part_done=part_done, observer_failures=failures)
+
     @property
     def _meanwhile(self) -> RunStatus:
         """Status of the run during this mode; unchanged while a retry has reset nothing."""
-        put_back = self._shard is not None and self._shard.put_back
+        put_back = self._engine is not None and self._engine.put_back
         return self._plan.meanwhile if put_back else self.record.status
 
     def _fail(self, error: Exception) -> None:

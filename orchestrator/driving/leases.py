@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+import anyio
 import attrs
 
 from orchestrator.clock import Clock
@@ -25,6 +26,8 @@ class LeaseKeeper:
         self._run_id = run_id
         self._seconds = seconds
         self._clock = clock
+        self._lock = anyio.Lock()
+        """Held while leases are renewed: no shard may be handed over meanwhile."""
         self._before: Mapping[int, bool] = {}
         """Shard → whether it was done before this process claimed it."""
 
@@ -35,12 +38,22 @@ class LeaseKeeper:
 
     def _hold(self, shards: Iterable[Shard]) -> None:
         self._held = {shard.index: shard for shard in shards}
-        self._of = next((shard.of for shard in self._held.values()), 1)
+        self._of = next((shard.of for shard in self._held.values()), self._of)
 
     @property
     def share(self) -> Share:
         """The part of the run that this process drives."""
         return Share(self._held, self._of)
+
+    @property
+    def left(self) -> int:
+        """Shards of the run that were not done when this process claimed its own."""
+        return sum(not done for done in self._before.values()) or self._of
+
+    @property
+    def holds_rest(self) -> bool:
+        """Whether no other process has anything to drive in this run."""
+        return len(self._held) >= self.left
 
     @property
     def elapsed(self) -> float:
@@ -72,7 +85,7 @@ class LeaseKeeper:
 
         Args:
             only: Indices of the wanted shards; ``None``: every free one with work left.
-            all_of_them: Claim every shard, or none.
+            all_of_them: Claim every shard, done or not, or none.
 
         Raises:
             LeaseHeldError: Another process drives a wanted shard, or all of them.
@@ -93,6 +106,28 @@ class LeaseKeeper:
             await self.give_up()
             raise held
         self.lease.confirmed(asked)
+
+    async def hand_over(self, indices: Collection[int]) -> None:
+        """Release shards for other processes, which continue them; the status of the run stays."""
+        async with self._lock:
+            given = [shard for shard in self.shards if shard.index in indices]
+            self._hold([shard for shard in self.shards if shard.index not in indices])
+            if given:
+                await self._store.release(given)
+
+    async def take_back(self) -> None:
+        """Claim every shard that is not done and that no process drives."""
+        for shard in await self._store.shards(self._run_id):
+            if shard.done or shard.index in self._held:
+                continue
+            async with self._lock:
+                asked = self.lease.asked()
+                try:
+                    claimed = await self._store.claim(self._run_id, shard.index, this_process(), self._seconds)
+                except LeaseHeldError:
+                    continue
+                self._hold(sorted([*self.shards, claimed], key=lambda one: one.index))
+                self.lease.confirmed(asked)
 
     async def give_up(self) -> None:
         """Release the shards in their state before the claim."""
@@ -116,13 +151,9 @@ class LeaseKeeper:
         """
         while True:
             await self._clock.sleep(self._seconds / 3)
-            asked = self.lease.asked()
             try:
-                self._hold(
-                    [attrs.evolve(await self._store.renew(shard, self._seconds), elapsed=shard.elapsed) for shard in self.shards]
-                )
-                if self.shards:
-                    self.lease.confirmed(asked)
+                async with self._lock:
+                    await self._renew()
             except (StaleEpochError, StoreLostError) as error:
                 fail(error)
             except StoreError:
@@ -131,3 +162,9 @@ class LeaseKeeper:
                     self.lease.check()
                 except LeaseExpiredError as error:
                     fail(error)
+
+    async def _renew(self) -> None:
+        asked = self.lease.asked()
+        self._hold([attrs.evolve(await self._store.renew(shard, self._seconds), elapsed=shard.elapsed) for shard in self.shards])
+        if self.shards:
+            self.lease.confirmed(asked)

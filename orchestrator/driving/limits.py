@@ -16,22 +16,29 @@ RETURN_INTERVAL_S = 0.005
 """Spacing after a pause, in a group without a rate, to avoid a burst."""
 
 
+RECHECK_S = 1.0
+"""How often a waiter checks whether the share has changed."""
+
+
 @attrs.define
 class _Group:
-    """Slots are relative to ``shift``, the total of all pauses so far."""
+    """Slots are moments of a clock of the group's own. It runs at the speed ``share`` (1: the whole rate is ours), and stands
+    still in a pause: ``origin`` is its 0 as steady time."""
 
     interval_s: float
+    share: float = 1.0
     free: float = 0.0
     """The first free slot."""
     returned: list[float] = attrs.field(factory=list)
     """Slots that were given back, as a heap."""
-    shift: float = 0.0
+    origin: float = 0.0
     paused_until: float = 0.0
     pauses: int = 0
+    paused_s: float = 0.0
 
     def take(self, now: float) -> float:
         """Take the next slot. (Later callers get later slots, except for those that were given back.)"""
-        here = now - self.shift
+        here = (now - self.origin) * self.share
         while self.returned and self.returned[0] < here:
             heappop(self.returned)
         if self.returned:
@@ -40,13 +47,22 @@ class _Group:
         self.free = slot + (self.interval_s or (RETURN_INTERVAL_S if slot > here else 0.0))
         return slot
 
+    def starts(self, slot: float) -> float:
+        """The steady time of a slot."""
+        return max(self.origin + slot / self.share, self.paused_until)
+
+    def set_share(self, share: float, now: float) -> None:
+        """Run at another speed from now on, or from the end of a pause. Slots that were taken keep their order."""
+        at = max(now, self.paused_until)
+        self.origin, self.share = at - (at - self.origin) * self.share / share, share
+
 
 @attrs.frozen(kw_only=True)
 class RateGroup:
     """A rate group as it is now."""
 
     per_second: float | None
-    """Attempts per second; ``None``: no limit."""
+    """Attempts per second, of this process; ``None``: no limit."""
     pauses: int
     """Pauses that the server asked for, of this process."""
     paused_s: float
@@ -60,11 +76,24 @@ class RateLimits:
 
     A group without a rate is unlimited until the server asks for a pause. Even spacing is the strictest reading of a
     limit: no window ever exceeds the rate, so the server has no reason to refuse.
+
+    Args:
+        rates: Group → attempts per second of the whole run.
     """
 
     def __init__(self, rates: Mapping[str, float], clock: Clock) -> None:
         self._clock = clock
         self._groups = {name: _Group(1 / rate) for name, rate in rates.items()}
+        self._share = 1.0
+
+    def set_share(self, share: float) -> None:
+        """Use this part of each rate from now on: other processes use the rest. Waiters notice within a second."""
+        if share == self._share:
+            return
+        now, self._share = self._clock.steady(), share
+        for group in self._groups.values():
+            if group.interval_s:
+                group.set_share(share, now)
 
     @property
     def groups(self) -> dict[str, RateGroup]:
@@ -72,9 +101,9 @@ class RateLimits:
         now = self._clock.steady()
         return {
             name: RateGroup(
-                per_second=1 / group.interval_s if group.interval_s else None,
+                per_second=group.share / group.interval_s if group.interval_s else None,
                 pauses=group.pauses,
-                paused_s=group.shift,
+                paused_s=group.paused_s,
                 left_s=max(0.0, group.paused_until - now),
             )
             for name, group in self._groups.items()
@@ -97,12 +126,13 @@ class RateLimits:
         # The slot is taken before the wait. A cancelled waiter leaves a gap.
         asked = self._clock.steady()
         slot = limit.take(asked)
-        # A pause that begins during the wait moves the slots of all waiters, in their order.
-        while (now := self._clock.steady()) < (starts := max(slot + limit.shift, limit.paused_until)):
+        # A pause that begins during the wait moves the slots of all waiters, in their order; so does a change of the share.
+        while (now := self._clock.steady()) < (starts := limit.starts(slot)):
             if now >= until or (leave is not None and leave.is_set()):
                 heappush(limit.returned, slot)
                 break
-            await self._wait(min(starts, until), leave)
+            latest = starts if self._share == 1.0 else min(starts, now + RECHECK_S)
+            await self._wait(min(latest, until), leave)
         return self._clock.steady() - asked
 
     async def _wait(self, moment: float, leave: anyio.Event | None) -> None:
@@ -123,9 +153,10 @@ class RateLimits:
         if more > 0:
             limit.paused_until = until
             limit.pauses += 1
-            limit.shift += more
-            limit.free = max(limit.free, until - limit.shift)
+            limit.paused_s += more
+            limit.origin += more
+            limit.free = max(limit.free, (until - limit.origin) * limit.share)
             # A past slot that was given back would start inside the pause.
-            limit.returned = [slot for slot in limit.returned if slot + limit.shift >= until]
+            limit.returned = [slot for slot in limit.returned if limit.origin + slot / limit.share >= until]
             heapify(limit.returned)
         return until - now if more > 0 else 0.0

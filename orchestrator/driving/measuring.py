@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ import attrs
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.options import Job
+from orchestrator.driving.orders import Abort, Follower
 from orchestrator.driving.plan import Plan
 from orchestrator.errors import StaleEpochError, StoreError, StoreLostError
 from orchestrator.lifecycle.arrivals import Arrivals
@@ -18,6 +20,7 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector
+from orchestrator.load.live import Live, live_of
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
@@ -31,7 +34,15 @@ OTHERS_EVERY = 5
 class StatisticsKeeper:
     """The measurements of a run as seen by this process: its own up to the last tick, those of others up to the last read."""
 
-    def __init__(self, job: Job[Any, Any], record: RunRecord, plan: Plan, leases: LeaseKeeper, admission: Admission) -> None:
+    def __init__(
+        self,
+        job: Job[Any, Any],
+        record: RunRecord,
+        plan: Plan,
+        leases: LeaseKeeper,
+        admission: Admission,
+        follower: Follower | None = None,
+    ) -> None:
         self.collector: Collector
         """Set by :meth:`open`."""
         self.broken: str | None = None
@@ -43,6 +54,7 @@ class StatisticsKeeper:
         self._admission = admission
         self._thresholds = parse_all(record.thresholds, job.workflow)
         self._others = Statistics()
+        self._follower = follower
         self._unsaved: dict[int, bytes] = {}
         self._outdated: set[int] = set()
 
@@ -74,13 +86,15 @@ class StatisticsKeeper:
         while True:
             # The end of the warm-up falls on a tick; between ticks only the number of active instances is sampled.
             wait = self.collector.next_tick / SAMPLES
-            for _ in range(SAMPLES):
+            for number in range(SAMPLES):
                 await self._job.clock.sleep(wait)
                 self.collector.sample()
+                if number == SAMPLES // 2:
+                    self._report({}, ())
             try:
                 await self.save()
                 ticks += 1
-                if not self._leases.share.is_all and ticks % OTHERS_EVERY == 0:
+                if self._follower is None and not self._leases.share.is_all and ticks % OTHERS_EVERY == 0:
                     await self._look_at_others()
                 self._judge()
             except (StaleEpochError, StoreLostError) as error:
@@ -91,6 +105,7 @@ class StatisticsKeeper:
     async def save(self) -> None:
         """Store the measurements up to now."""
         rows, gone = self.collector.tick()
+        self._report(rows, gone)
         if not self._plan.measures:
             return
         self._unsaved |= rows
@@ -98,6 +113,19 @@ class StatisticsKeeper:
         elapsed = self._admission.elapsed
         await self._job.store.save_statistics(self._leases.shards, self._unsaved, self._outdated, elapsed)
         self._unsaved, self._outdated = {}, set()
+
+    @property
+    def live(self) -> Live:
+        """The numbers of this process, over all that have driven its shards."""
+        admission = self._admission
+        return live_of(
+            self.collector,
+            self._job.workflow,
+            elapsed=admission.elapsed,
+            started=admission.started,
+            wanted=admission.wanted,
+            held_back=admission.held,
+        )
 
     @property
     def arrivals(self) -> Arrivals | None:
@@ -111,6 +139,16 @@ class StatisticsKeeper:
             return found
         missed = counters[MISSED]
         return attrs.evolve(found, due=started + missed, overdue=missed, expected_missed=missed)
+
+    def abort(self, by: Abort) -> None:
+        """End the scenario, because the launcher has found a threshold broken."""
+        if self._admission.aborted or not self._plan.measures:
+            return
+        self.broken = by.threshold
+        if by.recorder in self._leases.share.indices:
+            self.collector.counters[MISSED] += by.missed
+            self.collector.counters[ABORTED] += 1
+        self._admission.abort()
 
     def verdicts(self) -> list[Verdict]:
         """Judge all thresholds now."""
@@ -136,6 +174,19 @@ class StatisticsKeeper:
         overdue, expected = arrivals.overdue, arrivals.expected_missed
         return attrs.evolve(measured, missed=overdue, overdue=overdue, due=arrivals.due, expected_missed=expected)
 
+    def _report(self, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+        """Tell the launcher the numbers so far, and the windows that have changed."""
+        if self._follower is None:
+            return
+        windows: dict[str, str | None] = {}
+        total = None
+        if self._follower.judged and self._plan.measures:
+            first = self._leases.shards[0]
+            windows = {f"{first.epoch}.{seq}": body.decode() for seq, body in rows.items()}
+            windows |= dict.fromkeys((f"{first.epoch}.{seq}" for seq in gone), None)
+            total = self.collector.statistics.total.dumps().decode() if rows else None
+        self._follower.report(self.live, time.process_time(), total, windows)
+
     async def _look_at_others(self) -> None:
         ours = set(self._leases.share.indices)
         rows = await self._job.store.statistics(self._record.id)
@@ -151,7 +202,7 @@ class StatisticsKeeper:
         """End the scenario at a threshold that is certainly broken, if the run asks for that."""
         scenario = self._record.scenario
         in_time = scenario.length is None or self._admission.elapsed < scenario.length
-        if not (self._plan.measures and self._record.abort and in_time) or self.broken:
+        if not (self._plan.measures and self._record.abort and in_time) or self.broken or self._follower is not None:
             return
         measured = self._measured()
         broken = next((one for one in self._thresholds if ends_scenario(one, measured, scenario)), None)

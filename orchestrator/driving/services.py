@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import ServiceContext
@@ -11,25 +13,26 @@ from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.lease import Lease
 
 
-def open_services(job: Job[C, S], record: RunRecord, lease: Lease, *, alone: bool) -> AbstractAsyncContextManager[S]:
-    """The services that all instances of this process share.
+@asynccontextmanager
+async def open_services(job: Job[C, S], record: RunRecord, lease: Lease, *, alone: bool) -> AsyncIterator[tuple[Any, S]]:
+    """The settings that all processes of the run share, and the services that all instances of this process share.
 
     Args:
-        alone: Whether no other process drives a part of the run.
+        alone: Whether no other process has a part of the run to drive.
     """
     # A run that reuses the instances of another one finds their effects under that run's id.
     owner, vault = record.scenario.reuse or record.id, job.vault
     place = f"{owner} services".encode()
-    return job.workflow.open_services(
-        job.settings,
-        ServiceContext(
-            run_id=owner,
-            check_lease=lease.check,
-            directory=job.options.directory,
-            seal=lambda data: vault.seal(data, place),
-            unseal=lambda data: vault.open(data, place),
-            concurrency=record.scenario.cap,
-            clock=job.clock,
-            alone=alone,
-        ),
+    context = ServiceContext(
+        run_id=owner,
+        check_lease=lease.check,
+        directory=job.options.directory,
+        seal=lambda data: vault.seal(data, place),
+        unseal=lambda data: vault.open(data, place),
+        concurrency=record.scenario.cap,
+        clock=job.clock,
+        alone=alone,
     )
+    workflow = job.workflow
+    async with workflow.open_shared(job.settings, context) as settings, workflow.open_services(settings, context) as services:
+        yield settings, services

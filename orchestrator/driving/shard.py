@@ -14,30 +14,35 @@ from typing import Any, Generic
 
 import anyio
 
-from orchestrator.clock import Clock
 from orchestrator.definition.state import C, S
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.drive_context import DriveContext
 from orchestrator.driving.driver import Begin, Driver
 from orchestrator.driving.leases import LeaseKeeper
-from orchestrator.driving.limits import RateLimits
+from orchestrator.driving.limits import RateGroup, RateLimits
 from orchestrator.driving.measuring import StatisticsKeeper
+from orchestrator.driving.neighbours import Neighbours
 from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
+from orchestrator.driving.orders import Follower, Orders
 from orchestrator.driving.plan import Mode, Plan
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.errors import CheckpointError, DefinitionError
+from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.load.collector import Collector
+from orchestrator.load.live import Live
 from orchestrator.load.series import HELD_BACK, REPLACED
+from orchestrator.load.thresholds import Verdict
 
 _Begin = Callable[[], tuple[Driver[Any, Any], Begin]]
 """Creates the driver of an instance."""
 
 
 class ShardDriver(Generic[C, S]):
-    """Drives the part of a run that this process has claimed."""
+    """The engine of this process: drives the shards that it has claimed. See :class:`~orchestrator.driving.engine.Engine`."""
 
     def __init__(
         self,
@@ -47,14 +52,16 @@ class ShardDriver(Generic[C, S]):
         leases: LeaseKeeper,
         reused: ReusedInstances[C] | None,
         retried: int | None,
+        *,
+        follower: Follower | None = None,
     ) -> None:
-        self.admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
-        self.statistics = StatisticsKeeper(job, record, plan, leases, self.admission)
-        self.limits = _limits_of(record, leases, job.clock)
         self.unreadable: list[CheckpointError] = []
-        """Unreadable checkpoints; all other instances are driven."""
         self.put_back = not plan.puts_back
-        """Whether all failed instances to retry have been reset."""
+        self._admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
+        self._statistics = StatisticsKeeper(job, record, plan, leases, self._admission, follower)
+        self._limits = RateLimits(record.rates, job.clock)
+        self._neighbours = Neighbours(job, leases, self._limits, follower.orders.slots if follower else None)
+        self._follower = follower
         self._job = job
         self._record = record
         self._plan = plan
@@ -65,25 +72,61 @@ class ShardDriver(Generic[C, S]):
         self._total = UNBOUNDED if record.scenario.total is None else record.scenario.total
         self._walked = False
 
-    async def drive(
-        self,
-        services: S,
-        stopping: anyio.Event,
-        fail: Callable[[Exception], None],
-        observers: Observers,
-    ) -> None:
-        """Drive all instances until they have ended or the run is stopped.
+    @property
+    def live(self) -> Live:
+        return self._statistics.live
 
-        Args:
-            stopping: When set, suspend instances instead of going on.
-            fail: Called with the error that ends a worker.
-        """
+    @property
+    def collector(self) -> Collector | None:
+        return self._statistics.collector
+
+    @property
+    def rate_groups(self) -> dict[str, RateGroup]:
+        return self._limits.groups
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        return self._statistics.arrivals
+
+    @property
+    def broken(self) -> str | None:
+        return self._statistics.broken
+
+    def verdicts(self) -> list[Verdict]:
+        return self._statistics.verdicts()
+
+    def close(self) -> None:
+        self._admission.close()
+
+    def obey(self, orders: Orders) -> None:
+        self._neighbours.set_slots(orders.slots)
+        if orders.abort is not None:
+            self._statistics.abort(orders.abort)
+
+    async def open(self, observers: Observers) -> None:
+        await self._statistics.open()
+        observers.collector = self._statistics.collector
+
+    async def keep(self, fail: Callable[[Exception], None]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._statistics.keep, fail, name=f"ticks of {self._record.id}")
+            if not self._leases.holds_rest:
+                tasks.start_soon(self._neighbours.keep, name=f"neighbours of {self._record.id}")
+
+    async def save(self) -> None:
+        await self._statistics.save()
+
+    async def drive(
+        self, services: S, settings: Any, stopping: anyio.Event, fail: Callable[[Exception], None], observers: Observers
+    ) -> None:
         drive = self._context(services, stopping, observers)
         if self._plan.mode is not Mode.START:
             for group, until in (await self._job.store.pauses(self._record.id)).items():
                 drive.limits.slow_down(group, until - self._job.clock.now())
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
-        self.admission.begin()
+        if self._follower is not None:
+            await self._follower.wait_for_start(self._job.clock, stopping)
+        self._admission.begin()
         if not self.put_back:
             await self._put_back(drive)
         places = self._leases.share.part(min(self._record.scenario.cap, self._total))
@@ -92,10 +135,9 @@ class ShardDriver(Generic[C, S]):
                 name = f"{self._record.id} worker {index}"
                 workers.start_soon(self._worker, drive, index, left, numbers, fail, name=name)
         if not stopping.is_set():
-            self.admission.end()
+            self._admission.end()
 
     async def done(self) -> list[int]:
-        """Our finished shards, according to the store."""
         if not (self._walked and self.put_back):
             return []
         found = []
@@ -103,7 +145,7 @@ class ShardDriver(Generic[C, S]):
             if await self._job.store.load(self._record.id, RESUMABLE, limit=1, shard=shard):
                 continue
             # After a clean-up or a retry, or at the end of the scenario, no further instance is admitted.
-            over = not self._plan.measures or not self._plan.admits or self.admission.is_over
+            over = not self._plan.measures or not self._plan.admits or self._admission.is_over
             if over or (self._total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._total)):
                 found.append(shard.index)
         return found
@@ -117,8 +159,8 @@ class ShardDriver(Generic[C, S]):
             codec=self._reader.codec,
             shard_of=self._leases.shard_of,
             lease=self._leases.lease,
-            limits=self.limits,
-            admission=self.admission,
+            limits=self._limits,
+            admission=self._admission,
             clock=self._job.clock,
             rng=self._job.options.rng,
             on_failure=record.on_failure,
@@ -136,7 +178,7 @@ class ShardDriver(Generic[C, S]):
             refills = True
             while not drive.stopping.is_set() and (begin := await left.next()) is not None:
                 driver, how = begin()
-                self.admission.take_place()
+                self._admission.take_place()
                 before, free = await self._drive_in_place(driver, how)
                 refills = refills and free
             if refills and self._plan.admits:
@@ -146,7 +188,7 @@ class ShardDriver(Generic[C, S]):
 
     async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Iterator[int], before: Instance[C] | None) -> None:
         """Drive instance after instance in one place, while the scenario wants it filled."""
-        admission, counters = self.admission, self.statistics.collector.counters
+        admission, counters = self._admission, self._statistics.collector.counters
         fruitless, refills = 0, True
         while refills:
             fruitless = fruitless + 1 if before is not None and _was_fruitless(before) else 0
@@ -169,7 +211,7 @@ class ShardDriver(Generic[C, S]):
     async def _drive_in_place(self, driver: Driver[C, S], how: Begin) -> tuple[Instance[C], bool]:
         """Drive an instance. Returns it as it ended, and whether its place should be filled again."""
         ended = await driver.drive(how)
-        return ended, self.admission.give_back(ended.number)
+        return ended, self._admission.give_back(ended.number)
 
     async def _left(self, drive: DriveContext[C, S]) -> AsyncIterator[_Begin]:
         """Yield the stored instances to drive before new ones are admitted, in order."""
@@ -198,13 +240,13 @@ class ShardDriver(Generic[C, S]):
             return range(self._total)
         gaps = [await self._job.store.unadmitted(shard, self._total) for shard in self._leases.shards]
         left = sum(len(gap) for one in gaps for gap in one)
-        self.admission.started = self._leases.share.part(self._total) - left
+        self._admission.started = self._leases.share.part(self._total) - left
         return heapq.merge(*(itertools.chain.from_iterable(one) for one in gaps))
 
     async def _admit(self, drive: DriveContext[C, S], number: int, late_s: float) -> Driver[C, S]:
-        self.admission.started += 1
+        self._admission.started += 1
         now, again = self._job.clock.now(), self._reused is not None
-        context, due = await self._first_context(number), self.admission.elapsed - late_s
+        context, due = await self._first_context(number), self._admission.elapsed - late_s
         instance = admit(self._job.workflow, self._record.id, number, context, now, due=due, again=again)
         return Driver(drive, instance, late_s=late_s)
 
@@ -217,11 +259,6 @@ class ShardDriver(Generic[C, S]):
             wanted, made = workflow.context.__name__, type(context).__name__
             raise DefinitionError(workflow.name, f"its initial context is a {made}, not a {wanted}")
         return context
-
-
-def _limits_of(record: RunRecord, leases: LeaseKeeper, clock: Clock) -> RateLimits:
-    """The part of the run's rates that this process may use."""
-    return RateLimits({group: rate * leases.share.fraction for group, rate in record.rates.items()}, clock)
 
 
 def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tuple[Driver[C, S], Begin]:

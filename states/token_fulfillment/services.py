@@ -1,4 +1,4 @@
-"""Opens the client that all instances share, and the sandbox if no tenant is named."""
+"""Opens the client that all instances of a process share, and the sandbox, which all processes of a run share."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ async def open_services(settings: TokenFulfillmentSettings, context: ServiceCont
     Raises:
         ServicesError: The tenant cannot be reached, or does not accept the worker.
     """
-    async with AsyncExitStack() as stack:
-        if settings.wants_sandbox:
-            settings = await stack.enter_async_context(_embedded_sandbox(settings, context))
-        client = await stack.enter_async_context(open_client(settings, context.clock, context.check_lease))
+    async with open_client(settings, context.clock, context.check_lease) as client:
         await _sign_in(client, context)
         yield client
 
@@ -44,6 +41,16 @@ async def open_services(settings: TokenFulfillmentSettings, context: ServiceCont
 def prepare() -> None:
     """Import aiohttp. It reads the certificates of the system, which takes half of the time of the import and lets other threads run."""
     import_module("states.http.session")
+
+
+@asynccontextmanager
+async def open_shared(settings: TokenFulfillmentSettings, context: ServiceContext) -> AsyncIterator[TokenFulfillmentSettings]:
+    """The settings of the tenant; if none is named, those of an embedded sandbox, which runs in this process."""
+    if not settings.wants_sandbox:
+        yield settings
+        return
+    async with _embedded_sandbox(settings, context) as of_sandbox:
+        yield of_sandbox
 
 
 async def check(client: PingOne) -> dict[str, str]:
@@ -111,8 +118,8 @@ async def _embedded_sandbox(
     """The run's own sandbox. Its state is in a file, from which a resumed run restores it; an empty sandbox deletes the file."""
     if not context.alone:
         raise ServicesError(
-            "the embedded sandbox belongs to one process, and other processes drive this run too; start `orchestrator sandbox` "
-            "and export the variables that it prints before you start the run"
+            "the embedded sandbox belongs to one process, and other processes drive this run too; use --processes, or start "
+            "`orchestrator sandbox` and export the variables that it prints before you start the run"
         )
     from states.sandbox import SigningKey  # noqa: PLC0415  # a tenant needs none
 

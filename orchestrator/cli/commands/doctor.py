@@ -92,7 +92,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
         clock=SystemClock(),
     )
     try:
-        async with workflow.open_services(settings, context) as services:
+        async with workflow.open_shared(settings, context) as shared, workflow.open_services(shared, context) as services:
             facts = await workflow.check(services) if workflow.check else {"services": "open"}
             for what, fact in facts.items():
                 yield what, True, fact

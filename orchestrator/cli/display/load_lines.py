@@ -42,14 +42,15 @@ class LoadLines(Display):
         progress = self._progress
         if progress.run is None:
             return
+        progress.update()
         rate = progress.rates[-1] if progress.rates else 0.0
-        active = len(progress.run.collector.place)
-        latency = progress.recent(main_series(progress.workflow))
+        active = progress.live.active
+        latency = progress.live.latency(main_series(progress.workflow))
         took = f", p95 {milliseconds(latency.at(95))} ms" if latency else ""
         errors = f", {progress.errors} errors" if progress.errors else ""
         backlog = f", arrivals: {progress.backlog()}" if progress.arrivals is not None else ""
         self.say(
-            f"{clock(progress.run.elapsed):>6}  {active} under way{progress.users()}, {progress.standing()}, {rate:.1f} {progress.unit}/s{took}{errors}"
+            f"{clock(progress.live.elapsed):>6}  {active} under way{progress.users()}, {progress.standing()}, {rate:.1f} {progress.unit}/s{took}{errors}"
             f"{backlog}, {progress.left()}"
         )
         for verdict in progress.verdicts:

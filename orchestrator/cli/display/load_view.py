@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -20,7 +19,8 @@ from orchestrator.cli.display.progress import SAMPLE_EVERY_S, SAMPLES_KEPT, Prog
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.series import START_LAG, failed, retried
+from orchestrator.load.live import StateNow
+from orchestrator.load.series import START_LAG
 from orchestrator.load.statistics import Latency
 from orchestrator.load.thresholds import Verdict
 from orchestrator.report.text import error_line, milliseconds
@@ -99,6 +99,7 @@ class LoadView(Display):
 
     def render(self) -> Group:
         """The whole view, cut to the height of the terminal."""
+        self._progress.update()
         verdicts = self._progress.verdicts
         above = [*self._head(), *self._broken(verdicts), *self._errors()]
         left = self._console.height - 1 - len(above) - 1  # the cursor's line, and the head of the table
@@ -112,15 +113,15 @@ class LoadView(Display):
         progress = self._progress
         run = progress.run
         yield _line(self._title, "bold")
-        if run is None or progress.collector is None:
+        if run is None:
             yield _line("opening …")
             return
         yield _line(run.scenario.describe(), "dim")
-        yield _line(f"{clock(run.elapsed)}  {_bar(run.scenario, run.elapsed, progress)}  {progress.left()}")
+        yield _line(f"{clock(progress.live.elapsed)}  {_bar(run.scenario, progress)}  {progress.left()}")
         rate = progress.rates[-1] if progress.rates else 0.0
         yield _line(f"{progress.unit + '/s':<12}{_sparks(progress.rates)} {rate:8.1f}   {progress.standing()}")
         yield _line(
-            f"{'under way':<12}{_sparks(progress.actives)} {len(progress.collector.place):8}   {progress.errors} errors{progress.users()}"
+            f"{'under way':<12}{_sparks(progress.actives)} {progress.live.active:8}   {progress.errors} errors{progress.users()}"
         )
         if (arrivals := progress.arrivals) is not None:
             yield _line(f"{'arrivals':<12}{progress.backlog()}", "bold red" if arrivals.overdue else "")
@@ -132,8 +133,7 @@ class LoadView(Display):
 
     def _errors(self) -> Iterable[Text]:
         """The most frequent errors."""
-        met = self._progress.collector.errors if self._progress.collector is not None else {}
-        frequent = sorted(met.items(), key=lambda item: -item[1].count)
+        frequent = sorted(self._progress.live.errors.items(), key=lambda item: -item[1].count)
         for key, tally in frequent[:ERRORS_SHOWN]:
             yield _line(error_line(key, tally), "red")
         if (more := sum(tally.count for _, tally in frequent[ERRORS_SHOWN:])) > 0:
@@ -179,39 +179,27 @@ class LoadView(Display):
 
     def _rows(self) -> list[_Row]:
         """The start lag of arrivals, then the states in the order of the workflow."""
-        progress, collector = self._progress, self._progress.collector
-        here: Counter[str] = Counter()
-        oldest: dict[str, float] = {}
-        if collector is not None:
-            for state, since in list(collector.place.values()):
-                here[state] += 1
-                oldest[state] = min(since, oldest.get(state, since))
-        now = collector.steady() if collector is not None else 0.0
+        progress, live = self._progress, self._progress.live
         rows = []
         if (arrivals := progress.arrivals) is not None:
             waiting = 0 if progress.arrivals_over else arrivals.waiting
-            rows.append(_Row("", START_LAG, waiting, arrivals.started, 0, 0, progress.recent(START_LAG), progress.behind_s))
+            rows.append(_Row("", START_LAG, waiting, arrivals.started, 0, 0, live.latency(START_LAG), progress.behind_s))
         for number, state in enumerate((*(s.name for s in self._workflow.states), ROLLING_BACK), start=1):
-            shown = str(number) if state != ROLLING_BACK else ""
-            stood = now - oldest[state] if state in oldest else None
-            rows.append(_Row(shown, state, here[state], *self._counts(state), progress.recent(state), stood))
+            shown, now = str(number) if state != ROLLING_BACK else "", live.states.get(state, StateNow())
+            rows.append(_Row(shown, state, now.here, now.done, now.retried, now.failed, live.latency(state), now.oldest_s))
         return rows
-
-    def _counts(self, state: str) -> tuple[int, int, int]:
-        """How often a state was done, retried, and failed."""
-        collector = self._progress.collector
-        if collector is None or state not in collector.tallies:
-            return 0, 0, 0
-        tally = collector.tallies[state]
-        return self._progress.done(state), tally.so_far(retried(state)), tally.so_far(failed(state))
 
 
 def _line(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _bar(scenario: Scenario, elapsed: float, progress: Progress) -> str:
-    share = elapsed / scenario.length if scenario.length is not None else sum(progress.ended.values()) / (scenario.total or 1)
+def _bar(scenario: Scenario, progress: Progress) -> str:
+    share = (
+        progress.live.elapsed / scenario.length
+        if scenario.length is not None
+        else sum(progress.ended.values()) / (scenario.total or 1)
+    )
     filled = round(20 * min(1.0, share))
     return "█" * filled + "░" * (20 - filled)
 

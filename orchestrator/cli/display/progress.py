@@ -10,8 +10,7 @@ from orchestrator.api import Run
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.load import series
-from orchestrator.load.collector import Collector
-from orchestrator.load.statistics import Latency
+from orchestrator.load.live import Live
 from orchestrator.load.thresholds import Verdict
 
 SAMPLE_EVERY_S = 1.0
@@ -19,11 +18,13 @@ SAMPLES_KEPT = 24
 
 
 class Progress:
-    """Numbers read from the collector when they are shown; events cause no work here."""
+    """Numbers read from the run when they are shown; events cause no work here."""
 
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self.workflow = workflow
         self.run: Run[Any] | None = None
+        self.live = Live()
+        """As of the last :meth:`update`."""
         self.rates: deque[float] = deque(maxlen=SAMPLES_KEPT)
         self.actives: deque[float] = deque(maxlen=SAMPLES_KEPT)
         self._sampled = time.monotonic()
@@ -34,57 +35,46 @@ class Progress:
         """The unit of the rate: rounds, if instances have several, else instances."""
         return "rounds" if self.run is not None and self.run.scenario.rounds != 1 else "instances"
 
-    @property
-    def collector(self) -> Collector | None:
-        return self.run.collector if self.run is not None else None
+    def update(self) -> None:
+        """Read the run's numbers."""
+        if self.run is not None:
+            self.live = self.run.live
 
     @property
     def ended(self) -> dict[str, int]:
         """Status → instances that ended with it."""
-        counters = self.collector.counters if self.collector is not None else {}
-        return {status.value: count for status, count in sorted(series.counts_by_status(counters).items()) if count}
+        return {status.value: count for status, count in sorted(series.counts_by_status(self.live.counters).items()) if count}
 
     @property
     def arrivals(self) -> Arrivals | None:
         """The arrivals of an open scenario."""
-        return self.run.arrivals if self.run is not None and self.collector is not None else None
+        return self.run.arrivals if self.run is not None else None
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The thresholds, judged on the numbers so far."""
-        return self.run.verdicts if self.run is not None and self.collector is not None else []
+        return self.run.verdicts if self.run is not None else []
 
     @property
     def errors(self) -> int:
-        return self.collector.counters[series.ERRORS] if self.collector is not None else 0
-
-    def done(self, state: str) -> int:
-        """How often a state has ended with an outcome."""
-        if self.collector is None:
-            return 0
-        tally, outcomes = self.collector.tallies[state], self.workflow.state_named[state].outcomes
-        return sum(tally.so_far(series.moved(state, outcome)) for outcome in outcomes)
-
-    def recent(self, name: str) -> Latency | None:
-        """The latency of a series in the last two seconds."""
-        return self.collector.recent.latencies.get(name) if self.collector is not None else None
+        return self.live.count(series.ERRORS)
 
     def sample(self) -> None:
         """Record the throughput and the concurrency, once a second."""
         now = time.monotonic()
-        if self.collector is None or now - self._sampled < SAMPLE_EVERY_S:
+        if self.run is None or now - self._sampled < SAMPLE_EVERY_S:
             return
+        self.update()
         round_end = self.workflow.round_end
-        finished = self.done(round_end) if self.unit == "rounds" and round_end else sum(self.ended.values())
+        finished = self.live.states[round_end].done if self.unit == "rounds" and round_end else sum(self.ended.values())
         self.rates.append((finished - self._finished_then) / (now - self._sampled))
-        self.actives.append(len(self.collector.place))
+        self.actives.append(self.live.active)
         self._sampled, self._finished_then = now, finished
 
     def standing(self) -> str:
         """How many have ended, and how."""
         ended = ", ".join(f"{count} {status}" for status, count in self.ended.items())
-        started = self.collector.counters[series.STARTED] if self.collector is not None else 0
-        return f"{started:,} started, {ended or 'none ended'}"
+        return f"{self.live.count(series.STARTED):,} started, {ended or 'none ended'}"
 
     @property
     def arrivals_over(self) -> bool:
@@ -110,16 +100,16 @@ class Progress:
 
     def users(self) -> str:
         """Users in a round, of those wanted; empty for a scenario without constant users."""
-        if self.run is None or self.collector is None or not self.run.scenario.replaces or not self.run.wanted:
+        if self.run is None or not self.run.scenario.replaces or not self.live.wanted:
             return ""
-        waits = f", {held} wait after failures" if (held := self.run.held_back) else ""
-        return f", {self.collector.offered} of {self.run.wanted} users in a round{waits}"
+        waits = f", {held} wait after failures" if (held := self.live.held_back) else ""
+        return f", {self.live.offered} of {self.live.wanted} users in a round{waits}"
 
     def left(self) -> str:
         """The remaining time, or number of instances."""
         if self.run is None:
             return ""
-        scenario, elapsed = self.run.scenario, self.run.elapsed
+        scenario, elapsed = self.run.scenario, self.live.elapsed
         if scenario.length is not None:
             rest = scenario.length - elapsed
             return f"{clock(rest)} left" if rest > 0 else "time is over: finishing and tearing down"

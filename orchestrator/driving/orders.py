@@ -1,0 +1,116 @@
+"""Orders and reports: the talk between the launcher of a run and the processes that drive its shards for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import attrs
+import orjson
+
+from orchestrator.clock import Clock
+from orchestrator.load.live import Live
+
+LONGEST_WAIT_S = 5.0
+"""Limit of the wait for a common start: the clocks of two machines may differ."""
+
+
+@attrs.frozen(kw_only=True)
+class Abort:
+    """A broken threshold has ended the scenario."""
+
+    threshold: str
+    missed: int
+    """Arrivals that were due and had not started."""
+    recorder: int
+    """The shard that stores it."""
+
+
+@attrs.frozen(kw_only=True)
+class Orders:
+    """What the launcher wants. Each set of orders replaces the one before."""
+
+    number: int = 0
+    slots: int | None = None
+    """The most shards that are driven at once: they divide the rates; ``None``: all that are not done."""
+    start_at: float | None = None
+    """Unix time at which the scenario goes on in all processes; ``None``: not agreed yet."""
+    abort: Abort | None = None
+    stop: bool = False
+    """Let attempts in flight finish, and suspend the rest."""
+    cancel: bool = False
+    """Suspend everything now."""
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return orjson.dumps(attrs.asdict(self)).decode()
+
+    @classmethod
+    def loads(cls, text: str) -> Orders:
+        """The inverse of :meth:`dumps`."""
+        data: dict[str, Any] = orjson.loads(text)
+        return cls(**data | {"abort": Abort(**data["abort"]) if data["abort"] else None})
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What a process reports each second. Numbers are totals, so that a lost report does no harm."""
+
+    number: int
+    orders: int
+    """Number of the latest orders that it follows."""
+    live: Live
+    cpu_s: float
+    """CPU time of the process."""
+    total: str | None = None
+    """The sum of the measurements (:class:`~orchestrator.load.statistics.Window`), if thresholds are judged."""
+    windows: Mapping[str, str | None] = attrs.field(factory=dict)
+    """``EPOCH.SEQ`` → a changed window of statistics; ``None``: it was merged into another one."""
+
+    def dumps(self) -> str:
+        """As JSON."""
+        data = attrs.asdict(self, recurse=False) | {"live": self.live.dumps().decode()}
+        return orjson.dumps(data).decode()
+
+    @classmethod
+    def loads(cls, text: str) -> Report:
+        """The inverse of :meth:`dumps`."""
+        data: dict[str, Any] = orjson.loads(text)
+        return cls(**data | {"live": Live.loads(data["live"])})
+
+
+class Follower:
+    """The link of a driving process to its launcher. Lives on the event loop that drives."""
+
+    def __init__(self, orders: Orders, send: Callable[[Report], None], *, judged: bool) -> None:
+        self.orders = orders
+        self.judged = judged
+        """Whether the launcher judges thresholds, and needs the windows for that."""
+        self._send = send
+        self._changed = anyio.Event()
+        self._number = 0
+
+    def receive(self, orders: Orders) -> None:
+        """Replace the orders, unless they are older."""
+        if orders.number > self.orders.number:
+            self.orders = orders
+            self._changed.set()
+
+    async def changed(self) -> None:
+        """Wait for new orders."""
+        await self._changed.wait()
+        self._changed = anyio.Event()
+
+    async def wait_for_start(self, clock: Clock, stopping: anyio.Event) -> None:
+        """Wait until the agreed moment, so that all processes start together."""
+        while self.orders.start_at is None and not stopping.is_set():
+            # Whoever follows the orders waits for changes; this looks again.
+            await clock.sleep(0.02)
+        if self.orders.start_at is not None and not stopping.is_set():
+            await clock.sleep(min(max(0.0, self.orders.start_at - clock.now()), LONGEST_WAIT_S))
+
+    def report(self, live: Live, cpu_s: float, total: str | None, windows: Mapping[str, str | None]) -> None:
+        """Send the numbers of this process."""
+        self._number += 1
+        self._send(Report(number=self._number, orders=self.orders.number, live=live, cpu_s=cpu_s, total=total, windows=windows))
