@@ -12,7 +12,7 @@ import attrs
 import orjson
 
 from orchestrator.definition.state import C, S
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow, Workflow
 from orchestrator.driving.coordinator import Assignment, Coordinator
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
@@ -320,7 +320,7 @@ async def _again(
 
 
 def check(
-    workflow: Workflow[Any, Any],
+    workflow: AnyWorkflow,
     scenario: Scenario,
     rates: Mapping[str, float],
     thresholds: Sequence[str],

@@ -105,7 +105,7 @@ class Resolved(Generic[T]):
     sources: Mapping[str, str]
 
 
-def settings_of(cls: Any) -> list[Setting]:
+def settings_of(cls: object) -> list[Setting]:
     """The settings of a settings class, in order; empty for anything else."""
     if not isinstance(cls, type) or not attrs.has(cls):
         return []
@@ -119,7 +119,7 @@ def settings_of(cls: Any) -> list[Setting]:
 
 
 def resolve(
-    cls: type[T], *, flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, Any]]]
+    cls: type[T], *, flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, object]]]
 ) -> Resolved[T]:
     """The settings of ``cls``. Flags win over the environment, then come the TOML files in order, then the defaults.
 
@@ -164,7 +164,7 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
-def _check_keys(file: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
+def _check_keys(file: str, table: Mapping[str, object], known: Iterable[str]) -> None:
     given: set[str] = set()
     for key in table:
         name = key.replace("-", "_")
@@ -178,8 +178,8 @@ def _check_keys(file: str, table: Mapping[str, Any], known: Iterable[str]) -> No
 
 
 def _find(
-    s: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, Any]]]
-) -> tuple[Any, str]:
+    s: Setting, flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, object]]]
+) -> tuple[object, str]:
     if flags.get(s.name) not in (None, []):
         return flags[s.name], s.flag
     for variable in s.env:
@@ -192,14 +192,14 @@ def _find(
     return None, "default"
 
 
-def convert(s: Setting, raw: Any, source: str) -> Any:
+def convert(s: Setting, raw: object, source: str) -> Any:
     """A raw value converted to the type of the setting; for the flag of a secret it is a path. Raises ``SettingError``."""
     name = s.name.replace("_", "-")
     _check_text(name, raw, source)
     try:
         if s.secret:
             if source == s.flag:
-                return Secret(Path(raw).expanduser().read_text("utf-8").strip())
+                return Secret(Path(str(raw)).expanduser().read_text("utf-8").strip())
             return Secret(str(raw))
         if s.many:
             return tuple(str(item) for item in (raw if isinstance(raw, list | tuple) else [raw]))
@@ -221,14 +221,14 @@ def convert(s: Setting, raw: Any, source: str) -> Any:
         raise SettingError(name, what, source) from error
 
 
-def _check_text(name: str, raw: Any, source: str) -> None:
+def _check_text(name: str, raw: object, source: str) -> None:
     """Rejects lone surrogates (bytes that are not UTF-8) and NUL, which neither store nor server accepts."""
     for text in raw if isinstance(raw, list | tuple) else [raw]:
         if isinstance(text, str) and ("\0" in text or text != text.encode(errors="replace").decode()):
             raise SettingError(name, "is not text in UTF-8", source)
 
 
-def _parsable(raw: Any) -> str:
+def _parsable(raw: object) -> str:
     """The text for a setting's own parser; the items of a TOML list are joined by commas."""
     items = raw if isinstance(raw, list) else [raw]
     if not all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in items):
@@ -236,13 +236,13 @@ def _parsable(raw: Any) -> str:
     return ",".join(map(str, items))
 
 
-def _text(kind: Any, raw: Any) -> Any:
+def _text(kind: Any, raw: object) -> Any:
     if not isinstance(raw, str):
         raise TypeError(f"{shortened(raw)} is not text")
     return kind(raw)
 
 
-def _number(kind: Any, raw: Any) -> Any:
+def _number(kind: Any, raw: object) -> Any:
     if kind is int and not isinstance(raw, float) and re.fullmatch(r"\s*[+-]?[0-9]{19,}\s*", str(raw)):
         # No store holds it as an integer, and Python does not even read more than 4300 digits.
         raise ValueError(f"{shortened(raw)} is too large")
@@ -254,14 +254,14 @@ def _number(kind: Any, raw: Any) -> Any:
         raise ValueError(f"{shortened(raw)} is not a {'whole ' if kind is int else ''}number") from None
 
 
-def _boolean(raw: Any) -> bool:
+def _boolean(raw: object) -> bool:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if str(raw).lower() not in words:
         raise ValueError(f"must be true or false, not {shortened(raw)}")
     return words[str(raw).lower()]
 
 
-def _choice(cls: type[Enum], raw: Any) -> Enum:
+def _choice(cls: type[Enum], raw: object) -> Enum:
     if isinstance(raw, cls):
         return raw
     for member in cls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.driving.plan import Mode
 from orchestrator.inspection.result import result_of
-from orchestrator.inspection.stored_run import StoredRun, newest_runs
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun, newest_runs
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.instance import Status
@@ -35,7 +35,7 @@ async def continue_run(
     named: str | None,
     as_json: bool,
     config: Path | None,
-    flags: Any,
+    flags: Mapping[str, object],
     *,
     mode: Mode,
     number: int | None = None,
@@ -53,7 +53,7 @@ async def continue_run(
         if record.status is RunStatus.FINISHED and (why := await _nothing_left(store, record, mode, number)):
             if outputs.stored():
                 await store.set_reports(record.id, {**record.reports, **outputs.stored()})
-            stored: StoredRun[Any] = await StoredRun.load(found, record.id, store=store, vault=vault)
+            stored: AnyStoredRun = await StoredRun.load(found, record.id, store=store, vault=vault)
             return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
@@ -108,7 +108,7 @@ def _nothing_to_do(as_json: bool) -> int:
     return ExitCode.SUCCESS
 
 
-async def _already_finished(run: StoredRun[Any], as_json: bool, suffix: str | None, why: str) -> int:
+async def _already_finished(run: AnyStoredRun, as_json: bool, suffix: str | None, why: str) -> int:
     summary = await summarise(run)
     code = exit_code(summary)
     print_summary(summary, code, as_json, suffix, why)

@@ -11,7 +11,7 @@ import attrs
 
 from orchestrator.errors import SettingError
 from orchestrator.inspection.details import details_of
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.inspection.summary import Summary
 
 
@@ -46,7 +46,7 @@ class Outputs:
         if self.csv is not None:
             check_writable("csv", Path(self.csv) / "states.csv")
 
-    async def write(self, run: StoredRun[Any], summary: Summary) -> list[Path]:
+    async def write(self, run: AnyStoredRun, summary: Summary) -> list[Path]:
         """Write all reports; returns their paths. Raises ``SettingError``."""
         if not self.stored():
             return []

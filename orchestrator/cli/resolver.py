@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
 from orchestrator.definition.registry import workflow_names
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError
 from orchestrator.settings import Resolved, convert, data_directory, default_key_file, read_table, resolve, settings_of
 from orchestrator.storage import is_lasting
@@ -31,7 +31,7 @@ class Resolver:
 
     def __init__(
         self,
-        flags: Mapping[str, Any],
+        flags: Mapping[str, object],
         config: Path | None,
         environ: Mapping[str, str] | None = None,
         *,
@@ -86,13 +86,13 @@ class Resolver:
         """The table ``[load]``."""
         return self._resolve(LoadSettings, LOAD_TABLE)
 
-    def workflow(self, workflow: Workflow[Any, Any]) -> Resolved[Any]:
+    def workflow(self, workflow: AnyWorkflow) -> Resolved[Any]:
         """The table named like the workflow."""
         if not isinstance(workflow.settings, type):
             return Resolved(None, {})
         return self._resolve(workflow.settings, workflow.name)
 
-    def renewed(self, workflow: Workflow[Any, Any]) -> dict[str, Any]:
+    def renewed(self, workflow: AnyWorkflow) -> dict[str, Any]:
         """Settings of a stored run that flags of this command replace, e.g. new credentials."""
         known = settings_of(workflow.settings)
         return {

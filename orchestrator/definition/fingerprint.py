@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Set
 from datetime import date, timedelta
 from pathlib import PurePath
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import orjson
 
 from orchestrator.definition.machine import Move
-from orchestrator.definition.state import State
+from orchestrator.definition.state import AnyState
 from orchestrator.secret import Secret, fields_of
 
 CONTEXT = "context"
@@ -27,7 +27,7 @@ _TUNING = frozenset({"retry", "rollback_retry", "timeout", "rate_group"})
 _COVERED = frozenset({"name", "version", "transitions", "outcomes", "repeat"})
 
 
-def fingerprints(states: Iterable[State[Any, Any]], moves: Iterable[Move], context: type) -> dict[str, str]:
+def fingerprints(states: Iterable[AnyState], moves: Iterable[Move], context: type) -> dict[str, str]:
     """State → fingerprint; under ``CONTEXT`` that of the context class."""
     rows: dict[str, list[list[object]]] = {}
     for move in moves:
@@ -42,7 +42,7 @@ def digest(data: object) -> str:
     return hashlib.sha256(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 
-def shape(kind: Any, seen: tuple[Any, ...] = ()) -> list[Any]:
+def shape(kind: object, seen: tuple[object, ...] = ()) -> list[object]:
     """The names and types of a context's fields, recursively through classes with fields."""
     names = fields_of(kind) if isinstance(kind, type) and kind not in seen else None
     if names is not None:
@@ -52,7 +52,7 @@ def shape(kind: Any, seen: tuple[Any, ...] = ()) -> list[Any]:
     return [name, *(shape(inner, seen) for inner in get_args(kind))]
 
 
-def _fingerprint(state: State[Any, Any], rows: list[list[object]]) -> str:
+def _fingerprint(state: AnyState, rows: list[list[object]]) -> str:
     data = {name: value for name, value in data_of(state).items() if name not in _TUNING | _COVERED}
     return digest([state.name, state.version, rows, state.repeat.value, state.can_recover, state.can_roll_back, _plain(data, ())])
 

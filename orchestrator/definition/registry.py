@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigurationError, UnknownWorkflowError
 
 if TYPE_CHECKING:
-    from orchestrator.definition.workflow import Workflow
+    pass
+
+if TYPE_CHECKING:
+    from orchestrator.definition.workflow import AnyWorkflow
 
 WORKFLOWS = "orchestrator.workflows"
 """Entry-point group: name of the workflow → a :class:`~orchestrator.definition.workflow.Workflow`."""
@@ -23,7 +26,7 @@ def workflow_names() -> list[str]:
     return sorted(point.name for point in _points(WORKFLOWS))
 
 
-def find_workflow(name: str) -> Workflow[Any, Any]:
+def find_workflow(name: str) -> AnyWorkflow:
     """The installed workflow with this name.
 
     Raises:
@@ -52,7 +55,7 @@ def _points(group: str) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=group))
 
 
-def _load(point: EntryPoint) -> Any:
+def _load(point: EntryPoint) -> Any:  # known only when it is loaded
     try:
         return point.load()
     except (ImportError, AttributeError) as error:

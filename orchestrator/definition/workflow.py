@@ -15,6 +15,7 @@ from orchestrator.definition.checks import check, declared_moves
 from orchestrator.definition.fingerprint import digest, fingerprints
 from orchestrator.definition.machine import Machine, Move
 from orchestrator.definition.state import Back, C, NextRound, S, State
+from orchestrator.json_types import JSONObject
 
 COMPLETED = "completed"
 """The default end of a workflow."""
@@ -41,7 +42,7 @@ class ServiceContext:
 
 Services: TypeAlias = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]
 SharedServices: TypeAlias = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]
-Migration: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+Migration: TypeAlias = Callable[[JSONObject], JSONObject]
 
 
 @attrs.frozen(kw_only=True)

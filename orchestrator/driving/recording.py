@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.redaction import Redactor
@@ -25,7 +25,7 @@ class Exchange(Protocol):
     def secrets(self) -> Iterable[Secret]:
         """The secrets of the request. The answer to any request may repeat them."""
 
-    def entry(self, secrets: Redactor) -> Mapping[str, Any]:
+    def entry(self, secrets: Redactor) -> Mapping[str, object]:
         """An entry of an HTTP archive (HAR 1.2), with these secrets and the exchange's own masked.
 
         Source: http://www.softwareishard.com/blog/har-12-spec/
@@ -46,7 +46,7 @@ class Recording:
         """Drop what was kept."""
         self.exchanges.clear()
 
-    def take(self, *contexts: object) -> list[Mapping[str, Any]] | None:
+    def take(self, *contexts: object) -> list[Mapping[str, object]] | None:
         """The exchanges as masked entries, removed from the recording; ``None`` if there are none.
 
         Args:
@@ -57,7 +57,7 @@ class Recording:
             return None
         known = (secret for context in contexts for secret in secrets_in(context))
         secrets = Redactor((*known, *recorded_secrets()))
-        entries: list[Mapping[str, Any]] = []
+        entries: list[Mapping[str, object]] = []
         for exchange in self.exchanges:
             try:
                 entries.append(exchange.entry(secrets))

@@ -30,7 +30,7 @@ from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.errors import CheckpointError, DefinitionError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
-from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status, admit
+from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
@@ -265,7 +265,7 @@ def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tup
     return Driver(drive, instance), how
 
 
-def _was_fruitless(instance: Instance[Any]) -> bool:
+def _was_fruitless(instance: AnyInstance) -> bool:
     """Whether it ended without success before finishing a round."""
     return not instance.rounds and instance.status is not Status.COMPLETED
 

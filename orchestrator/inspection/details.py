@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from orchestrator.clock import SystemClock
-from orchestrator.definition.workflow import Workflow
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.inspection.summary import Summary
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, Failure, Status
@@ -27,7 +26,7 @@ class Details:
 
     summary: Summary
     record: RunRecord
-    workflow: Workflow[Any, Any]
+    workflow: AnyWorkflow
     here: Mapping[str, int]
     """State → unfinished instances that are in it."""
     oldest: Mapping[str, tuple[str, float]]
@@ -43,12 +42,12 @@ class Details:
         return sum(self.summary.counts.get(status, 0) for status in NOT_COMPLETED)
 
 
-def main_series(workflow: Workflow[Any, Any]) -> str:
+def main_series(workflow: AnyWorkflow) -> str:
     """The series that a chart opens on: the last segment of the workflow, or the whole instance."""
     return workflow.segments[-1].name if workflow.segments else INSTANCE
 
 
-async def details_of(run: StoredRun[Any], summary: Summary) -> Details:
+async def details_of(run: AnyStoredRun, summary: Summary) -> Details:
     """The details of a run as they are stored now."""
     here: Counter[str] = Counter()
     for (status, position), count in (await run.store.counts(run.record.id)).items():

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
 from orchestrator.clock import SystemClock
 from orchestrator.definition.state import Effect
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.standing import driver, local_time
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.events import Event
-from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
+from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Status
 from orchestrator.lifecycle.run import Recorded, RunRecord
 from orchestrator.secret import Secret
 from orchestrator.storage.checkpoint import make_converter
@@ -31,7 +31,7 @@ _NOTHING_NEXT = {
 class Explanation:
     """All that the store knows of one instance."""
 
-    instance: Instance[Any]
+    instance: AnyInstance
     recorded: Recorded
     """Whose requests the run keeps."""
     next: str
@@ -44,16 +44,16 @@ class Explanation:
     """In the order of the rollback: newest first."""
     proof: Mapping[str, str]
     """The facts that a completed instance shows."""
-    context: Any
+    context: object
     """The context as JSON data, with stars in place of secrets."""
     history: tuple[Event, ...]
-    exchanges: tuple[Mapping[str, Any], ...]
+    exchanges: tuple[JSONObject, ...]
     """The requests that were kept, with their answers, secrets masked, as entries of an HTTP archive (HAR)."""
     why_no_exchanges: str
     """The reason why ``exchanges`` is empty, if it is."""
 
 
-async def explain(run: StoredRun[Any], number: int) -> Explanation | None:
+async def explain(run: AnyStoredRun, number: int) -> Explanation | None:
     """An instance of a run; ``None`` if it was not started."""
     instance = await run.instance(number)
     if instance is None:
@@ -81,7 +81,7 @@ async def explain(run: StoredRun[Any], number: int) -> Explanation | None:
     )
 
 
-def next_step(workflow: Workflow[Any, Any], instance: Instance[Any]) -> str:
+def next_step(workflow: AnyWorkflow, instance: AnyInstance) -> str:
     """The next action of a driver for an instance, and its reason."""
     if instance.status not in RESUMABLE:
         return f"nothing: {_NOTHING_NEXT[instance.status]}"
@@ -100,7 +100,7 @@ def next_step(workflow: Workflow[Any, Any], instance: Instance[Any]) -> str:
     return f"attempt {attempt} of at most {state.retry.attempts} at {state.name}{wait}{why}"
 
 
-def why_not_recorded(record: RunRecord, instance: Instance[Any]) -> str:
+def why_not_recorded(record: RunRecord, instance: AnyInstance) -> str:
     """Why no request of an instance is stored."""
     if record.recorded is Recorded.ALL:
         return "it has sent none so far"
@@ -114,7 +114,7 @@ def why_not_recorded(record: RunRecord, instance: Instance[Any]) -> str:
     return f"{ended}, and the run keeps those of failed instances (start it with --record all to keep all)"
 
 
-def _masked(value: Any) -> Any:
+def _masked(value: object) -> object:
     """The value with stars in place of secrets."""
     if isinstance(value, Secret):
         return str(value)

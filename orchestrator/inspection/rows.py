@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.load import series
 from orchestrator.load.series import INSTANCE, ROUND, START_LAG
 from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency, Statistics
@@ -43,7 +41,7 @@ class ErrorRow:
     tally: ErrorTally
 
 
-def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[StateRow]:
+def state_rows(workflow: AnyWorkflow, statistics: Statistics) -> list[StateRow]:
     """One row for each state, in the order of the definition."""
     counters = statistics.total.counters
     rows = []
@@ -67,7 +65,7 @@ def state_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[Sta
     return rows
 
 
-def segment_rows(workflow: Workflow[Any, Any], statistics: Statistics) -> list[tuple[str, Latency]]:
+def segment_rows(workflow: AnyWorkflow, statistics: Statistics) -> list[tuple[str, Latency]]:
     """The latencies that were measured beside the states: segments, rounds, whole instances, start lag, and waits for rate limits."""
     names = [*(segment.name for segment in workflow.segments), ROUND, INSTANCE, START_LAG, *series.waits_of(workflow)]
     return [(name, latency) for name in names if (latency := statistics.latency(name)) is not None]
@@ -79,7 +77,7 @@ def error_rows(statistics: Statistics) -> list[ErrorRow]:
     return sorted(rows, key=lambda row: (-row.tally.count, row.key))
 
 
-def move_counts(workflow: Workflow[Any, Any], statistics: Statistics) -> dict[tuple[str, str], int]:
+def move_counts(workflow: AnyWorkflow, statistics: Statistics) -> dict[tuple[str, str], int]:
     """(state, outcome) → how often that transition was taken."""
     counters = statistics.total.counters
     return {(s.name, outcome): counters[series.moved(s.name, outcome)] for s in workflow.states for outcome in s.transitions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, TypeAlias
 
 import attrs
 import cattrs
@@ -89,7 +89,7 @@ class StoredRun(Generic[C]):
             problems = "; ".join(cattrs.transform_error(error))
             raise ConfigurationError(f"the settings of run {self.record.id} do not fit this version: {problems}") from error
 
-    def shown_settings(self) -> Mapping[str, Any]:
+    def shown_settings(self) -> Mapping[str, object]:
         """Those of the settings that have a value and are not secret."""
         settings = self.settings()
         if settings is None:
@@ -125,6 +125,10 @@ class StoredRun(Generic[C]):
                 f"run {self.record.id} has no completed instance that was kept; start it with --on-success keep"
             )
         return found
+
+
+AnyStoredRun: TypeAlias = StoredRun[Any]
+"""A stored run where the context of its instances does not matter."""
 
 
 async def newest_runs(store: Store, count: int = 1, *, unfinished: bool = False) -> list[RunRecord]:

@@ -13,9 +13,9 @@ from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.reader import Reader
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.effects import effects_of
-from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, Failure, Instance, Leftover, Status
+from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, AnyInstance, Failure, Leftover, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.series import ABORTED, MISSED, ROUND, ROUND_FAILED, count_ended
@@ -115,7 +115,7 @@ class Summary:
         return self.judged or (self.rounds_judged and not self.unexcused)
 
 
-async def summarise(run: StoredRun[Any]) -> Summary:
+async def summarise(run: AnyStoredRun) -> Summary:
     """The summary of a run as it is stored now."""
     workflow, store, record = run.workflow, run.store, run.record
     result, reader = await run.result(), run.reader()
@@ -160,7 +160,7 @@ class _Shown:
     failures: list[tuple[str, Failure]] = attrs.field(factory=list)
     proofs: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
 
-    def add(self, workflow: AnyWorkflow, instance: Instance[Any]) -> None:
+    def add(self, workflow: AnyWorkflow, instance: AnyInstance) -> None:
         """Add the facts of an instance to the lists that have room."""
         if len(self.standing) < SHOWN:
             for state, effect in effects_of(workflow, instance):
@@ -173,7 +173,7 @@ class _Shown:
             self.proofs[instance.id] = workflow.prove(instance.context).facts
 
 
-async def _shown(run: StoredRun[Any], reader: Reader[Any]) -> _Shown:
+async def _shown(run: AnyStoredRun, reader: Reader[Any]) -> _Shown:
     """Decodes no more than can be shown: a run may have a million instances."""
     shown = _Shown()
     pages = [await run.store.load(run.record.id, {status}, limit=SHOWN) for status in Status]

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from random import Random
-from typing import Any
 
 import attrs
 
-from orchestrator.definition.state import C, NextRound, Outcome, Recovery, Repeat, State
+from orchestrator.definition.state import C, NextRound, Outcome, Recovery, Repeat, S, State
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import AmbiguousError, ExpiredError, PermanentError, StepError, TransientError, UndeclaredOutcomeError
 from orchestrator.lifecycle.instance import Failure, Instance
@@ -86,7 +85,7 @@ class Leave:
 
 
 def decide(
-    workflow: Workflow[C, Any],
+    workflow: Workflow[C, S],
     instance: Instance[C],
     result: object,
     *,
@@ -127,7 +126,7 @@ def decide(
 
 
 def decide_rollback(
-    state: State[C, Any], instance: Instance[C], result: Failed | None, *, spent: float, rng: Random
+    state: State[C, S], instance: Instance[C], result: Failed | None, *, spent: float, rng: Random
 ) -> Undone | Retry | Leave:
     """The action after an attempt to roll back the newest state of the trail; ``result`` is ``None`` if it succeeded.
 
@@ -146,7 +145,7 @@ def decide_rollback(
 
 
 def _checked(
-    workflow: Workflow[C, Any], instance: Instance[C], state: State[C, Any], result: object, another_round: bool
+    workflow: Workflow[C, S], instance: Instance[C], state: State[C, S], result: object, another_round: bool
 ) -> Outcome[C] | Failed:
     """The result of a handler as an outcome that may be taken, or as a failure."""
     if isinstance(result, Outcome):
@@ -166,9 +165,9 @@ def _checked(
 
 
 def _check_outcome(
-    workflow: Workflow[C, Any],
+    workflow: Workflow[C, S],
     instance: Instance[C],
-    state: State[C, Any],
+    state: State[C, S],
     outcome: Outcome[C],
     another_round: bool,
     why: str = "",

@@ -7,13 +7,13 @@ from typing import Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.definition.state import Effect, Step
-from orchestrator.definition.workflow import Workflow
-from orchestrator.lifecycle.instance import RESUMABLE, Instance, Status
+from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Status
 
 _CLOCK, _RNG = SystemClock(), random.Random(0)  # not used: a state describes its effect from the context alone
 
 
-def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tuple[str, Effect]]:
+def effects_of(workflow: AnyWorkflow, instance: AnyInstance) -> list[tuple[str, Effect]]:
     """The effects of an instance, oldest first, each with its state."""
     states = [left.state for left in reversed(instance.leftovers)] + list(instance.trail)
     if instance.status in RESUMABLE and instance.position in workflow.state_named and instance.position not in states:
@@ -30,7 +30,7 @@ def effects_of(workflow: Workflow[Any, Any], instance: Instance[Any]) -> list[tu
     return found
 
 
-def _step(instance: Instance[Any]) -> Step[Any, Any]:
+def _step(instance: AnyInstance) -> Step[Any, Any]:
     return Step(
         run_id=instance.run_id,
         number=instance.number,

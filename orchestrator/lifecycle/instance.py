@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 import attrs
 
 from orchestrator.definition import machine as m
-from orchestrator.definition.state import Back, C, Effect, NextRound
+from orchestrator.definition.state import Back, C, Effect, NextRound, S
 from orchestrator.definition.workflow import Workflow
 
 
@@ -116,8 +116,12 @@ class Instance(Generic[C]):
         return f"{self.run_id}-{self.number}"
 
 
+AnyInstance: TypeAlias = Instance[Any]
+"""An instance where its context does not matter."""
+
+
 def admit(
-    workflow: Workflow[C, Any],
+    workflow: Workflow[C, S],
     run_id: str,
     number: int,
     context: C,
@@ -147,7 +151,7 @@ def admit(
 
 
 def advance(
-    workflow: Workflow[C, Any], instance: Instance[C], outcome: str, context: C, now: float, *, pause: float = 0.0
+    workflow: Workflow[C, S], instance: Instance[C], outcome: str, context: C, now: float, *, pause: float = 0.0
 ) -> Instance[C]:
     """The instance after its state ended with ``outcome``.
 
@@ -175,7 +179,7 @@ def advance(
 
 
 def retry(
-    workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, *, doubt: bool, wait: float, now: float
+    workflow: Workflow[C, S], instance: Instance[C], failure: Failure, *, doubt: bool, wait: float, now: float
 ) -> Instance[C]:
     """The instance waiting for another attempt at its state, or at the rollback of a state.
 
@@ -223,7 +227,7 @@ def resume(instance: Instance[C], now: float) -> Instance[C]:
     )
 
 
-def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, now: float, *, doubt: bool = False) -> Instance[C]:
+def keep(workflow: Workflow[C, S], instance: Instance[C], failure: Failure, now: float, *, doubt: bool = False) -> Instance[C]:
     """The failed instance, kept as it is. Its effects stay on its trail, that of the state that failed included.
 
     Args:
@@ -241,7 +245,7 @@ def keep(workflow: Workflow[C, Any], instance: Instance[C], failure: Failure, no
     )
 
 
-def put_back(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Instance[C]:
+def put_back(workflow: Workflow[C, S], instance: Instance[C], now: float) -> Instance[C]:
     """A failed instance, suspended in the state that failed as if it had just entered it (``retry``). If that state may have
     had its effect, it is recovered first."""
     assert instance.failure is not None, "an instance fails with a failure"
@@ -259,7 +263,7 @@ def put_back(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> I
 
 
 def roll_back(
-    workflow: Workflow[C, Any], instance: Instance[C], now: float, *, failure: Failure | None = None, doubt: bool = False
+    workflow: Workflow[C, S], instance: Instance[C], now: float, *, failure: Failure | None = None, doubt: bool = False
 ) -> Instance[C]:
     """The instance at the start of its rollback: after a failure, for a teardown, or on a command of the user.
 
@@ -291,7 +295,7 @@ def roll_back(
     )
 
 
-def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, leftover: Leftover | None = None) -> Instance[C]:
+def undone(workflow: Workflow[C, S], instance: Instance[C], now: float, *, leftover: Leftover | None = None) -> Instance[C]:
     """The instance after the newest state of its trail was rolled back, or listed as a leftover."""
     workflow.machine.fire(instance.position, m.UNDO)
     return _evolve(
@@ -305,7 +309,7 @@ def undone(workflow: Workflow[C, Any], instance: Instance[C], now: float, *, lef
     )
 
 
-def finish(workflow: Workflow[C, Any], instance: Instance[C], now: float) -> Instance[C]:
+def finish(workflow: Workflow[C, S], instance: Instance[C], now: float) -> Instance[C]:
     """The instance at the end of its rollback."""
     if instance.leftovers:
         status, place = Status.ROLLBACK_FAILED, m.ROLLBACK_FAILED

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Quota, Workflow
+from orchestrator.definition.workflow import AnyWorkflow, Quota
 from orchestrator.errors import ConfigurationError, SettingError
 from orchestrator.lifecycle.decision import OnSuccess
 from orchestrator.lifecycle.duration import show_duration
@@ -35,9 +34,7 @@ class Estimate:
         )
 
 
-def estimate(
-    workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float], on_success: OnSuccess
-) -> Estimate | None:
+def estimate(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, float], on_success: OnSuccess) -> Estimate | None:
     """How long creating (and tearing down) takes at least; ``None``: no rate holds it up."""
     instances = scenario.total if scenario.total is not None else scenario.cap
     found = []
@@ -48,7 +45,7 @@ def estimate(
     return max(found, key=lambda one: one.seconds, default=None)
 
 
-def check_groups(workflow: Workflow[Any, Any], rates: Mapping[str, float]) -> None:
+def check_groups(workflow: AnyWorkflow, rates: Mapping[str, float]) -> None:
     """Refuse a rate for a group that no state is in: a slip of the pen would leave the limit off. Raises ``SettingError``."""
     known = sorted({state.rate_group for state in workflow.states if state.rate_group})
     for group in rates:
@@ -58,7 +55,7 @@ def check_groups(workflow: Workflow[Any, Any], rates: Mapping[str, float]) -> No
             )
 
 
-def check_time(workflow: Workflow[Any, Any], scenario: Scenario, rates: Mapping[str, float]) -> None:
+def check_time(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, float]) -> None:
     """Refuse a scenario whose time is over before its rates have let it set up what it asks for.
 
     Raises:
@@ -99,7 +96,7 @@ def check_quotas(rooms: Mapping[str, Quota], scenario: Scenario, on_success: OnS
             )
 
 
-def _calls(workflow: Workflow[Any, Any], scenario: Scenario, on_success: OnSuccess) -> Counter[str]:
+def _calls(workflow: AnyWorkflow, scenario: Scenario, on_success: OnSuccess) -> Counter[str]:
     """Rate group → attempts of one instance: before its rounds, and to tear it down."""
     calls: Counter[str] = Counter()
     if scenario.reuse is not None:

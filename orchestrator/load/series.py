@@ -6,9 +6,9 @@ The series of a state or of a segment is its name. The store keeps keys as text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NewType
+from typing import NewType
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.instance import Status
 
 Series = NewType("Series", str)
@@ -65,12 +65,12 @@ def is_work(series: str) -> bool:
     return series != START_LAG and not series.startswith(_WAIT)
 
 
-def waits_of(workflow: Workflow[Any, Any]) -> list[Series]:
+def waits_of(workflow: AnyWorkflow) -> list[Series]:
     """The waits for the rate groups of a workflow."""
     return sorted({wait(state.rate_group) for state in workflow.states if state.rate_group})
 
 
-def all_series(workflow: Workflow[Any, Any]) -> list[str]:
+def all_series(workflow: AnyWorkflow) -> list[str]:
     """Every series of a workflow."""
     states = [state.name for state in workflow.states]
     calls = [call(name, handler) for name in states for handler in _CALLS]
@@ -124,7 +124,7 @@ def count_ended(counters: Mapping[str, int]) -> int:
     return sum(counts_by_status(counters).values())
 
 
-def rounds_done(workflow: Workflow[Any, Any]) -> Iterable[Counted]:
+def rounds_done(workflow: AnyWorkflow) -> Iterable[Counted]:
     """The transitions that end a round; none if the workflow has no rounds."""
     if workflow.round_end is None or workflow.round_outcome is None:
         return ()

@@ -22,11 +22,10 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError, shortened
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, Status
@@ -206,7 +205,7 @@ class Threshold:
         return f"{shown}{' ' if self.unit in _TIMES or self.unit in _SIZES else ''}{self.unit}"
 
 
-def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
+def parse(text: str, workflow: AnyWorkflow) -> Threshold:
     """A threshold of this workflow.
 
     Raises:
@@ -228,7 +227,7 @@ def parse(text: str, workflow: Workflow[Any, Any]) -> Threshold:
     return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
 
 
-def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Threshold]:
+def parse_all(texts: Iterable[str], workflow: AnyWorkflow) -> list[Threshold]:
     """Thresholds of this workflow. Raises ``SettingError``."""
     try:
         return [parse(text, workflow) for text in texts]
@@ -247,7 +246,7 @@ def check_span(thresholds: Iterable[Threshold], scenario: Scenario) -> None:
             )
 
 
-def _check_subject(text: str, subject: str, stat: str | None, workflow: Workflow[Any, Any], *, drift: bool) -> None:
+def _check_subject(text: str, subject: str, stat: str | None, workflow: AnyWorkflow, *, drift: bool) -> None:
     if stat is None and subject in _COUNTS and not drift:
         return
     if subject == _MEMORY and stat is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from orchestrator.inspection.details import Details, main_series
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.load.series import STARTED, count_ended, rounds_done
 from orchestrator.load.statistics import Statistics, Window
@@ -14,7 +14,7 @@ CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95,
 """Percentiles of the curve."""
 
 
-def chart_data(details: Details) -> dict[str, Any]:
+def chart_data(details: Details) -> JSONObject:
     """The series of all charts of a run, over time and by percentile."""
     statistics = details.summary.statistics
     windows = [window for window in statistics.windows if window.width > 0]

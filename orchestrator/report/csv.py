@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from orchestrator.inspection.details import Details
 from orchestrator.load.series import STARTED, count_ended
 from orchestrator.load.statistics import PERCENTILES, Latency
 
 _LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
+
+Cell = str | int | float | None
 
 
 def tables(details: Details) -> Mapping[str, str]:
@@ -20,7 +21,7 @@ def tables(details: Details) -> Mapping[str, str]:
 
 
 def _states(details: Details) -> str:
-    rows: list[list[Any]] = []
+    rows: list[list[Cell]] = []
     for row in details.summary.states:
         if row.whole:
             rows.append([row.state, "whole", row.ok, row.retried, row.recovered, row.failed, *_latency(row.whole)])
@@ -33,10 +34,10 @@ def _states(details: Details) -> str:
 
 
 def _timeline(details: Details) -> str:
-    rows: list[list[Any]] = []
+    rows: list[list[Cell]] = []
     for window in details.summary.statistics.windows:
         ended = count_ended(window.counters)
-        head: list[Any] = [
+        head: list[Cell] = [
             window.at,
             window.elapsed,
             window.width,
@@ -70,7 +71,9 @@ def _timeline(details: Details) -> str:
 
 
 def _errors(details: Details) -> str:
-    rows = [[e.key.state, e.key.kind, _cell(e.key.code), e.tally.count, _cell(e.tally.example)] for e in details.summary.errors]
+    rows: list[list[Cell]] = [
+        [e.key.state, e.key.kind, _cell(e.key.code), e.tally.count, _cell(e.tally.example)] for e in details.summary.errors
+    ]
     return _written(["state", "kind", "code", "count", "example"], rows)
 
 
@@ -83,11 +86,11 @@ def _cell(said: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _latency(latency: Latency) -> list[Any]:
+def _latency(latency: Latency) -> list[Cell]:
     return [latency.count, latency.min, *latency.percentiles, latency.max]
 
 
-def _written(head: list[str], rows: Iterable[list[Any]]) -> str:
+def _written(head: list[str], rows: Iterable[list[Cell]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.explain import Explanation
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import Recorded
@@ -19,7 +19,7 @@ BODY_SHOWN = 500
 """Characters of a body."""
 
 
-def document(found: Explanation) -> dict[str, Any]:
+def document(found: Explanation) -> JSONObject:
     """For programs; keys are stable."""
     instance = found.instance
     return {
@@ -44,7 +44,7 @@ def document(found: Explanation) -> dict[str, Any]:
     }
 
 
-def lines(workflow: Workflow[Any, Any], found: Explanation) -> Iterator[str]:
+def lines(workflow: AnyWorkflow, found: Explanation) -> Iterator[str]:
     """For people."""
     instance = found.instance
     yield f"instance   {instance.id}"
@@ -72,7 +72,7 @@ def lines(workflow: Workflow[Any, Any], found: Explanation) -> Iterator[str]:
         yield from (f"  {label:<16} {fact}" for label, fact in found.proof.items())
 
 
-def describe(event: Event, workflow: Workflow[Any, Any]) -> str | None:
+def describe(event: Event, workflow: AnyWorkflow) -> str | None:
     """An event as one line; ``None`` for events that only programs need."""
     took = f"{event.duration_s * 1000:7.1f} ms" if event.duration_s is not None else " " * 10
     order = workflow.order(event.state)
@@ -109,7 +109,7 @@ def _status(found: Explanation) -> str:
     return f"{status}, in {instance.position}" if instance.status in (Status.RUNNING, Status.SUSPENDED) else status
 
 
-def _history(workflow: Workflow[Any, Any], events: tuple[Event, ...]) -> Iterator[str]:
+def _history(workflow: AnyWorkflow, events: tuple[Event, ...]) -> Iterator[str]:
     yield ""
     yield "History"
     seq = 0
@@ -131,7 +131,7 @@ def _exchanges(found: Explanation) -> Iterator[str]:
         yield from _exchange(exchange)
 
 
-def _exchange(exchange: Mapping[str, Any]) -> Iterator[str]:
+def _exchange(exchange: JSONObject) -> Iterator[str]:
     if "request" not in exchange:
         yield f"  {exchange['comment']}"
         return

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import attrs
 import orjson
 
 from orchestrator.inspection.rows import StateRow
 from orchestrator.inspection.summary import Summary
+from orchestrator.json_types import JSONObject
 from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED
 from orchestrator.load.statistics import PERCENTILES, Latency
 from orchestrator.report.text import next_commands
 
 
-def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[str, Any]:
+def document(summary: Summary, exit_code: int, suffix: str | None = "") -> JSONObject:
     """The whole summary; keys are stable."""
     return {
         "run": summary.run_id,
@@ -39,7 +39,7 @@ def document(summary: Summary, exit_code: int, suffix: str | None = "") -> dict[
     }
 
 
-def statistics(summary: Summary) -> dict[str, Any]:
+def statistics(summary: Summary) -> JSONObject:
     """The measurements; latencies in seconds. Percentiles are over ``count`` entries, the rate over ``ended``."""
     total, measured = summary.statistics.total, summary.statistics.measured()
     return {
@@ -66,8 +66,8 @@ def statistics(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _state(row: StateRow) -> dict[str, Any]:
-    data: dict[str, Any] = {
+def _state(row: StateRow) -> JSONObject:
+    data: JSONObject = {
         "state": row.state,
         "ok": row.ok,
         "retried": row.retried,
@@ -79,13 +79,13 @@ def _state(row: StateRow) -> dict[str, Any]:
     return data | {name: latency_data(latency) for name, latency in series.items() if latency}
 
 
-def latency_data(latency: Latency) -> dict[str, Any]:
+def latency_data(latency: Latency) -> JSONObject:
     """Count, minimum, percentiles and maximum."""
     percentiles = {f"p{percentile:g}": value for percentile, value in zip(PERCENTILES, latency.percentiles, strict=True)}
     return {"count": latency.count, "min": latency.min, **percentiles, "max": latency.max}
 
 
-def har(exchanges: Iterable[Mapping[str, Any]]) -> str:
+def har(exchanges: Iterable[Mapping[str, object]]) -> str:
     """Exchanges as an HTTP archive (HAR 1.2)."""
     return dumps(
         {
@@ -98,6 +98,6 @@ def har(exchanges: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def dumps(data: Any) -> str:
+def dumps(data: object) -> str:
     """Indented JSON text."""
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()

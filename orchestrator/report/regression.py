@@ -17,11 +17,10 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import attrs
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError, shortened
 from orchestrator.inspection.details import Details, main_series
 from orchestrator.load.series import all_series
@@ -88,7 +87,7 @@ class Judgement:
     met: bool
 
 
-def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Condition]:
+def parse_all(texts: Iterable[str], workflow: AnyWorkflow) -> list[Condition]:
     """Conditions on runs of this workflow. Raises ``SettingError``."""
     try:
         return [parse(text, workflow) for text in texts]
@@ -96,7 +95,7 @@ def parse_all(texts: Iterable[str], workflow: Workflow[Any, Any]) -> list[Condit
         raise SettingError("fail-on", str(error)) from error
 
 
-def parse(text: str, workflow: Workflow[Any, Any]) -> Condition:
+def parse(text: str, workflow: AnyWorkflow) -> Condition:
     """A condition on runs of this workflow.
 
     Raises:

@@ -14,6 +14,7 @@ from orchestrator.definition.machine import STATIONS
 from orchestrator.definition.state import C
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import CheckpointError, DefinitionError, WorkflowChangedError
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import Instance, Status
 from orchestrator.secret import Secret, fields_of
@@ -126,7 +127,9 @@ class Codec(Generic[C]):
             problem = f"its context {workflow.context.__name__} cannot be read back from a checkpoint: {error}"
             raise DefinitionError(workflow.name, problem) from error
 
-    def encode(self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, Any]] | None = None) -> Checkpoint:
+    def encode(
+        self, instance: Instance[C], *, history: int, evidence: Sequence[Mapping[str, object]] | None = None
+    ) -> Checkpoint:
         """Encode an instance.
 
         Args:
@@ -170,7 +173,7 @@ class Codec(Generic[C]):
         except Exception:  # noqa: BLE001  # a bug of the workflow: the checkpoint matters more than the count
             return None
 
-    def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[dict[str, Any]]:
+    def evidence(self, instance_id: str, bodies: Iterable[bytes]) -> list[JSONObject]:
         """Return the stored exchanges of an instance, oldest first. Raises ``EncryptionKeyError``."""
         return [entry for body in bodies for entry in orjson.loads(self._vault.open(body, _evidence_of(instance_id)))]
 
@@ -193,7 +196,7 @@ class Codec(Generic[C]):
         instance = self._structure(data, place)
         return attrs.evolve(instance, definition=self._workflow.definition, version=self._workflow.version)
 
-    def _structure(self, data: Any, place: str) -> Instance[C]:
+    def _structure(self, data: object, place: str) -> Instance[C]:
         try:
             instance: Instance[C] = _converter.structure(data, self._type)
         except Exception as error:
@@ -201,7 +204,7 @@ class Codec(Generic[C]):
             raise CheckpointError(f"instance {place}: its checkpoint does not fit this version: {problems}") from error
         return instance
 
-    def _parse(self, row: Checkpoint, place: str) -> dict[str, Any]:
+    def _parse(self, row: Checkpoint, place: str) -> JSONObject:
         try:
             data = orjson.loads(row.body)
         except orjson.JSONDecodeError as error:
@@ -213,7 +216,7 @@ class Codec(Generic[C]):
             )
         return data
 
-    def _fit(self, data: dict[str, Any], old: Mapping[str, str], place: str) -> dict[str, Any]:
+    def _fit(self, data: JSONObject, old: Mapping[str, str], place: str) -> JSONObject:
         """Convert ``data`` to the present definition; unchanged where the changes do not affect it."""
         new = self._workflow.fingerprints
         changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
@@ -235,7 +238,7 @@ class Codec(Generic[C]):
         return data
 
 
-def _evidence_json(entries: Sequence[Mapping[str, Any]]) -> bytes:
+def _evidence_json(entries: Sequence[Mapping[str, object]]) -> bytes:
     """Encode the evidence. Values that cannot be encoded are dropped: evidence must never make an instance fail."""
     try:
         return orjson.dumps(entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -12,7 +11,7 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
 
-def json_body(data: Mapping[str, Any]) -> bytes:
+def json_body(data: Mapping[str, object]) -> bytes:
     """A JSON body."""
     return orjson.dumps(data)
 

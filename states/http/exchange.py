@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import attrs
 
 from orchestrator import Redactor, Secret, visible
+from states.http.json_types import JSONObject
 from states.http.masking import MASK, SECRET_HEADERS, Masking, mask_patterns
 from states.http.reply import Reply
 from states.http.request import Request
@@ -37,12 +37,12 @@ class HttpExchange:
         """See the protocol."""
         return self.request.secrets
 
-    def entry(self, secrets: Redactor) -> dict[str, Any]:
+    def entry(self, secrets: Redactor) -> JSONObject:
         """See the protocol."""
         request, reply, masking = self.request, self.reply, self.request.masking
         took = (self.ended - self.began) * 1000 if self.ended is not None else 0.0
         status, received, body = (reply.status, reply.headers, reply.body) if reply else (0, {}, b"")
-        sent: dict[str, Any] = {
+        sent: JSONObject = {
             "method": request.method,
             "url": _clean(masking.mask_url(request.url), secrets),
             "httpVersion": "HTTP/1.1",
@@ -58,7 +58,7 @@ class HttpExchange:
             sent["postData"] = {"mimeType": media_type, "text": _clean(text, secrets)}
         media_type = received.get("Content-Type", "")
         text = masking.mask_body(body, media_type, refused=status >= 400)
-        answer: dict[str, Any] = {
+        answer: JSONObject = {
             "status": status,
             "statusText": "",
             "httpVersion": "HTTP/1.1",

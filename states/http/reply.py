@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import orjson
 
 from orchestrator import AmbiguousError, Secret
+from states.http.json_types import JSONObject
 from states.http.request import Request
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Reply:
         except (ValueError, TypeError, OverflowError):
             return None
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> JSONObject:
         """The body as a JSON object.
 
         Raises:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import orjson
 
 from orchestrator import AmbiguousError, PermanentError, StepError, ThrottledError, TransientError
+from states.http.json_types import JSONObject
 from states.http.reply import Reply, seconds_until
 
 
@@ -128,7 +129,7 @@ def is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
-def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[dict[str, Any]]) -> str:
+def _sentence(what: str, reply: Reply, body: Mapping[str, object], details: list[JSONObject]) -> str:
     quote = reply.asked.quote
     said = body.get("error_description") or body.get("message")
     code = body.get("code") or body.get("error")
@@ -144,7 +145,7 @@ def _sentence(what: str, reply: Reply, body: Mapping[str, Any], details: list[di
     return text
 
 
-def _detail(detail: Mapping[str, Any]) -> str:
+def _detail(detail: Mapping[str, object]) -> str:
     target = f" {detail['target']}" if detail.get("target") else ""
     inner = detail.get("innerError")
     broken = inner.get("unsatisfiedRequirements") if isinstance(inner, dict) else None
@@ -152,7 +153,7 @@ def _detail(detail: Mapping[str, Any]) -> str:
     return f"{detail.get('code', '?')}{target}: {detail.get('message', '')}{more}"
 
 
-def _inner(details: list[dict[str, Any]], name: str) -> str | None:
+def _inner(details: list[JSONObject], name: str) -> str | None:
     for detail in details:
         inner = detail.get("innerError")
         if isinstance(inner, dict) and inner.get(name):
@@ -160,7 +161,7 @@ def _inner(details: list[dict[str, Any]], name: str) -> str | None:
     return None
 
 
-def _retry_after(reply: Reply, details: list[dict[str, Any]]) -> float | None:
+def _retry_after(reply: Reply, details: list[JSONObject]) -> float | None:
     """Seconds: from the header, else from the details (a date-time)."""
     if reply.retry_after is not None:
         return reply.retry_after

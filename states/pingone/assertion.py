@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
 
 import attrs
 import jwt
@@ -52,8 +51,8 @@ class Assertion:
     """A signed assertion, its header and its claims."""
 
     text: Secret
-    header: Mapping[str, Any]
-    claims: Mapping[str, Any]
+    header: Mapping[str, object]
+    claims: Mapping[str, object]
 
 
 def new_private_key() -> Secret:
@@ -75,7 +74,7 @@ def sign(
     *,
     client_id: str,
     audience: str,
-    claims: Mapping[str, Any],
+    claims: Mapping[str, object],
     now: float,
     secret: Secret | None,
     algorithm: HmacAlgorithm,

@@ -6,13 +6,14 @@ Source: PingOne Platform API, "Platform"; paging: "Paging, ordering, and filteri
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import attrs
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.http.bodies import JSON, json_body
+from states.http.json_types import JSONObject
 from states.http.reply import Reply
 from states.pingone.answers import AccessError, AlreadyExistsError, ConstraintError, MissingError, RefusedError, is_id
 from states.pingone.settings import PingOneSettings
@@ -21,7 +22,7 @@ from states.pingone.worker_token import WorkerToken
 if TYPE_CHECKING:
     from states.http.session import Session
 
-Found = dict[str, Any]
+Found = JSONObject
 
 _ROLES = "does the worker have its roles in this environment? (A new role becomes effective after a moment)"
 CREATED = (200, 201, 202)
@@ -51,7 +52,7 @@ class Management:
         self._root = f"{settings.api_url}/environments/{settings.managed}"
         self._origin = urlsplit(self._root)
 
-    async def create(self, what: str, path: str, body: Mapping[str, Any]) -> Found:
+    async def create(self, what: str, path: str, body: Mapping[str, object]) -> Found:
         """POST.
 
         Raises:
@@ -64,7 +65,7 @@ class Management:
         """GET. Raises ``MissingError``."""
         return (await self._send(f"read {what}", "GET", self._at(path))).json()
 
-    async def put(self, what: str, path: str, body: Mapping[str, Any], media_type: str, secrets: Iterable[Secret]) -> Found:
+    async def put(self, what: str, path: str, body: Mapping[str, object], media_type: str, secrets: Iterable[Secret]) -> Found:
         """PUT. Raises ``MissingError``."""
         reply = await self._send(what, "PUT", self._at(path), body=json_body(body), media_type=media_type, secrets=secrets)
         return reply.json()

@@ -7,7 +7,7 @@ redirectless: "Browserless authentication flow options" (``response_mode=pi.flow
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode
 
 import attrs
@@ -139,19 +139,19 @@ def _flow(reply: Reply, cookies: Mapping[str, Secret]) -> Flow:
     return Flow(id=_id(flow), status=_text(flow, "status"), cookies={**cookies, **reply.cookies}, code=_code(flow))
 
 
-def _id(flow: Mapping[str, Any]) -> str:
+def _id(flow: Mapping[str, object]) -> str:
     if not is_id(flow.get("id")):
         raise AmbiguousError("the response contains no id", code="not_a_flow")
     return str(flow["id"])
 
 
-def _text(data: Mapping[str, Any], name: str) -> str:
+def _text(data: Mapping[str, object], name: str) -> str:
     if not isinstance(data.get(name), str):
         raise AmbiguousError(f"the response contains no {name}", code="not_a_flow")
     return str(data[name])
 
 
-def _code(flow: Mapping[str, Any]) -> Secret | None:
+def _code(flow: Mapping[str, object]) -> Secret | None:
     answer = flow.get("authorizeResponse")
     return Secret(str(answer["code"])) if isinstance(answer, dict) and answer.get("code") else None
 

@@ -5,16 +5,17 @@ Sources: PingOne Platform API, "Token", "Token introspection"; RFC 6749, RFC 766
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import jwt
 import orjson
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.utils import base64url_decode
 
 from orchestrator import AmbiguousError, PermanentError, Secret, TransientError
 from states.http.bodies import FORM, form_body
+from states.http.json_types import JSONObject
 from states.pingone.assertion import Assertion
 from states.pingone.settings import PingOneSettings
 
@@ -36,7 +37,7 @@ class Tokens:
     def __init__(self, session: Session, settings: PingOneSettings) -> None:
         self._session = session
         self.issuer = f"{settings.auth_root(settings.managed)}/as"
-        self._keys: dict[str, Any] = {}
+        self._keys: dict[str, RSAPublicKey] = {}
         self._fetching = anyio.Lock()
 
     async def exchange(
@@ -61,7 +62,7 @@ class Tokens:
             raise AmbiguousError("get the access token: the response contains none", code="no_token")
         return Secret(token)
 
-    async def introspect(self, token: Secret, assertion: Assertion) -> dict[str, Any]:
+    async def introspect(self, token: Secret, assertion: Assertion) -> JSONObject:
         """The introspection of a token."""
         reply = await self._session.send(
             "introspect the token",
@@ -73,7 +74,7 @@ class Tokens:
         )
         return reply.json()
 
-    async def verify(self, token: Secret, *, audience: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    async def verify(self, token: Secret, *, audience: str) -> tuple[JSONObject, JSONObject]:
         """Header and claims of an access token, after checking its signature, issuer, audience and expiry.
 
         Raises:
@@ -98,7 +99,7 @@ class Tokens:
             raise PermanentError(f"the access token is not valid: {error}", code="token_invalid") from error
         return found["header"], found["payload"]
 
-    async def _key(self, kid: str) -> Any:
+    async def _key(self, kid: str) -> RSAPublicKey:
         """A key of the JWKS. Keys are parsed once; an unknown key id causes another read of the JWKS."""
         if kid not in self._keys:
             async with self._fetching:
@@ -120,14 +121,15 @@ class Tokens:
         self._keys = {str(row.get("kid")): key for row in rows if isinstance(row, dict) and (key := _parsed(row)) is not None}
 
 
-def _parsed(row: dict[str, Any]) -> Any:
+def _parsed(row: JSONObject) -> RSAPublicKey | None:
     """The RSA key of a JWK; ``None`` if it has another type or is malformed."""
     if row.get("kty") != "RSA":
         return None
     try:
-        return jwt.PyJWK(row, algorithm="RS256").key
+        key = jwt.PyJWK(row, algorithm="RS256").key
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError):
         return None
+    return key if isinstance(key, RSAPublicKey) else None
 
 
 def _kid(token: str) -> str:

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -25,6 +24,7 @@ from states.sandbox.calls import Answer, Call, media_type_of, parse_form, repeat
 from states.sandbox.environment import Environment
 from states.sandbox.errors import ApiError, OAuthError, access_failed
 from states.sandbox.faults import HANG_S, Fault, FaultKind, Faults
+from states.sandbox.json_types import JSONObject
 from states.sandbox.limits import ConfigurationLimit
 from states.sandbox.responses import refusal, response, status_error, unrouted
 from states.sandbox.routes import MANAGEMENT, OAUTH_OPERATIONS, SIGN_ON, Handler
@@ -66,7 +66,7 @@ class Sandbox:
         """Connection → number of requests that were handled on it."""
         self._limit = ConfigurationLimit(settings.configuration_per_minute)
 
-    def audit(self) -> dict[str, Any]:
+    def audit(self) -> JSONObject:
         """Existing objects, objects that were created twice, and calls of each operation."""
         return self.environment.report()
 

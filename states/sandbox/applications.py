@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -15,6 +14,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import ApiError, invalid, not_found
 from states.sandbox.fields import choice, flag, mapping, reference, required_flag, required_text, text, texts, whole
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Application
 
 TYPES = ("WEB_APP", "NATIVE_APP", "SINGLE_PAGE_APP", "WORKER", "CUSTOM_APP", "SERVICE")
@@ -121,9 +121,9 @@ def _check_unique(environment: Environment, name: str, but: str | None = None) -
         environment.check_unique(environment.applications, "name", name, taken, but=but)
 
 
-def _checked_fields(environment: Environment, data: dict[str, Any]) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject) -> JSONObject:
     """The fields to store: those of the body, after a check, and defaults for the others."""
-    fields: dict[str, Any] = {
+    fields: JSONObject = {
         "enabled": required_flag(data, "enabled"),
         "type": choice(data, "type", TYPES),
         "protocol": choice(data, "protocol", ("OPENID_CONNECT",)),
@@ -183,7 +183,7 @@ def _check_redirect_uri(uri: str) -> None:
         raise invalid("INVALID_VALUE", "redirectUris", "http is allowed for localhost only")
 
 
-def _body(environment: Environment, call: Call, row: Application) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Application) -> JSONObject:
     path = f"applications/{row.id}"
     body = hal(call, environment, path, attributes=f"{path}/attributes", secret=f"{path}/secret", grants=f"{path}/grants")
     body["_links"]["metadata"] = {"href": f"{issuer(environment, call)}/.well-known/openid-configuration"}

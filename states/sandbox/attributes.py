@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from states.sandbox import expressions
 from states.sandbox.bodies import collection, hal
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import required_text
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Attribute
 
 RESERVED = frozenset(
@@ -65,7 +64,7 @@ def _find(environment: Environment, call: Call) -> Attribute:
     return environment.attributes.get(call.ids["attribute"], resource_id=call.ids["resource"])
 
 
-def _body(environment: Environment, call: Call, row: Attribute) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Attribute) -> JSONObject:
     resource = f"resources/{row.resource_id}"
     return hal(call, environment, f"{resource}/attributes/{row.id}", resource=resource) | {
         "id": row.id,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Any
 
 import attrs
+
+from states.sandbox.json_types import JSONObject
 
 CALLS_KEPT = 200_000
 
@@ -38,7 +39,7 @@ class Audit:
         self.calls.append(call)
         self.call_counts[call.operation] += 1
 
-    def report(self, existing: dict[str, list[str]]) -> dict[str, Any]:
+    def report(self, existing: dict[str, list[str]]) -> JSONObject:
         """The report of the audit endpoint.
 
         Args:

@@ -7,13 +7,13 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlencode
 
 from states.sandbox import filters
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import R
 
 LONGEST_PAGE = 1000
@@ -40,7 +40,7 @@ def auth_url(environment: Environment, call: Call) -> str:
     return f"{call.base}/{environment.id}" if "environment" in call.ids else call.base
 
 
-def hal(call: Call, environment: Environment, path: str, **links: str) -> dict[str, Any]:
+def hal(call: Call, environment: Environment, path: str, **links: str) -> JSONObject:
     """The first fields of a single resource at ``path``; ``links`` are paths below the environment."""
     root = environment_url(call, environment)
     hrefs = {"self": f"{root}/{path}", "environment": root}
@@ -59,8 +59,8 @@ def filtered(
     name: str,
     rows: Sequence[R],
     attributes: Sequence[str],
-    view: Callable[[R], dict[str, Any]],
-    body: Callable[[R], dict[str, Any]],
+    view: Callable[[R], JSONObject],
+    body: Callable[[R], JSONObject],
 ) -> Answer:
     """A collection with support for a SCIM filter over ``attributes``, which ``view`` returns for a row."""
     if "filter" in call.query:
@@ -75,7 +75,7 @@ def filtered(
 
 
 def collection(
-    call: Call, environment: Environment, path: str, name: str, rows: Sequence[R], body: Callable[[R], dict[str, Any]]
+    call: Call, environment: Environment, path: str, name: str, rows: Sequence[R], body: Callable[[R], JSONObject]
 ) -> Answer:
     """One page of a collection. ``limit`` can only reduce its size. ``cursor`` is opaque to clients."""
     size = environment.settings.page_size

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 import attrs
 import orjson
 
 from states.sandbox.errors import malformed, wrong_media_type
+from states.sandbox.json_types import JSONObject
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +37,7 @@ class Call:
         """Media type of the body."""
         return media_type_of(self.headers.get("content-type", ""))
 
-    def json(self, *media_types: str) -> dict[str, Any]:
+    def json(self, *media_types: str) -> JSONObject:
         """The body, which must be a JSON object of one of these types (``application/json`` if none is named).
 
         Raises:
@@ -94,7 +94,7 @@ class Answer:
     """A response. ``cookie`` is the session token to set."""
 
     status: int = 200
-    body: Mapping[str, Any] | str | None = None
+    body: JSONObject | str | None = None
     """A mapping is sent as JSON, a string as HTML."""
     location: str | None = None
     cookie: str | None = None

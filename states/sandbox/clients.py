@@ -13,6 +13,7 @@ from states.sandbox.bodies import issuer
 from states.sandbox.calls import Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import OAuthError
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Application, Resource
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -28,8 +29,8 @@ class Client:
     application: Application | None
     resource: Resource | None
     method: str
-    header: dict[str, Any] | None = None
-    assertion: dict[str, Any] | None = None
+    header: JSONObject | None = None
+    assertion: JSONObject | None = None
 
 
 def denied(reason: str) -> OAuthError:
@@ -133,7 +134,7 @@ def _by_assertion(environment: Environment, call: Call, endpoint: str) -> Client
     return Client(application, None, method, header, claims)
 
 
-def _jwk(application: Application, header: Mapping[str, Any]) -> Any:
+def _jwk(application: Application, header: Mapping[str, object]) -> Any:
     """The key that the header of the assertion names. (The sandbox does not fetch a ``jwksUrl``.)"""
     keys = application.body.get("jwks")
     for jwk in jwt.PyJWKSet.from_json(keys).keys if keys else []:

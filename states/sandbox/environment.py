@@ -12,6 +12,7 @@ import attrs
 
 from states.sandbox.audit import Audit
 from states.sandbox.errors import ApiError, invalid
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import (
     Application,
     Attribute,
@@ -101,7 +102,7 @@ class Environment:
         """Count a creation in the audit."""
         self.audit.created[kind, name] += 1
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> JSONObject:
         """The report of the audit, with the existing objects."""
         resources = self.resources.rows
         existing = {
@@ -119,7 +120,7 @@ class Environment:
         return self.audit.report(existing)
 
     def check_unique(
-        self, table: Table[Any], field: str, value: str, message: str, *, but: str | None = None, **within: Any
+        self, table: Table[Any], field: str, value: str, message: str, *, but: str | None = None, **within: object
     ) -> None:
         """Refuse a name that another object of the table has. ``but`` is the id of an object to ignore; ``within`` are values that the
         objects must have."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
+
+from states.sandbox.json_types import JSONObject
 
 INVALID_DATA = "The request could not be completed. One or more validation errors were in the request."
 INVALID_REQUEST = "The request could not be completed. The request was malformed or invalid."
@@ -16,7 +16,7 @@ class ApiError(Exception):
     """An error of the management or flow API."""
 
     def __init__(
-        self, status: int, code: str, message: str, details: list[dict[str, Any]] | None = None, retry_after: float | None = None
+        self, status: int, code: str, message: str, details: list[JSONObject] | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(f"{status} {code}")
         self.status = status
@@ -25,9 +25,9 @@ class ApiError(Exception):
         self.details = details
         self.retry_after = retry_after
 
-    def body(self, correlation_id: str) -> dict[str, Any]:
+    def body(self, correlation_id: str) -> JSONObject:
         """The body of the response."""
-        body: dict[str, Any] = {"id": correlation_id, "code": self.code, "message": self.message}
+        body: JSONObject = {"id": correlation_id, "code": self.code, "message": self.message}
         if self.details is not None:
             body["details"] = self.details
         return body
@@ -42,14 +42,14 @@ class OAuthError(Exception):
     description: str
     retry_after: float | None = None
 
-    def body(self, correlation_id: str) -> dict[str, Any]:
+    def body(self, correlation_id: str) -> JSONObject:
         """The body of the response."""
         return {"error": self.error, "error_description": f"{self.description} (Correlation ID: {correlation_id})"}
 
 
-def invalid(detail: str, target: str, message: str, **inner: Any) -> ApiError:
+def invalid(detail: str, target: str, message: str, **inner: object) -> ApiError:
     """400 ``INVALID_DATA`` with one detail."""
-    entry: dict[str, Any] = {"code": detail, "target": target, "message": message}
+    entry: JSONObject = {"code": detail, "target": target, "message": message}
     if inner:
         entry["innerError"] = inner
     return ApiError(400, "INVALID_DATA", INVALID_DATA, [entry])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 _EXPRESSION = re.compile(r"\$\{(?P<inside>[^}]*)\}")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -30,7 +29,7 @@ def check(value: str) -> str | None:
     return None
 
 
-def evaluate(value: str, *, user: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+def evaluate(value: str, *, user: Mapping[str, object], context: Mapping[str, object]) -> object:
     """The value of a mapping; ``None`` if a part of its path is missing.
 
     Args:
@@ -40,7 +39,7 @@ def evaluate(value: str, *, user: Mapping[str, Any], context: Mapping[str, Any])
     if match is None:
         return value
     inside = match["inside"].strip()
-    found: Any = {**context} if inside.startswith(_ROOT) else {"user": user}
+    found: object = {**context} if inside.startswith(_ROOT) else {"user": user}
     for part in inside.removeprefix(_ROOT).split("."):
         if not isinstance(found, Mapping) or part not in found:
             return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from states.sandbox.errors import invalid
+from states.sandbox.json_types import JSONObject
 
-Data = Mapping[str, Any]
+Data = Mapping[str, object]
 
 
 def text(data: Data, name: str, *, longest: int = 256) -> str | None:
@@ -86,7 +86,7 @@ def texts(data: Data, name: str, allowed: Sequence[str] | None = None) -> list[s
     return value
 
 
-def mapping(data: Data, name: str) -> dict[str, Any] | None:
+def mapping(data: Data, name: str) -> JSONObject | None:
     """A JSON object."""
     value = data.get(name)
     if value is not None and not isinstance(value, dict):

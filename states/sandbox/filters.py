@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import Any
+
+from states.sandbox.json_types import JSONObject
 
 _TOKEN = re.compile(r'\s*(?:(?P<paren>[()])|"(?P<text>(?:[^"\\]|\\.)*)"|(?P<word>[^\s()"]+))')
 
-Row = dict[str, Any]
+Row = JSONObject
 Test = Callable[[Row], bool]
 
 
@@ -88,8 +89,8 @@ def parse(text: str, attributes: Collection[str], operators: Collection[str] = (
     return _Parser(text, attributes, operators).parse()
 
 
-def _at(row: Row, path: str) -> Any:
-    found: Any = row
+def _at(row: Row, path: str) -> object:
+    found: object = row
     for part in path.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return found

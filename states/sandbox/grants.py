@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from states.sandbox.applications import find
 from states.sandbox.bodies import collection, hal, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid, not_found
 from states.sandbox.fields import required_reference
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Grant
 
 
@@ -66,14 +65,14 @@ def _find(environment: Environment, call: Call) -> Grant:
     return environment.grants.get(call.ids["grant"], application_id=find(environment, call).id)
 
 
-def _scope_ids(data: dict[str, Any]) -> tuple[str, ...]:
+def _scope_ids(data: JSONObject) -> tuple[str, ...]:
     scopes = data.get("scopes")
     if not isinstance(scopes, list) or not scopes:
         raise invalid("REQUIRED_VALUE", "scopes", "scopes is required")
     return tuple(required_reference({"scopes": scope}, "scopes") for scope in scopes)
 
 
-def _body(environment: Environment, call: Call, row: Grant) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Grant) -> JSONObject:
     application, resource = f"applications/{row.application_id}", f"resources/{row.resource_id}"
     body = hal(call, environment, f"{application}/grants/{row.id}", application=application, resource=resource)
     return body | {

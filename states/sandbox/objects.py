@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
+
+from states.sandbox.json_types import JSONObject
 
 
 @attrs.frozen(kw_only=True)
@@ -23,7 +25,7 @@ class Application(Row):
     """An OIDC application; ``body`` has the fields that are stored unchanged."""
 
     name: str
-    body: dict[str, Any]
+    body: JSONObject
     secret: str
     updated_at: float | None = None
     """``None``: never; so for all others."""

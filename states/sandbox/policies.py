@@ -6,7 +6,6 @@ Source: "Sign-on Policies", "Application Sign-on Policy Assignments". An applica
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import attrs
 
@@ -16,6 +15,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid, not_found
 from states.sandbox.fields import required_reference, whole
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import PolicyAssignment, Row
 from states.sandbox.settings import MULTI_FACTOR, SINGLE_FACTOR
 
@@ -28,7 +28,7 @@ class Policy(Row):
 
 
 def read_all(environment: Environment, call: Call) -> Answer:
-    def body(row: Policy) -> dict[str, Any]:
+    def body(row: Policy) -> JSONObject:
         return _policy_body(environment, call, row)
 
     return collection(call, environment, "signOnPolicies", "signOnPolicies", _policies(environment), body)
@@ -97,13 +97,13 @@ def _policy(environment: Environment, id: str) -> Policy:
     raise not_found()
 
 
-def _policy_body(environment: Environment, call: Call, row: Policy) -> dict[str, Any]:
+def _policy_body(environment: Environment, call: Call, row: Policy) -> JSONObject:
     path = f"signOnPolicies/{row.id}"
     default = row.name == environment.settings.default_policy
     return hal(call, environment, path, actions=f"{path}/actions") | {"id": row.id, "name": row.name, "default": default}
 
 
-def _body(environment: Environment, call: Call, row: PolicyAssignment) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: PolicyAssignment) -> JSONObject:
     application, policy = f"applications/{row.application_id}", f"signOnPolicies/{row.policy_id}"
     path = f"{application}/signOnPolicyAssignments/{row.id}"
     return hal(call, environment, path, application=application, signOnPolicy=policy) | {

@@ -12,6 +12,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import flag, reference, required_text, text, texts
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Population
 
 FILTERS = ("name", "id")
@@ -66,7 +67,7 @@ def delete(environment: Environment, call: Call) -> Answer:
     return Answer(status=204)
 
 
-def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
     name = required_text(data, "name")
     taken = "A population with the specified name already exists."
     environment.check_unique(environment.populations, "name", name, taken, but=but)
@@ -80,7 +81,7 @@ def _checked_fields(environment: Environment, data: dict[str, Any], but: str | N
     }
 
 
-def _body(environment: Environment, call: Call, row: Population) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Population) -> JSONObject:
     path = f"populations/{row.id}"
     policy = row.password_policy_id
     return hal(call, environment, path, theme=f"{path}/theme") | {

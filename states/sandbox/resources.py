@@ -12,6 +12,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import ACCESS_TOKEN_LIFETIME_S, PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import choice, flag, mapping, required_text, text, whole
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Attribute, Resource
 
 TAKEN = "A resource with the specified name already exists."
@@ -89,7 +90,7 @@ def read_secret(environment: Environment, call: Call) -> Answer:
     return Answer(body=hal(call, environment, f"{path}/secret", resource=path) | {"secret": resource.secret})
 
 
-def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
     """The fields of a resource. ``but`` is the id of the resource that may have the name already."""
     name = required_text(data, "name")
     if name.lower() in (taken.lower() for taken, _ in BUILT_IN):
@@ -107,7 +108,7 @@ def _checked_fields(environment: Environment, data: dict[str, Any], but: str | N
     }
 
 
-def _audience(data: dict[str, Any], name: str) -> str:
+def _audience(data: JSONObject, name: str) -> str:
     audience = text(data, "audience", longest=1024) or name
     forbidden = any(word in audience.lower() for word in ("pingone", "pingidentity")) or audience.startswith("@")
     if forbidden or "#" in audience:
@@ -115,7 +116,7 @@ def _audience(data: dict[str, Any], name: str) -> str:
     return audience
 
 
-def _body(environment: Environment, call: Call, row: Resource) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Resource) -> JSONObject:
     path = f"resources/{row.id}"
     body = hal(call, environment, path, scopes=f"{path}/scopes", attributes=f"{path}/attributes", secret=f"{path}/secret")
     return body | {

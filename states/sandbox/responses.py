@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import Any
 
 import orjson
 from aiohttp import web
@@ -80,7 +79,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
     headers = _STANDARD_HEADERS | {"Correlation-Id": call.correlation_id} | dict(answer.headers)
     if answer.location is not None:
         headers["Location"] = answer.location
-    if answer.status == 201 and isinstance(answer.body, Mapping):
+    if answer.status == 201 and isinstance(answer.body, dict):
         headers["Location"] = answer.body["_links"]["self"]["href"]
     body, content_type = b"", "application/json"
     if isinstance(answer.body, str):
@@ -105,7 +104,7 @@ def response(answer: Answer, call: Call, environment: Environment) -> web.Respon
 
 
 @web.middleware
-async def unrouted(request: web.Request, handler: Any) -> web.StreamResponse:
+async def unrouted(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
     """Responses to unknown paths and methods in the vendor's form."""
     headers = _STANDARD_HEADERS | {"Correlation-Id": str(uuid.uuid4())}
     try:

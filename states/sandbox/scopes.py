@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from states.sandbox.bodies import collection, described, hal, timestamp
 from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import required_text, text
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Scope
 
 
@@ -54,7 +54,7 @@ def _find(environment: Environment, call: Call) -> Scope:
     return environment.scopes.get(call.ids["scope"], resource_id=call.ids["resource"])
 
 
-def _body(environment: Environment, call: Call, row: Scope) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: Scope) -> JSONObject:
     resource = f"resources/{row.resource_id}"
     return hal(call, environment, f"{resource}/scopes/{row.id}", resource=resource) | {
         "id": row.id,

@@ -17,7 +17,7 @@ MULTI_FACTOR = "Multi_Factor"
 LONGEST_S = 1_000_000_000
 """About 31 years, so that the resulting times are still valid dates."""
 
-_Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+_Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
 class AuthorizeError(StrEnum):
@@ -35,15 +35,15 @@ def _between(least: int, most: int | None = None, unit: str = "") -> _Validator:
     """A check that a number is in a range. ``most`` ``None`` means no maximum."""
     allowed = f"{least} or more{unit}" if most is None else f"between {least} and {most}{unit}"
 
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is not None and not (value >= least and (most is None or value <= most)):
             raise ValueError(f"{attribute.name}: must be {allowed}, not {_shown(value)}")
 
     return check
 
 
-def _one_of(*values: Any) -> _Validator:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def _one_of(*values: object) -> _Validator:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in values:
             allowed = ", ".join(str(one) for one in values)
             raise ValueError(f"{attribute.name}: must be one of {allowed}, not {_shown(value)}")
@@ -52,14 +52,14 @@ def _one_of(*values: Any) -> _Validator:
 
 
 def _matching(pattern: str, described: str) -> _Validator:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is not None and not re.fullmatch(pattern, value):
             raise ValueError(f"{attribute.name}: must be {described}, not {_shown(value)}")
 
     return check
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

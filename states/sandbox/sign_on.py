@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import uuid
-from typing import Any
 from urllib.parse import urlencode
 
 import attrs
@@ -16,6 +15,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import INVALID_DATA, ApiError, invalid, no_session, not_found, wrong_media_type
 from states.sandbox.grants import counts_already
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Application, Code, Flow, User
 from states.sandbox.policies import policy_name
 from states.sandbox.settings import MULTI_FACTOR, AuthorizeError
@@ -277,8 +277,8 @@ def _count_failure(environment: Environment, user: User) -> None:
     environment.users.put(attrs.evolve(user, failed_sign_ons=0 if locked else failures, locked_until=locked))
 
 
-def _credentials(code: str, detail: str, message: str, **inner: Any) -> ApiError:
-    entry: dict[str, Any] = {"code": detail, "message": message}
+def _credentials(code: str, detail: str, message: str, **inner: object) -> ApiError:
+    entry: JSONObject = {"code": detail, "message": message}
     if inner:
         entry["innerError"] = inner
     return ApiError(400, code, INVALID_DATA, [entry])
@@ -345,7 +345,7 @@ def _status(environment: Environment, flow: Flow) -> str:
     return "OTP_REQUIRED" if policy_name(environment, flow.application_id) == MULTI_FACTOR else "USERNAME_PASSWORD_REQUIRED"
 
 
-def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, Any]:
+def _flow_body(environment: Environment, call: Call, flow: Flow) -> JSONObject:
     url = f"{auth_url(environment, call)}/flows/{flow.id}"
     status = _status(environment, flow)
     actions = {
@@ -353,14 +353,14 @@ def _flow_body(environment: Environment, call: Call, flow: Flow) -> dict[str, An
         "MUST_CHANGE_PASSWORD": ("password.reset",),
         "OTP_REQUIRED": ("otp.check",),
     }
-    embedded: dict[str, Any] = {}
+    embedded: JSONObject = {}
     application = environment.applications.rows.get(flow.application_id)
     if application is not None:
         embedded["application"] = {"name": application.name}
     user = environment.users.rows.get(flow.user_id or "")
     if user is not None:
         embedded["user"] = {"id": user.id, "username": user.username, "name": names_of(user)}
-    body: dict[str, Any] = {
+    body: JSONObject = {
         "_links": {name: {"href": url} for name in ("self", *actions.get(status, ()))}
         | {"signOnPage": {"href": f"{auth_url(environment, call)}/signon/?flowId={flow.id}"}},
         "_embedded": embedded,

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+
+from states.sandbox.json_types import JSONObject
 
 _BITS = 2048
 
@@ -39,9 +40,9 @@ class SigningKey:
         return self.private.public_key()
 
     @cached_property
-    def jwk(self) -> dict[str, Any]:
+    def jwk(self) -> JSONObject:
         """The public key as a JSON Web Key."""
-        jwk: dict[str, Any] = RSAAlgorithm.to_jwk(self.public, as_dict=True)
+        jwk: JSONObject = RSAAlgorithm.to_jwk(self.public, as_dict=True)
         jwk.pop("key_ops", None)
         material = f"{jwk['e']}{jwk['n']}".encode()
         return jwk | {"kid": hashlib.sha256(material).hexdigest()[:16], "use": "sig", "alg": "RS256"}
@@ -51,6 +52,6 @@ class SigningKey:
         """Its id."""
         return str(self.jwk["kid"])
 
-    def sign(self, claims: Mapping[str, Any], typ: str) -> str:
+    def sign(self, claims: Mapping[str, object], typ: str) -> str:
         """A signed JWT."""
         return jwt.encode(dict(claims), self.private, algorithm="RS256", headers={"kid": self.kid, "typ": typ})

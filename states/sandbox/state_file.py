@@ -15,11 +15,24 @@ import orjson
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from states.sandbox.environment import Environment
-from states.sandbox.objects import Application, Attribute, Code, Flow, Grant, PolicyAssignment, Population, Resource, Scope, User
+from states.sandbox.json_types import JSONObject
+from states.sandbox.objects import (
+    Application,
+    Attribute,
+    Code,
+    Flow,
+    Grant,
+    PolicyAssignment,
+    Population,
+    Resource,
+    Row,
+    Scope,
+    User,
+)
 from states.sandbox.signing import SigningKey
 from states.sandbox.tables import Change
 
-_CLASSES: dict[str, Any] = {
+_CLASSES: dict[str, type[Row]] = {
     "application": Application,
     "resource": Resource,
     "scope": Scope,
@@ -83,14 +96,14 @@ class StateFile:
         # SQLite deletes it when it closes the file, unless that failed.
         self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
 
-    def identity(self) -> dict[str, Any] | None:
+    def identity(self) -> JSONObject | None:
         """The identity that was saved; ``None`` in a new file."""
         with self._translated():
             found = self._db.execute("SELECT content FROM row WHERE number = ?", (_IDENTITY,)).fetchone()
-        identity: dict[str, Any] | None = self._read(found[0]) if found else None
+        identity: JSONObject | None = self._read(found[0]) if found else None
         return identity
 
-    def save_identity(self, identity: dict[str, Any]) -> None:
+    def save_identity(self, identity: JSONObject) -> None:
         """Save the identity of a new environment."""
         with self._translated(), self._db:
             self._db.execute("INSERT INTO row VALUES (?, ?)", (_IDENTITY, self._written(identity)))
@@ -128,7 +141,7 @@ class StateFile:
             if row is None:
                 self._numbers.pop(key, None)
 
-    def _written(self, data: Any) -> bytes:
+    def _written(self, data: object) -> bytes:
         return self._encrypt(orjson.dumps(data, default=_fields))
 
     def _read(self, content: bytes) -> Any:
@@ -149,7 +162,7 @@ def _fields(row: Any) -> dict[str, Any]:
     return attrs.asdict(row, recurse=False)
 
 
-def identity_of(environment: Environment, key: SigningKey, port: int) -> dict[str, Any]:
+def identity_of(environment: Environment, key: SigningKey, port: int) -> JSONObject:
     """The identity of an environment, to be saved."""
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return {
@@ -161,7 +174,7 @@ def identity_of(environment: Environment, key: SigningKey, port: int) -> dict[st
     }
 
 
-def signing_key_of(identity: dict[str, Any]) -> SigningKey:
+def signing_key_of(identity: JSONObject) -> SigningKey:
     """The signing key of a saved identity."""
     key: Any = load_pem_private_key(identity["key"].encode(), None)
     return SigningKey(key)

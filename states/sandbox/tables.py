@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic
+from typing import Generic
 
 from states.sandbox.errors import not_found
-from states.sandbox.objects import R
+from states.sandbox.objects import R, Row
 
-Change = tuple[str, str, Any]
+Change = tuple[str, str, Row | None]
 """(table, id, object); the object is ``None`` if it was deleted."""
 
 
@@ -23,7 +23,7 @@ class Table(Generic[R]):
         self.kind = kind
         self.rows: dict[str, R] = {}
         self._report = report
-        self._indexes: dict[str, dict[Any, dict[str, R]]] = {name: {} for name in indexed}
+        self._indexes: dict[str, dict[object, dict[str, R]]] = {name: {} for name in indexed}
 
     def load(self, row: R) -> None:
         """Insert or replace without a report, for an object that was saved before."""
@@ -48,18 +48,18 @@ class Table(Generic[R]):
             _drop(index, _folded(getattr(row, name)), id)
         self._report((self.kind, id, None))
 
-    def get(self, id: str, **fields: Any) -> R:
+    def get(self, id: str, **fields: object) -> R:
         """The object with this id and these values, e.g. the id of its parent. Raises ``ApiError`` 404."""
         row = self.rows.get(id)
         if row is None or any(getattr(row, name) != value for name, value in fields.items()):
             raise not_found()
         return row
 
-    def where(self, **fields: Any) -> list[R]:
+    def where(self, **fields: object) -> list[R]:
         """The objects with these values, oldest first."""
         return [row for row in self._candidates(fields) if all(getattr(row, name) == value for name, value in fields.items())]
 
-    def like(self, field: str, value: str, **fields: Any) -> list[R]:
+    def like(self, field: str, value: str, **fields: object) -> list[R]:
         """The objects with these values, and with this text in ``field`` regardless of case."""
         return [
             row
@@ -67,17 +67,17 @@ class Table(Generic[R]):
             if _folded(getattr(row, field)) == _folded(value) and all(getattr(row, name) == one for name, one in fields.items())
         ]
 
-    def _candidates(self, fields: dict[str, Any]) -> Iterable[R]:
+    def _candidates(self, fields: dict[str, object]) -> Iterable[R]:
         """The smallest set of objects from an index; all objects if no field has an index."""
         found = [self._indexes[name].get(_folded(value), {}) for name, value in fields.items() if name in self._indexes]
         return min(found, key=len, default=self.rows).values()
 
 
-def _folded(value: Any) -> Any:
+def _folded(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _drop(index: dict[Any, dict[str, R]], key: Any, id: str) -> None:
+def _drop(index: dict[object, dict[str, R]], key: object, id: str) -> None:
     bucket = index[key]
     del bucket[id]
     if not bucket:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 import jwt
@@ -17,6 +16,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.clients import Client, authenticate, check_once
 from states.sandbox.environment import ACCESS_TOKEN_LIFETIME_S, PINGONE_AUDIENCE, Environment
 from states.sandbox.errors import OAuthError
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Application, Code, Resource, User
 from states.sandbox.policies import policy_name
 from states.sandbox.sign_on import OIDC_SCOPES, session_id
@@ -157,9 +157,7 @@ def _resource_of(environment: Environment, application: Application, scopes: lis
     return None
 
 
-def _fulfilled(
-    environment: Environment, client: Client, application: Application, resource: Resource, user: User
-) -> dict[str, Any]:
+def _fulfilled(environment: Environment, client: Client, application: Application, resource: Resource, user: User) -> JSONObject:
     """The claims of the resource's mappings, without those that have no value."""
     method = application.body["tokenEndpointAuthMethod"]
     context = {
@@ -184,10 +182,10 @@ def _fulfilled(
     return claims
 
 
-def _verified(environment: Environment, call: Call, key: SigningKey, text: str) -> dict[str, Any] | None:
+def _verified(environment: Environment, call: Call, key: SigningKey, text: str) -> JSONObject | None:
     """The claims of an access token; ``None`` if this sandbox did not issue it, or it has expired."""
     try:
-        claims: dict[str, Any] = jwt.decode(
+        claims: JSONObject = jwt.decode(
             text,
             key.public,
             algorithms=["RS256"],
@@ -199,8 +197,8 @@ def _verified(environment: Environment, call: Call, key: SigningKey, text: str) 
     return claims if claims["exp"] > environment.now() and "client_id" in claims else None
 
 
-def _user_claims(user: User, scopes: list[str]) -> dict[str, Any]:
-    claims: dict[str, Any] = {}
+def _user_claims(user: User, scopes: list[str]) -> JSONObject:
+    claims: JSONObject = {}
     if "email" in scopes:
         claims["email"] = user.email
     if "profile" in scopes:

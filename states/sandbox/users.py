@@ -13,6 +13,7 @@ from states.sandbox.calls import Answer, Call
 from states.sandbox.environment import Environment
 from states.sandbox.errors import invalid
 from states.sandbox.fields import flag, mapping, reference, required_text, text
+from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import User
 from states.sandbox.passwords import unsatisfied
 
@@ -114,7 +115,7 @@ def password_status(environment: Environment, user: User) -> str:
     return "MUST_CHANGE_PASSWORD" if user.must_change else "OK"
 
 
-def _checked_fields(environment: Environment, data: dict[str, Any], but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
     """The fields of a user. ``but`` is the id of the user that may have the username already."""
     username, email = required_text(data, "username", longest=128), required_text(data, "email")
     if any(unicodedata.category(char)[0] not in "LMSNPZ" or unicodedata.category(char) in ("Zl", "Zp") for char in username):
@@ -136,11 +137,11 @@ def _checked_fields(environment: Environment, data: dict[str, Any], but: str | N
     }
 
 
-def _name(data: dict[str, Any], part: str) -> str | None:
+def _name(data: JSONObject, part: str) -> str | None:
     return None if data.get(part) is None else required_text(data, part)
 
 
-def _population_id(environment: Environment, data: dict[str, Any]) -> str:
+def _population_id(environment: Environment, data: JSONObject) -> str:
     id = reference(data, "population")
     if id is None:
         return environment.populations.where(default=True)[0].id
@@ -155,7 +156,7 @@ def names_of(row: User) -> dict[str, str]:
     return {key: value for key, value in (("given", row.given), ("family", row.family)) if value is not None}
 
 
-def _attributes(row: User) -> dict[str, Any]:
+def _attributes(row: User) -> JSONObject:
     """The attributes that clients can write and filters can use."""
     return {
         "username": row.username,
@@ -167,7 +168,7 @@ def _attributes(row: User) -> dict[str, Any]:
     }
 
 
-def _body(environment: Environment, call: Call, row: User) -> dict[str, Any]:
+def _body(environment: Environment, call: Call, row: User) -> JSONObject:
     path = f"users/{row.id}"
     links = {f"password.{action}": f"{path}/password" for action in ("reset", "set", "check", "recover")}
     links |= {"population": f"populations/{row.population_id}", "password": f"{path}/password"}
@@ -187,7 +188,7 @@ def _body(environment: Environment, call: Call, row: User) -> dict[str, Any]:
     )
 
 
-def _password_body(environment: Environment, call: Call, row: User) -> dict[str, Any]:
+def _password_body(environment: Environment, call: Call, row: User) -> JSONObject:
     path = f"users/{row.id}"
     return hal(call, environment, f"{path}/password", user=path) | {
         "user": {"id": row.id},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -61,9 +60,9 @@ class Expression(StrEnum):
         }[self.value]
         return f"${{#root.context.{path}}}"
 
-    def expected(self, header: Mapping[str, Any], claims: Mapping[str, Any], method: ClientAuthentication) -> Any:
+    def expected(self, header: Mapping[str, object], claims: Mapping[str, object], method: ClientAuthentication) -> object:
         """The value that the token's claim must have for this assertion."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "claim": claims.get(CUSTOM_CLAIM),
             "assertion": dict(claims),
             "header-field": header.get("alg"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import attrs
 import orjson
 
 from orchestrator import Back, ExpiredError, NextRound, Outcome, PermanentError, Recovery, Repeat, done
+from states.http.json_types import JSONObject
 from states.pingone.answers import RefusedGrantError, UnauthorizedError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
@@ -116,9 +114,7 @@ def _assertion(step: TokenStep) -> Assertion:
     )
 
 
-def _verified(
-    step: TokenStep, header: Mapping[str, Any], claims: Mapping[str, Any], introspection: Mapping[str, Any]
-) -> Verified:
+def _verified(step: TokenStep, header: JSONObject, claims: JSONObject, introspection: JSONObject) -> Verified:
     settings, scope, audience = settings_of(step), names.scope(step.context.origin), names.audience(step.context.origin)
     if introspection.get("active") is not True:
         if claims["exp"] <= step.clock.now() + LEEWAY_S:
@@ -151,13 +147,13 @@ def _verified(
     )
 
 
-def _expected(step: TokenStep) -> Any:
+def _expected(step: TokenStep) -> object:
     """The value that the mapping produces for the assertion that was sent."""
     settings = settings_of(step)
     return settings.expression.expected(step.context.sent_header, step.context.sent_claims, settings.auth_method)
 
 
-def _same(found: Any, expected: Any) -> bool:
+def _same(found: object, expected: object) -> bool:
     """Whether the values are equal, or ``found`` is the JSON text of ``expected``. The vendor does not say how a token shows a map."""
     if found == expected:
         return True
@@ -169,5 +165,5 @@ def _same(found: Any, expected: Any) -> bool:
     return False
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,12 +14,12 @@ from orchestrator.lifecycle.duration import show_duration
 from orchestrator.report.text import milliseconds
 
 
-def render(template: str, **values: Any) -> Markup:
+def render(template: str, **values: object) -> Markup:
     """A template of this folder with its values."""
     return Markup(_environment().get_template(template).render(values))  # noqa: S704  # the template has escaped the values
 
 
-def script_data(data: Any) -> Markup:
+def script_data(data: object) -> Markup:
     """JSON text for a script element."""
     text = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     # "</" is all that could end the element early, and "<!--" all that could change how its end is found.
