@@ -24,6 +24,7 @@ from orchestrator.definition import registry
 from orchestrator.load import thresholds
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.settings import Setting, settings_of
+from orchestrator.web.settings import WebSettings
 from states.token_fulfillment import TokenFulfillmentSettings
 
 PAGES = Path(__file__).parent / "reference"
@@ -41,6 +42,7 @@ TABLES: dict[str, tuple[type[Any], str]] = {
     "run": (RunSettings, "The settings of `orchestrator run`."),
     "load": (LoadSettings, "The scenario of `orchestrator load`. Durations are written like `30s`, `2m` or `1h30m`."),
     "telemetry": (TelemetrySettings, "What a process tells of the run that it drives. It is not stored with the run."),
+    "web": (WebSettings, "Where `orchestrator web`, and `--web` of other commands, serve the page."),
     "token-fulfillment": (
         TokenFulfillmentSettings,
         "The tenant and the workflow. A secret is given by a variable or a file, never by a flag that others can see.",

@@ -19,6 +19,8 @@ from orchestrator.secret import Secret
 T = TypeVar("T")
 
 APP = "orchestrator"
+FORM = "form"
+"""Source of a value that a user has filled in."""
 
 
 def data_directory() -> Path:
@@ -119,9 +121,17 @@ def settings_of(cls: object) -> list[Setting]:
 
 
 def resolve(
-    cls: type[T], *, flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, object]]]
+    cls: type[T],
+    *,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    files: Sequence[tuple[str, Mapping[str, object]]],
+    form: Mapping[str, object] | None = None,
 ) -> Resolved[T]:
     """The settings of ``cls``. Flags win over the environment, then come the TOML files in order, then the defaults.
+
+    Args:
+        form: Values that a user has filled in; they win over all others.
 
     Raises:
         SettingError: A value does not fit its type, or a table has an unknown key.
@@ -132,7 +142,7 @@ def resolve(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, s in known.items():
-        raw, source = _find(s, flags, environ, files)
+        raw, source = (form[name], FORM) if form and name in form else find(s, flags, environ, files)
         sources[name] = source
         if source != "default":
             values[name] = convert(s, raw, source)
@@ -177,9 +187,10 @@ def _check_keys(file: str, table: Mapping[str, object], known: Iterable[str]) ->
         given.add(name)
 
 
-def _find(
+def find(
     s: Setting, flags: Mapping[str, object], environ: Mapping[str, str], files: Sequence[tuple[str, Mapping[str, object]]]
 ) -> tuple[object, str]:
+    """The raw value of a setting, and its source; ``None`` and ``default`` if it is given nowhere."""
     if flags.get(s.name) not in (None, []):
         return flags[s.name], s.flag
     for variable in s.env:

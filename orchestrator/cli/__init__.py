@@ -39,6 +39,7 @@ SUMMARIES = {
     "cleanup": "Remove everything that a run created: of completed, failed and interrupted instances, leftovers included.",
     "report": "Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.",
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",
+    "web": "Show runs in the browser: live, finished or interrupted, of any process. Starts and continues them, too.",
     "graph": "Draw the state machine of a workflow: Mermaid text on stdout, or an image (needs Graphviz).",
     "doctor": "Check configuration, store, key, and whether the tenant answers. Changes nothing.",
 }
@@ -90,6 +91,7 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = (), *, imported: C
         observers: Called with every event, as the display is.
         imported: Called when the command has been imported, before it runs.
     """
+    argv = with_default_port(argv)
     try:
         app = build_app(argv, observers)
         imported()
@@ -112,6 +114,16 @@ def main(argv: Sequence[str], observers: Sequence[Observer] = (), *, imported: C
         if error.errno != errno.ENOSPC:
             raise
         return _fail(f"the output cannot be written: {error.strerror}")
+
+
+def with_default_port(argv: Sequence[str]) -> list[str]:
+    """The arguments with a port behind ``--web``, where none is given: the parser knows no optional values."""
+    found: list[str] = []
+    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        found.append(word)
+        if word == "--web" and not following.isdecimal():
+            found.append("auto")
+    return found
 
 
 def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:

@@ -11,6 +11,7 @@ from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
 from orchestrator.cli.driving import display_of, drive, options_of, print_summary, write_reports
 from orchestrator.cli.outputs import Outputs
+from orchestrator.cli.page import page_beside
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
@@ -39,6 +40,7 @@ async def continue_run(
     *,
     mode: Mode,
     number: int | None = None,
+    web: str | None = None,
 ) -> int:
     """Resume, retry or clean up a stored run; the exit code."""
     resolver = Resolver(flags, config)
@@ -60,19 +62,21 @@ async def continue_run(
         options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
-        return await drive(
-            opened,
-            found,
-            store,
-            options,
-            display,
-            telemetry,
-            as_json=as_json,
-            suffix=resolver.suffix,
-            cleaning=cleaning,
-            again=again,
-            outputs=outputs,
-        )
+        async with page_beside(web, resolver, store, vault) as page:
+            return await drive(
+                opened,
+                found,
+                store,
+                options,
+                display,
+                telemetry,
+                as_json=as_json,
+                suffix=resolver.suffix,
+                cleaning=cleaning,
+                again=again,
+                outputs=outputs,
+                page=page,
+            )
 
 
 async def _record(store: Store, named: str | None, mode: Mode, outputs: Outputs) -> RunRecord | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -34,6 +34,9 @@ from orchestrator.report import text
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Store
+
+if TYPE_CHECKING:
+    from orchestrator.web.drives import Drives
 
 
 def options_of(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Observer]) -> Options:
@@ -100,10 +103,12 @@ async def drive(
     cleaning: bool = False,
     again: str | None = None,
     outputs: Outputs | None = None,
+    page: Drives | None = None,
 ) -> int:
     """Drive a run to its end, show it, and write its reports; the exit code.
 
     Args:
+        page: The runs that a web page of this process controls.
         outputs: Reports that this command asks for, beside those that the run has stored.
     """
     control = _Control(display, options.grace_s)
@@ -115,6 +120,8 @@ async def drive(
             try:
                 async with opened as run:
                     control.run = run
+                    if page is not None:
+                        page.adopt(run)
                     display.attach(run)
                     telemetry.attach(run, workflow)
                     tasks.start_soon(control.watch_reader)

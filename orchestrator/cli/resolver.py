@@ -8,13 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
 from orchestrator.definition.registry import workflow_names
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError
-from orchestrator.settings import Resolved, convert, data_directory, default_key_file, read_table, resolve, settings_of
+from orchestrator.settings import (
+    FORM,
+    Resolved,
+    Setting,
+    convert,
+    data_directory,
+    default_key_file,
+    find,
+    read_table,
+    resolve,
+    settings_of,
+)
 from orchestrator.storage import is_lasting
 from orchestrator.storage.encryption import KEY_VARIABLE, Vault, find_key
+from orchestrator.web.settings import WebSettings
 
 CONFIG_FILE = Path("orchestrator.toml")
 """Read if it exists and no other file is named."""
@@ -24,6 +38,7 @@ ENGINE_TABLE = "orchestrator"
 TELEMETRY_TABLE = "telemetry"
 RUN_TABLE = "run"
 LOAD_TABLE = "load"
+WEB_TABLE = "web"
 
 
 class Resolver:
@@ -36,8 +51,10 @@ class Resolver:
         environ: Mapping[str, str] | None = None,
         *,
         scenario: Path | None = None,
+        form: Mapping[str, Any] | None = None,
     ) -> None:
         self._flags = flags
+        self._form = form
         self._environ = os.environ if environ is None else environ
         usual = Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None
         usual = usual or (CONFIG_FILE if CONFIG_FILE.exists() else None)
@@ -50,7 +67,7 @@ class Resolver:
 
     def check_tables(self) -> None:
         """Raise ``SettingError`` for a table that no command reads."""
-        known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, TELEMETRY_TABLE, *workflow_names())
+        known = (ENGINE_TABLE, RUN_TABLE, LOAD_TABLE, TELEMETRY_TABLE, WEB_TABLE, *workflow_names())
         for file, tables in self._files:
             for name in tables:
                 if name not in known:
@@ -93,11 +110,13 @@ class Resolver:
         return self._resolve(workflow.settings, workflow.name)
 
     def renewed(self, workflow: AnyWorkflow) -> dict[str, Any]:
-        """Settings of a stored run that flags of this command replace, e.g. new credentials."""
-        known = settings_of(workflow.settings)
-        return {
-            s.name: convert(s, self._flags[s.name], s.flag) for s in known if s.renewable and self._flags.get(s.name) is not None
-        }
+        """Settings of a stored run that this command replaces, e.g. new credentials."""
+        asked = [s for s in settings_of(workflow.settings) if s.renewable and self.is_asked(s)]
+        return {s.name: convert(s, *self.raw(s, workflow.name)) for s in asked}
+
+    def is_asked(self, s: Setting) -> bool:
+        """Whether a flag, or a field of the form, gives this setting."""
+        return self._flags.get(s.name) is not None or s.name in (self._form or {})
 
     def vault(self, *, create: bool = False) -> Vault:
         """The user's key, created on demand. A store in memory gets a key that ends with the process."""
@@ -125,4 +144,22 @@ class Resolver:
             if not isinstance(tables.get(table, {}), dict):
                 raise SettingError(table, "is not a table", file)
         files = [(file, tables.get(table, {})) for file, tables in self._files]
-        return resolve(cls, flags=self._flags, environ=self._environ, files=files)
+        return resolve(cls, flags=self._flags, environ=self._environ, files=files, form=self._form_of(cls))
+
+    def _form_of(self, cls: Any) -> dict[str, Any]:
+        return {s.name: self._form[s.name] for s in settings_of(cls) if s.name in self._form} if self._form else {}
+
+    def raw(self, s: Setting, table: str) -> tuple[Any, str]:
+        """The value of a setting as it is written, and its source."""
+        if self._form and s.name in self._form:
+            return self._form[s.name], FORM
+        return find(s, self._flags, self._environ, [(file, tables.get(table, {})) for file, tables in self._files])
+
+    def web(self, *, port: int | None = None) -> WebSettings:
+        """The table ``[web]``.
+
+        Args:
+            port: Replaces the configured port.
+        """
+        found: WebSettings = self._resolve(WebSettings, WEB_TABLE).value
+        return found if port is None else attrs.evolve(found, port=port)

@@ -10,17 +10,17 @@ import attrs
 
 from orchestrator.definition.state import Effect
 from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.inspection.measurements import measure
 from orchestrator.inspection.reader import Reader
-from orchestrator.inspection.result import RunResult
-from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
+from orchestrator.inspection.rows import ErrorRow, StateRow
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, AnyInstance, Failure, Leftover, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.series import ABORTED, MISSED, ROUND, ROUND_FAILED, count_ended
+from orchestrator.load.series import ROUND, ROUND_FAILED, count_ended
 from orchestrator.load.statistics import Latency, Statistics, Window
-from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.load.thresholds import Verdict, parse_all
 
 FAILED = NOT_COMPLETED | {Status.ROLLING_BACK}
 """Statuses of instances whose failure is listed. The failures of a running instance are in its history."""
@@ -124,9 +124,7 @@ async def summarise(run: AnyStoredRun) -> Summary:
         existing.update(effect.kind for _, effect in effects_of(workflow, instance))
     shown = await _shown(run, reader)
     statistics = Statistics.of(await store.statistics(record.id))
-    missed = _missed(record.scenario, statistics, result)
-    due = missed + sum(number for status, number in result.counts.items() if status is not Status.PENDING)
-    measured = Measured(statistics=statistics, counts=result.counts, missed=missed, overdue=missed, due=due)
+    measured = measure(workflow, record, result, statistics)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
         run_id=record.id,
@@ -140,14 +138,14 @@ async def summarise(run: AnyStoredRun) -> Summary:
         proofs=shown.proofs,
         scenario=record.scenario,
         statistics=statistics,
-        missed=missed,
-        aborted=bool(statistics.total.counters[ABORTED]),
-        verdicts=tuple(threshold.judge(measured) for threshold in thresholds),
+        missed=measured.missed,
+        aborted=measured.aborted,
+        verdicts=measured.verdicts,
         judged=any(threshold.subject in ("failed", "completed") for threshold in thresholds),
         rounds_judged=any((threshold.subject, threshold.stat) == (ROUND, "failed") for threshold in thresholds),
-        states=tuple(state_rows(workflow, statistics)),
-        segments=tuple(segment_rows(workflow, statistics)),
-        errors=tuple(error_rows(statistics)),
+        states=measured.states,
+        segments=measured.segments,
+        errors=measured.errors,
     )
 
 
@@ -180,13 +178,3 @@ async def _shown(run: AnyStoredRun, reader: Reader[Any]) -> _Shown:
     for row in sorted((row for page in pages for row in page), key=lambda row: row.number):
         shown.add(run.workflow, await reader.decode(row))
     return shown
-
-
-def _missed(scenario: Scenario, statistics: Statistics, result: RunResult) -> int:
-    """Arrivals that never started, or are overdue in a run that is not finished."""
-    if not scenario.is_open:
-        return 0
-    if statistics.total.counters[ABORTED]:
-        return statistics.total.counters[MISSED]
-    pending = result.counts.get(Status.PENDING, 0)
-    return scenario.arrivals(statistics.elapsed, result.total - pending).overdue if result.interrupted else pending

@@ -6,6 +6,7 @@ Source: uPlot 1.6.32 (https://github.com/leeoniya/uPlot), MIT.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from orchestrator.inspection.details import Details
 from orchestrator.inspection.rows import move_counts
@@ -50,11 +51,16 @@ def page(details: Details) -> str:
 
 def comparison_page(comparison: Comparison) -> str:
     """Two runs side by side."""
+    data = comparison_data(comparison)
+    return render("comparison.html", title=" and ".join(data["runs"]), data=script_data(data), comparison=comparison)
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """The data that the charts of a comparison draw."""
     first, second = comparison.first, comparison.second
     curves = {name: [curve(details.summary.statistics, name) for details in (first, second)] for name, _ in comparison.latencies}
     runs = [details.summary.run_id for details in (first, second)]
-    data = {"curves": curves, "percentiles": CURVE, "runs": runs, "main": main_of(first, list(curves))}
-    return render("comparison.html", title=" and ".join(runs), data=script_data(data), comparison=comparison)
+    return {"curves": curves, "percentiles": CURVE, "runs": runs, "main": main_of(first.workflow, list(curves))}
 
 
 def _tiles(details: Details) -> Iterator[tuple[str, str]]:

@@ -74,30 +74,39 @@ def lines(workflow: AnyWorkflow, found: Explanation) -> Iterator[str]:
 
 def describe(event: Event, workflow: AnyWorkflow) -> str | None:
     """An event as one line; ``None`` for events that only programs need."""
+    if event.kind not in _SHOWN:
+        return None
     took = f"{event.duration_s * 1000:7.1f} ms" if event.duration_s is not None else " " * 10
     order = workflow.order(event.state)
-    place = f"{order:>3}  {event.state:<24}" if order <= len(workflow.states) else f"     {event.state:<24}"
+    numbered = order <= len(workflow.states) and event.kind not in (EventKind.UNDONE, EventKind.LEFT_OVER)
+    return f"{order if numbered else '':>3}  {event.state:<24} {took}  {describe_outcome(event)}"
+
+
+_SHOWN = frozenset(EventKind) - {EventKind.ATTEMPT, EventKind.ANSWER, EventKind.STARTED, EventKind.ENDED}
+
+
+def describe_outcome(event: Event) -> str:
+    """What an event led to, in a few words."""
     match event.kind:
         case EventKind.MOVED:
             outcome = event.outcome if event.handler == "run" else f"{event.outcome} (recovered)"
-            arrow = f"  → {event.target}" if event.outcome != "done" else ""
-            return f"{place} {took}  {outcome}{arrow}"
+            return f"{outcome}  → {event.target}" if event.outcome != "done" else f"{outcome}"
         case EventKind.RETRY:
-            return f"{place} {took}  attempt {event.attempt} failed: {event.error}"
+            return f"attempt {event.attempt} failed: {event.error}"
         case EventKind.NOT_FOUND:
-            return f"{place} {took}  recovery: its effect does not exist"
+            return "recovery: its effect does not exist"
         case EventKind.ROLLING_BACK:
-            return f"{place} {took}  " + (f"failed: {event.error}" if event.error else "tearing down")
+            return f"failed: {event.error}" if event.error else "tearing down"
         case EventKind.UNDONE:
-            return f"     {event.state:<24} {took}  rolled back"
+            return "rolled back"
         case EventKind.LEFT_OVER:
-            return f"     {event.state:<24} {took}  left over: {event.error}"
+            return f"left over: {event.error}"
         case EventKind.PUT_BACK:
-            return f"{place} {took}  put back, to be retried"
-        case EventKind.SUSPENDED | EventKind.RESUMED | EventKind.FAILED:
-            return f"{place} {took}  {event.kind.value}" + (f": {event.error}" if event.error else "")
+            return "put back, to be retried"
+        case EventKind.ENDED:
+            return f"ended: {event.outcome}"
         case _:
-            return None
+            return event.kind.value + (f": {event.error}" if event.error else "")
 
 
 def _status(found: Explanation) -> str:

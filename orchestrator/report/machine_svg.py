@@ -6,7 +6,7 @@ Labels stand in a column beside the lines, in the row of the source state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 from markupsafe import Markup
@@ -103,7 +103,11 @@ class _Columns:
 
 
 def machine_svg(
-    workflow: AnyWorkflow, moves: Mapping[tuple[str, str], int], failed: Mapping[str, int], here: Mapping[str, int]
+    workflow: AnyWorkflow,
+    moves: Mapping[tuple[str, str], int],
+    failed: Mapping[str, int],
+    here: Mapping[str, int],
+    moving: Collection[tuple[str, str]] = (),
 ) -> Markup:
     """The SVG, ready to be put into a page.
 
@@ -111,30 +115,31 @@ def machine_svg(
         moves: (state, outcome) → how often it was taken.
         failed: State → how many instances failed in it.
         here: State → how many instances are in it now.
+        moving: (state, outcome) of the transitions to mark as taken just now.
     """
     places = [*workflow.machine.states, *workflow.ends]
     names = [name if name in workflow.ends else f"{row + 1}  {name}" for row, name in enumerate(places)]
     badges = [f"{here[name]:,} here" if here.get(name) else "" for name in places]
-    drawn = _moves_of(workflow, {name: row for row, name in enumerate(places)}, moves, failed)
+    drawn = _moves_of(workflow, {name: row for row, name in enumerate(places)}, moves, failed, moving)
     widest_box = max(round(_LETTER * (len(name) + len(badge) + 5)) for name, badge in zip(names, badges, strict=True))
     columns = _columns_of(drawn, max(_LEAST_BOX_WIDTH, widest_box))
-    boxes = [
-        _Box(style="end" if name in workflow.ends else "state", x=columns.left, y=_y(row), width=columns.right - columns.left)
-        for row, name in enumerate(places)
-    ]
     return render(
         "machine.svg",
         width=round(columns.right_labels + _widest(drawn.right_labels) + _GAP),
         height=_TOP * 2 + _ROW * len(places) - (_ROW - _BOX_HEIGHT),
         lines=_lines(drawn, columns),
-        boxes=boxes,
+        boxes=list(_boxes(workflow, places, here, columns)),
         texts=[*_labels(drawn, columns), *_names(names, badges, columns)],
         between=_BETWEEN,
     )
 
 
 def _moves_of(
-    workflow: AnyWorkflow, row: Mapping[str, int], moves: Mapping[tuple[str, str], int], failed: Mapping[str, int]
+    workflow: AnyWorkflow,
+    row: Mapping[str, int],
+    moves: Mapping[tuple[str, str], int],
+    failed: Mapping[str, int],
+    moving: Collection[tuple[str, str]],
 ) -> _Moves:
     ways: _Ways = {}
     gave_up: dict[int, list[_Label]] = {}
@@ -142,7 +147,8 @@ def _moves_of(
         if not move.by_engine:
             count = moves.get((move.source, move.trigger), 0)
             way = row[move.source], row[move.target]
-            ways.setdefault(way, []).append((f"{move.trigger} {count:,}", "" if count else "unused"))
+            taken_now = "moving" if (move.source, move.trigger) in moving else ""
+            ways.setdefault(way, []).append((f"{move.trigger} {count:,}", taken_now if count else "unused"))
         elif move.trigger == FAIL and (count := failed.get(move.source, 0)):
             gave_up[row[move.source]] = [(f"{count:,} gave up", "fail")]
     return _Moves(
@@ -178,6 +184,15 @@ def _labels(moves: _Moves, columns: _Columns) -> list[_Text]:
     ]
 
 
+def _boxes(workflow: AnyWorkflow, places: Sequence[str], here: Mapping[str, int], columns: _Columns) -> Iterator[_Box]:
+    """A box for each state, with a bar in it: the share of the instances that are there now."""
+    wide, total = columns.right - columns.left, sum(here.values())
+    for row, name in enumerate(places):
+        yield _Box(style="end" if name in workflow.ends else "state", x=columns.left, y=_y(row), width=wide)
+        if here.get(name):
+            yield _Box(style="share", x=columns.left, y=_y(row), width=max(4, round(wide * here[name] / total)))
+
+
 def _names(names: Sequence[str], badges: Sequence[str], columns: _Columns) -> Iterator[_Text]:
     """In the boxes: the name of each state, and how many instances are in it."""
     for row, (name, badge) in enumerate(zip(names, badges, strict=True)):
@@ -206,6 +221,8 @@ def _y(row: int) -> int:
 
 
 def _style(kind: str, labels: Sequence[_Label]) -> str:
+    if any("moving" in style for _, style in labels):
+        return f"{kind} moving"
     return f"{kind} unused" if all("unused" in style for _, style in labels) else kind
 
 

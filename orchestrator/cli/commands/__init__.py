@@ -12,17 +12,25 @@ import attrs
 from orchestrator.cli import selection
 from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, argument, flag, with_settings
 from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
+from orchestrator.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from orchestrator.definition.workflow import Workflow
 
-_ENGINE = {"json": (JSON_FLAG, False), "config": (CONFIG_FLAG, None)}
+_CONFIG = {"config": (CONFIG_FLAG, None)}
+_ENGINE = {"json": (JSON_FLAG, False), **_CONFIG}
 _WHICH = {"workflow": (argument("Which workflow; needed if several are installed."), None)}
 _WORKFLOW = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
 _PLAN = {"scenario": (argument("TOML file with the table [load]."), None)}
 _RUN = {"run": (argument("Id of the run."), None)}
 _SHARD = {"shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0. Can be repeated."), None)}
 _NO_DRIVE = {"no_drive": (flag(bool, "--no-drive", "Only store the run; drive its shards with `orchestrator drive`."), False)}
+_WEB = {
+    "web": (
+        flag(str | None, "--web", "Show the run in the browser, on this port; the default is a free one: --web [PORT]."),
+        None,
+    )
+}
 _WHAT = {"what": (argument("Id of a run, or of an instance."), None)}
 _TWO = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
 _HAR = {"har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)}
@@ -72,9 +80,9 @@ def _all(settings: Any) -> Any:
 
 
 FLAGS = {
-    "run": Flags(_WHICH | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
-    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
-    "resume": Flags(_RUN | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "run": Flags(_WHICH | _WEB | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
+    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
+    "resume": Flags(_RUN | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
@@ -82,6 +90,7 @@ FLAGS = {
     "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
+    "web": Flags(_CONFIG, (WebSettings, EngineSettings)),
     "graph": Flags(_WHICH | _PICTURE, ()),
     "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }

@@ -14,7 +14,13 @@ from orchestrator.lifecycle.events import Observer
 
 
 async def command(
-    observers: Sequence[Observer], *, run: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+    observers: Sequence[Observer],
+    *,
+    run: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    web: str | None = None,
+    **flags: Any,
 ) -> int:
     """Resume an interrupted run: unfinished instances first, then those that were not started.
 
@@ -29,4 +35,4 @@ async def command(
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret has changed)
     """
     named = parse_run(run) if run is not None else None
-    return await continue_run(api.resume, observers, named, json, config, flags, mode=Mode.RESUME)
+    return await continue_run(api.resume, observers, named, json, config, flags, mode=Mode.RESUME, web=web)

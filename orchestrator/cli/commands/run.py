@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import api
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
 from orchestrator.cli.outputs import Outputs
+from orchestrator.cli.page import page_beside
+from orchestrator.cli.preparing import prepare
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
@@ -18,7 +19,13 @@ from orchestrator.storage import open_store
 
 
 async def command(
-    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+    observers: Sequence[Observer],
+    *,
+    workflow: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    web: str | None = None,
+    **flags: Any,
 ) -> int:
     """Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.
 
@@ -32,26 +39,19 @@ async def command(
     """
     found = find_workflow(workflow or default_workflow())
     resolver = Resolver(flags, config)
-    engine, wanted, settings = resolver.engine().value, resolver.run().value, resolver.workflow(found).value
+    engine, wanted = resolver.engine().value, resolver.run().value
     resolver.check_tables()
     outputs = Outputs(wanted.report, wanted.csv, wanted.junit)
     outputs.check()
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
     display = display_of(found, scenario, json, found.name)
-    async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url) as store:
+    async with (
+        open_telemetry(resolver.telemetry().value) as telemetry,
+        open_store(engine.url) as store,
+        page_beside(web, resolver, store, vault) as page,
+    ):
+        prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
-        opened = api.start(
-            found,
-            settings,
-            store=store,
-            scenario=scenario,
-            on_failure=wanted.on_failure,
-            on_success=wanted.on_success,
-            rates=wanted.rates,
-            recorded=wanted.record,
-            reports=outputs.stored(),
-            shards=wanted.shards,
-            options=options,
-        )
-        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix)
+        opened = prepared.open(store, options, reports=outputs.stored())
+        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, page=page)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 import orjson
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.lifecycle.duration import show_duration
@@ -28,8 +28,13 @@ def script_data(data: object) -> Markup:
 
 @lru_cache
 def _environment() -> Environment:
+    return make_environment(PackageLoader("orchestrator.report"))
+
+
+def make_environment(loader: BaseLoader) -> Environment:
+    """An environment whose templates may use those of this folder: it escapes every value, and has the filters for times."""
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,92 @@
+"""Preparing a run: the settings of a command, or of a form, turned into the arguments of :func:`orchestrator.api.start`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import attrs
+
+from orchestrator import api
+from orchestrator.api import Run
+from orchestrator.cli.naming import parse_run
+from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.settings import LoadSettings, RunSettings
+from orchestrator.definition.workflow import Workflow
+from orchestrator.driving.options import Options
+from orchestrator.errors import SettingError
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.estimate import Estimate, estimate
+from orchestrator.settings import settings_of
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """A run that can be started."""
+
+    workflow: Workflow[Any, Any]
+    settings: Any
+    scenario: Scenario
+    needs: Estimate | None
+    """What its rates mean for it."""
+    arguments: Mapping[str, Any]
+
+    def open(self, store: Store, options: Options, **more: Any) -> AbstractAsyncContextManager[Run[Any]]:
+        """Entering the block starts the run."""
+        return api.start(self.workflow, self.settings, store=store, options=options, **self.arguments, **more)
+
+
+async def prepare(
+    resolver: Resolver, workflow: Workflow[Any, Any], wanted: RunSettings | LoadSettings, store: Store, vault: Vault
+) -> Prepared:
+    """Check the settings of a run.
+
+    Raises:
+        SettingError: A value is not possible.
+        UnknownRunError, ConfigurationError, EncryptionKeyError: The run whose instances are reused cannot be used.
+    """
+    scenario = named_scenario(wanted)
+    if scenario.reuse is None:
+        settings = resolver.workflow(workflow).value
+    else:
+        settings = await _settings_of_used(resolver, workflow, store, vault, scenario.reuse)
+    rates = workflow.rates(settings) if wanted.rates is None else wanted.rates
+    thresholds, abort = (wanted.threshold, wanted.abort) if isinstance(wanted, LoadSettings) else ((), False)
+    api.check(workflow, scenario, rates, thresholds, wanted.record)
+    api.check_shards(scenario, wanted.shards)
+    return Prepared(
+        workflow=workflow,
+        settings=settings,
+        scenario=scenario,
+        needs=estimate(workflow, scenario, rates, wanted.on_success),
+        arguments={
+            "scenario": scenario,
+            "on_failure": wanted.on_failure,
+            "on_success": wanted.on_success,
+            "rates": rates,
+            "thresholds": thresholds,
+            "abort": abort,
+            "recorded": wanted.record,
+            "shards": wanted.shards,
+        },
+    )
+
+
+def named_scenario(wanted: RunSettings | LoadSettings) -> Scenario:
+    """The scenario; the run that it reuses may be named by one of its instances. Raises ``SettingError``."""
+    scenario = wanted.scenario()
+    return scenario if scenario.reuse is None else attrs.evolve(scenario, reuse=parse_run(scenario.reuse))
+
+
+async def _settings_of_used(resolver: Resolver, workflow: Workflow[Any, Any], store: Store, vault: Vault, use: str) -> Any:
+    """The settings of the run whose instances are reused: they exist in the environment of that run."""
+    for s in settings_of(workflow.settings):
+        if resolver.is_asked(s) and not s.renewable:
+            raise SettingError("reuse", f"takes the settings of run {use}: {s.flag} cannot change them")
+    stored = (await StoredRun.load(workflow, use, store=store, vault=vault)).settings()
+    changes = resolver.renewed(workflow)
+    return attrs.evolve(stored, **changes) if changes else stored

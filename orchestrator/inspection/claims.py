@@ -1,0 +1,46 @@
+"""The JSON web tokens among the secrets of an instance: their headers and claims, never a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import jwt
+
+from orchestrator.redaction import Redactor
+from orchestrator.secret import Secret, fields_of, secrets_in
+
+
+@attrs.frozen(kw_only=True)
+class Claims:
+    """A token that can be read by anyone who has it: its signature is what makes it a secret."""
+
+    name: str
+    """The field of the context that holds it."""
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+
+def claims_of(context: object) -> Iterator[Claims]:
+    """The tokens of a context. Other secrets that a claim repeats are masked."""
+    kind: type = type(context)
+    for name in fields_of(kind) or ():
+        secret = getattr(context, name)
+        if not isinstance(secret, Secret):
+            continue
+        try:
+            header = jwt.get_unverified_header(secret.reveal())
+            claims = jwt.decode(secret.reveal(), options={"verify_signature": False})
+        except (jwt.PyJWTError, ValueError):
+            continue  # a secret of another kind
+        redactor = Redactor(other for other in secrets_in(context) if other != secret)
+        yield Claims(name=name, header=_masked(header, redactor), claims=_masked(claims, redactor))
+
+
+def _masked(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.redact(value)
+    if isinstance(value, Mapping):
+        return {redactor.redact(key): _masked(inner, redactor) for key, inner in value.items()}
+    return [_masked(inner, redactor) for inner in value] if isinstance(value, list) else value
