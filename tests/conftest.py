@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from orchestrator import Vault
+from tests.support.postgresql import UnavailableError, new_schema, shared_url
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +30,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a PostgreSQL server, which all processes of the session share."""
+    base = tmp_path_factory.getbasetemp()
+    try:
+        return shared_url(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """The URL of a store on that server, which no other test uses."""
+    return f"{postgresql_server}&schema={new_schema()}"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def run_body(run: RunRecord) -> bytes:
     return _converter.dumps(run)
 
 
-def run_from_row(row: Row) -> RunRecord:
+def run_from_row(row: Iterable[Any]) -> RunRecord:
     """Raises ``StoreError``."""
     run_id, _, status, _, updated_at, _, body = row
     try:
@@ -54,7 +54,7 @@ def shard_row(shard: Shard) -> Row:
     )  # fmt: skip
 
 
-def shard_from_row(row: Row) -> Shard:
+def shard_from_row(row: Iterable[Any]) -> Shard:
     run_id, index, of, epoch, owner, lease_until, elapsed, done = row
     return Shard(
         run_id=run_id,
@@ -74,7 +74,7 @@ def checkpoint_row(row: Checkpoint) -> Row:
     return (row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, effects, row.body)
 
 
-def checkpoint_from_row(row: Row) -> Checkpoint:
+def checkpoint_from_row(row: Iterable[Any]) -> Checkpoint:
     run_id, number, status, position, updated_at, not_before, effects, body = row
     return Checkpoint(
         run_id=run_id,
@@ -95,7 +95,7 @@ def event_row(e: Event) -> Row:
     )  # fmt: skip
 
 
-def event_from_row(row: Row) -> Event:
+def event_from_row(row: Iterable[Any]) -> Event:
     data = dict(zip(EVENT, row, strict=True))
     return Event(**{**data, "kind": EventKind(data["kind"])})
 

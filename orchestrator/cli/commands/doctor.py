@@ -69,7 +69,7 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
     runs: list[RunRecord] = []
     try:
         url = resolver.engine().value.url
-        if store_exists(url):
+        if await store_exists(url):
             async with open_store(url, create=False) as store:
                 newest = await store.runs(limit=1)
                 unfinished = [run async for run in every_run(store, RunFilter(statuses=UNFINISHED))]

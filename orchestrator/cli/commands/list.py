@@ -52,7 +52,7 @@ async def command(
     resolver = Resolver(flags, config)
     engine, wanted = resolver.engine().value, filter_of(flags, SystemClock().now())
     _check(limit, everything)
-    if not store_exists(engine.url):
+    if not await store_exists(engine.url):
         stdout().print(_document([], 0, None) if json else f"No runs yet: there is no store at {engine.url}.")
         return ExitCode.SUCCESS
     async with open_store(engine.url, create=False) as store:

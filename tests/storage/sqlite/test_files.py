@@ -16,15 +16,6 @@ from orchestrator.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 
 
-async def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
-    async with Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
-        shard = await store.claim(RUN, 0, OTHER, 30)
-        await store.save(Save(shard, checkpoint(2, body=b"kept"), [event(2, 1)]))
-    async with open_store(str(tmp_path / "s.db")) as store:
-        assert (await store.load(RUN))[0].body == b"kept"
-        assert (await store.shards(RUN))[0].epoch == 1
-
-
 async def test_the_file_is_private_and_durable(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "s.db"
     async with Place(f"sqlite:{path}").opened():

@@ -6,44 +6,12 @@ import sqlite3
 from pathlib import Path
 
 import anyio
-import attrs
 import pytest
 
-from orchestrator import Event, Shard, Store, StoreError, open_store
+from orchestrator import Shard, Store, StoreError
 from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
-from tests.support.stores import OTHER, RUN, Place, checkpoint, event
-
-
-async def test_a_save_that_cannot_be_stored_does_not_take_others_with_it(tmp_path: Path) -> None:
-    odd = attrs.evolve(event(1, 1), code=object())
-    async with Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
-        shard = await store.claim(RUN, 0, OTHER, 30)
-        failed: list[str] = []
-
-        async def save(number: int, event: Event) -> None:
-            try:
-                await store.save(Save(shard, checkpoint(number), [event]))
-            except StoreError as error:
-                failed.append(str(error))
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(5):
-                tasks.start_soon(save, number, odd if number == 1 else event(number, 1))
-        assert len(failed) == 1
-        assert f"instance {RUN}-1 cannot be stored" in failed[0]
-        assert [row.number for row in await store.load(RUN)] == [0, 2, 3, 4]
-        assert [len(await store.events(RUN, number)) for number in range(5)] == [1, 0, 1, 1, 1]
-
-
-async def test_a_store_that_is_closed_finishes_its_saves_first(tmp_path: Path) -> None:
-    async with anyio.create_task_group() as tasks, Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
-        shard = await store.claim(RUN, 0, OTHER, 30)
-        for number in range(9):
-            tasks.start_soon(store.save, Save(shard, checkpoint(number), [event(number, 1)]))
-        await anyio.sleep(0)
-    async with open_store(f"sqlite:{tmp_path / 's.db'}") as store:
-        assert len(await store.load(RUN)) == 9
+from tests.support.stores import OTHER, RUN, Place, checkpoint
 
 
 async def test_a_locked_store_names_who_may_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

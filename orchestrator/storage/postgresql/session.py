@@ -1,0 +1,174 @@
+"""A connection that outlives its server: work is repeated after a lost connection, for a limited time.
+
+Work may have been committed although its answer was lost. So it must be safe to repeat:
+
+* Before anything is repeated, the old server process must be gone. Otherwise it could still commit, after later work.
+* Work that is not the same when it is repeated (a claim, a new run) looks for its own traces if ``Link.repeated`` is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+import anyio
+import attrs
+
+from orchestrator.errors import StoreError
+from orchestrator.storage.base import WallClock
+from orchestrator.storage.postgresql.address import Address
+from orchestrator.storage.postgresql.opening import Connection, connect
+from orchestrator.storage.postgresql.problems import CONFLICTS, explained, is_lost, reason
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+"""Between two attempts."""
+
+
+@attrs.frozen
+class Link:
+    """A connection, for one attempt at some work."""
+
+    db: Connection
+    repeated: bool
+    """An earlier attempt may have been committed."""
+    clock: WallClock | None
+
+    async def now(self) -> float:
+        """Unix time, by the clock of the database unless a test replaces it."""
+        if self.clock is not None:
+            return self.clock.now()
+        return float(await self.db.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
+
+
+@attrs.frozen
+class _Backend:
+    """A server process; its start tells it from a later one with the same id."""
+
+    pid: int
+    started: datetime
+
+    @classmethod
+    async def of(cls, db: Connection) -> _Backend:
+        row = await db.fetchrow("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        assert row is not None
+        return cls(row["pid"], row["backend_start"])
+
+    async def end(self, db: Connection) -> bool:
+        """Ask it to end; ``True``: it has ended."""
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"
+        return await db.fetchrow(sql, self.pid, self.started) is None
+
+
+class Session:
+    """One connection for many callers, one after another.
+
+    Args:
+        patience_s: How long a server may be unreachable, or a lock be held, before the work fails.
+    """
+
+    def __init__(self, address: Address, patience_s: float, clock: WallClock | None) -> None:
+        self.where = f"the store {address.shown}"
+        self._address = address
+        self._patience_s = patience_s
+        self._clock = clock
+        self._db: Connection | None = None
+        self._backend: _Backend | None = None
+        """The server process of the latest connection."""
+        self._turn = asyncio.Lock()
+        self._down_since: float | None = None
+        """Start of the first work that failed since the server last answered."""
+
+    async def open(self) -> Connection:
+        """Connect now; a failure is final."""
+        try:
+            return await self._connected(self._address.connect_limit_s)
+        except Exception as error:
+            raise explained(self.where, error) from error
+
+    async def close(self) -> None:
+        async with self._turn:
+            if self._db is not None:
+                try:
+                    await self._db.close(timeout=1.0)
+                except Exception:  # noqa: BLE001  # the server may be gone
+                    self._db.terminate()
+                self._db = None
+
+    async def read(self, work: Callable[Concatenate[Link, P], Awaitable[R]], *args: P.args, **more: P.kwargs) -> R:
+        """Do ``work``, again after a lost connection. It may be cancelled."""
+        return await self._do(lambda link: work(link, *args, **more))
+
+    async def write(self, work: Callable[Concatenate[Link, P], Awaitable[R]], *args: P.args, **more: P.kwargs) -> R:
+        """Do ``work`` to its end, even if the caller is cancelled."""
+        # The caller must learn the result: a claim unknown to its process would be held until the lease expires.
+        with anyio.CancelScope(shield=True):
+            result = await self._do(lambda link: work(link, *args, **more))
+        return result  # noqa: RET504  # for a type checker, the scope may swallow an exception
+
+    async def transaction(self, work: Callable[Concatenate[Link, P], Awaitable[R]], *args: P.args, **more: P.kwargs) -> R:
+        """Do ``work`` in a transaction, as :meth:`write` does."""
+
+        async def in_transaction(link: Link) -> R:
+            async with link.db.transaction():
+                return await work(link, *args, **more)
+
+        return await self.write(in_transaction)
+
+    async def _do(self, work: Callable[[Link], Awaitable[R]]) -> R:
+        async with self._turn:
+            began, pause_s, repeated = time.monotonic(), PAUSE_S, False
+            while True:
+                try:
+                    db = await self._connected(self._address.connect_limit_s)
+                    result = await work(Link(db, repeated, self._clock))
+                except Exception as error:
+                    lost = is_lost(error)
+                    if lost:
+                        self._lose(began)
+                        repeated = True
+                    elif not isinstance(error, CONFLICTS):
+                        raise explained(self.where, error) from error
+                    if time.monotonic() > (self._down_since if lost and self._down_since else began) + self._patience_s:
+                        raise StoreError(self._impatient(error, lost=lost)) from error
+                else:
+                    self._down_since = None
+                    return result
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _lose(self, began: float) -> None:
+        if self._db is not None:
+            self._db.terminate()
+            self._db = None
+        if self._down_since is None:
+            self._down_since = began
+
+    def _impatient(self, error: Exception, *, lost: bool) -> str:
+        if lost:
+            return (
+                f"{self.where} has not answered for {self._patience_s:g} s ({reason(error)}); start the server, then try again "
+                "(nothing is lost)"
+            )
+        return f"{self.where} has been locked for {self._patience_s:g} s ({reason(error)}); end that transaction, then try again"
+
+    async def _connected(self, limit_s: float) -> Connection:
+        if self._db is not None and not self._db.is_closed():
+            return self._db
+        db = await connect(self._address, self._patience_s, limit_s)
+        try:
+            while self._backend is not None and not await self._backend.end(db):  # noqa: ASYNC110  # the server sets no event
+                await asyncio.sleep(PAUSE_S)
+            self._backend = await _Backend.of(db)
+        except BaseException:
+            db.terminate()
+            raise
+        self._db = db
+        return db
