@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from orchestrator.lifecycle.ramp import Stage
     from orchestrator.lifecycle.run import RunRecord, RunStatus
     from orchestrator.lifecycle.scenario import Scenario
+    from orchestrator.pruning import PruneResult, prune
     from orchestrator.redaction import Redactor, visible
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
@@ -93,6 +94,7 @@ __all__ = [
     "Outcome",
     "PermanentError",
     "Proof",
+    "PruneResult",
     "Quota",
     "Recovery",
     "Redactor",
@@ -139,6 +141,7 @@ __all__ = [
     "find_key",
     "new_key",
     "open_store",
+    "prune",
     "record_exchange",
     "resume",
     "retry",
@@ -182,6 +185,7 @@ _NAMES_OF = {
     "lifecycle.instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
     "inspection.result": ("RunResult",),
     "driving.recording": ("Exchange", "record_exchange"),
+    "pruning": ("PruneResult", "prune"),
     "redaction": ("Redactor", "visible"),
     "definition.function_state": ("state",),
     "definition.retry_policy": ("RetryPolicy",),

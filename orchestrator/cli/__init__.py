@@ -35,6 +35,7 @@ SUMMARIES = {
     "drive": "Drive some shards of a run, beside other processes that drive the others.",
     "retry": "Retry the failed instances that a finished run kept, each from the step that failed.",
     "list": "List the runs of the store, the newest first. Needs no key.",
+    "prune": "Delete old runs that are finished and have left nothing behind, and give their space back. Needs no key.",
     "show": "Show a run, or one instance of it: history, status, what it created, what would happen next and why.",
     "cleanup": "Remove everything that a run created: of completed, failed and interrupted instances, leftovers included.",
     "report": "Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.",

@@ -87,6 +87,10 @@ async def _nothing_shared(settings: Any, context: ServiceContext) -> AsyncIterat
     yield settings
 
 
+def _no_files(run_id: str, directory: Path) -> None:
+    pass
+
+
 @attrs.frozen(kw_only=True, slots=False)  # no slots: derived properties are cached in the object
 class Workflow(Generic[C, S]):
     """The definition of a workflow.
@@ -115,6 +119,9 @@ class Workflow(Generic[C, S]):
     """Settings, :class:`ServiceContext` → the settings with which every process of a run opens its services, as an async context
     manager. For a server that must exist once, however many processes drive a run (an emulator): the process that starts or
     resumes the run opens it first; the others get its settings, encrypted. Settings of an open one are returned unchanged."""
+    forget: Callable[[str, Path], None] = _no_files
+    """Run id and directory of the services → deletes the files that the services keep for this run, which was deleted. It may
+    block, and finds nothing for most runs."""
     settings: type[Any] | Callable[[], None] = _no_settings
     """A frozen attrs class. The command line makes flags, environment variables and configuration keys of its fields."""
     prove: Callable[[C], Proof] | None = None

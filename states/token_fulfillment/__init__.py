@@ -24,7 +24,7 @@ from states.pingone import PingOne
 from states.token_fulfillment.applications import CreateApplication, ReadApplicationSecret
 from states.token_fulfillment.context import TokenContext, initial_context, prove
 from states.token_fulfillment.resources import CreateResource, CreateScope, GrantAccess, MapAttribute
-from states.token_fulfillment.services import check, notices, open_services, open_shared, prepare, quotas, rates
+from states.token_fulfillment.services import check, forget, notices, open_services, open_shared, prepare, quotas, rates
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 from states.token_fulfillment.sign_on import Authorize, ResumeFlow, StartFlow, SubmitCredentials
 from states.token_fulfillment.tokens import ExchangeToken, IntrospectToken
@@ -54,6 +54,7 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
     ),
     initial_context=initial_context,
     open_services=open_services,
+    forget=forget,
     open_shared=open_shared,
     settings=TokenFulfillmentSettings,
     prove=prove,

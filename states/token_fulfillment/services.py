@@ -90,6 +90,17 @@ async def quotas(client: PingOne) -> dict[str, Quota]:
     return {"application": Quota(existing, MOST_APPLICATIONS)}
 
 
+def forget(run_id: str, directory: Path) -> None:
+    """Delete the state of the run's sandbox. An empty sandbox deletes it itself, unless its process was killed."""
+    path = _state_path(run_id, directory)
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        file.unlink(missing_ok=True)
+
+
+def _state_path(run_id: str, directory: Path) -> Path:
+    return directory / "sandboxes" / f"{run_id}.db"
+
+
 def _is_tenant(settings: TokenFulfillmentSettings) -> bool:
     return not settings.wants_sandbox and not settings.base_url
 
@@ -155,7 +166,7 @@ def _state_file(context: ServiceContext) -> Path | None:
     """The file of the run's sandbox; ``None``: it may keep none."""
     if context.directory is None or not context.run_id:
         return None
-    return context.directory / "sandboxes" / f"{context.run_id}.db"
+    return _state_path(context.run_id, context.directory)
 
 
 def _open_sandbox(path: Path | None, key: SigningKey | None, context: ServiceContext) -> Sandbox:

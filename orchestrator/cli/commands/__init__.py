@@ -55,6 +55,12 @@ _PAGE = {
     "after": (flag(str | None, "--after", "List the runs behind this one: the next page."), None),
     "everything": (flag(bool, "--all", "List every run, on one page."), False),
 }
+_PRUNE = {
+    "older_than": (flag(str | None, "--older-than", "Delete runs that ended longer ago than this, e.g. 30d."), None),
+    "keep": (flag(int | None, "--keep", "Keep this many of the newest runs, whatever their age."), None),
+    "dry_run": (flag(bool, "--dry-run", "Only list the runs that would be deleted and those that would stay."), False),
+    "yes": (flag(bool, "--yes", "Do not ask. Without a terminal, nothing is asked."), False),
+}
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
@@ -86,6 +92,7 @@ FLAGS = {
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
+    "prune": Flags(_PRUNE | selection.STATUS | selection.WORKFLOW | _ENGINE),
     "show": Flags(_WHAT | _HAR | _ENGINE),
     "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),

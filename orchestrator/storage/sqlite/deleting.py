@@ -73,8 +73,9 @@ def _clear_some(db: Connection, run_id: str) -> None:
 def compact(db: Connection) -> int:
     """Give some unused pages back; returns their number."""
     before = db.execute("PRAGMA freelist_count").fetchone()[0]
-    # Its rows must be fetched: each step of the statement frees one page.
-    db.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+    for _ in range(min(before, PAGES_AT_ONCE)):
+        # One page for each call: the statement frees a page in each step, and Python steps once through one that has no columns.
+        db.execute("PRAGMA incremental_vacuum(1)")
     return int(before - db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
