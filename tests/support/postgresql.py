@@ -124,6 +124,8 @@ def shared_url(base: Path) -> str:
     Args:
         base: A folder of the session.
     """
+    if find_spec("asyncpg") is None:
+        raise UnavailableError("the extra postgresql is not installed")
     if named := os.environ.get("TEST_POSTGRESQL"):
         return named
     with (base / "postgresql.lock").open("w") as lock:

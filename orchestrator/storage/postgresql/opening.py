@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeAlias
 
 import asyncpg
 
@@ -24,7 +25,7 @@ _SETTINGS = {
     "jit": "off",  # compiling takes longer than our statements
 }
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def connect(address: Address, statement_limit_s: float, connect_limit_s: float) -> Connection:

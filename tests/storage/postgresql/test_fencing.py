@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import asyncpg
 import pytest
 
 from orchestrator import Shard, StaleEpochError, open_store
@@ -24,8 +23,10 @@ def place(postgresql_url: str) -> Place:
 
 
 @asynccontextmanager
-async def raw(place: Place) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def raw(place: Place) -> AsyncIterator[Any]:
     """A connection beside those of the store, in the store's schema."""
+    import asyncpg
+
     url, _, schema = place.url.partition("&schema=")
     connection = await asyncpg.connect(url)
     try:
@@ -35,7 +36,7 @@ async def raw(place: Place) -> AsyncIterator[asyncpg.Connection[Any]]:
         await connection.close()
 
 
-async def waiting(db: asyncpg.Connection[Any], number: int, done: Callable[[], bool] = lambda: False) -> None:
+async def waiting(db: Any, number: int, done: Callable[[], bool] = lambda: False) -> None:
     """Wait until so many statements wait for a lock that ``db`` holds, or for one another."""
     sql = (
         "WITH waiting AS (SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))) "
