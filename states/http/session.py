@@ -14,16 +14,10 @@ from states.http.bodies import JSON
 from states.http.errors import NoConnectionError
 from states.http.exchange import HttpExchange
 from states.http.masking import Masking
+from states.http.receiving import MOST_BYTES, AnswerTooLongError, NotHttpError
 from states.http.reply import Reply
 from states.http.request import Request
-from states.http.transport import (
-    CONNECT_TIMEOUT_S,
-    MOST_BYTES,
-    AnswerTooLongError,
-    NotHttpError,
-    Transport,
-    open_transport,
-)
+from states.http.transport import CONNECT_TIMEOUT_S, Transport, open_transport
 
 Refuse = Callable[[str, Reply], StepError]
 """Makes the error for a response with an unexpected status, from the operation in words and the response."""

@@ -12,7 +12,8 @@ import pytest
 from aioresponses import aioresponses
 
 from states.http import transport
-from states.http.transport import NotHttpError, Transport, open_transport
+from states.http.receiving import NotHttpError
+from states.http.transport import Transport, open_transport
 
 ADDRESS = "https://api.example.com/users?filter=a%20b"
 

@@ -10,7 +10,7 @@ import aiohttp
 import anyio
 import pytest
 
-from states.http import transport
+from states.http import direct, transport
 from states.http.transport import open_transport
 from tests.support.peer import allowed, get, ok, peer
 
@@ -118,7 +118,7 @@ import sys
 
 import anyio
 {imports}
-from states.http import transport
+from states.http import direct, transport
 
 
 async def main() -> None:
@@ -165,3 +165,12 @@ def test_a_server_that_speaks_first_is_connected_to_once(first: str, outcome: st
         pytest.importorskip("uvloop")
     command = [sys.executable, "-c", SPEAKS_FIRST.format(imports=imports, run=run), first]
     assert subprocess.run(command, check=False, capture_output=True, text=True, timeout=60).stdout.strip() == outcome
+
+
+@pytest.mark.parametrize("way", ["straight"], indirect=True)  # aiohttp's session closes them by a timer
+async def test_a_connection_that_was_not_used_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "KEPT_S", 0.0)
+    async with peer(ok(b"first"), ok(b"next")) as there, open_transport(allowed) as send:
+        assert await get(send, f"{there.url}/a") == (200, b"first")
+        assert await get(send, f"{there.url}/a") == (200, b"next")
+        assert there.connections == 2

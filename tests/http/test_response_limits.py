@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from orchestrator import AmbiguousError, PermanentError, StepError, TransientError
-from states.http import transport
+from states.http import receiving
 from states.http.masking import Masking
 from states.http.reply import Reply
 from states.http.session import Session
@@ -33,16 +33,16 @@ BOMB = gzip.compress(bytes(200_000_000))
     "answer",
     [
         ok(BOMB, b"Content-Encoding: gzip"),
-        ok(bytes(transport.MOST_BYTES + 1)),
+        ok(bytes(receiving.MOST_BYTES + 1)),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"80000\r\n" + bytes(1 << 19) + b"\r\n" + (b"80000\r\n" + bytes(1 << 19) + b"\r\n") * 20,
-        b"HTTP/1.1 200 OK\r\n\r\n" + bytes(transport.MOST_BYTES + 1),
+        b"HTTP/1.1 200 OK\r\n\r\n" + bytes(receiving.MOST_BYTES + 1),
     ],
     ids=["gzip", "length", "chunked", "no length"],
 )
 async def test_an_answer_without_end_is_given_up_at_a_limit(answer: bytes) -> None:
     async with peer(answer, ok(b"next")) as there, open_transport(allowed) as send:
-        with pytest.raises(transport.AnswerTooLongError):
+        with pytest.raises(receiving.AnswerTooLongError):
             await get(send, f"{there.url}/a")
         assert await get(send, f"{there.url}/a") == (200, b"next")
 
@@ -51,15 +51,15 @@ async def test_no_more_than_the_limit_is_ever_decompressed() -> None:
     async with peer(ok(BOMB, b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
         tracemalloc.start()
         try:
-            with pytest.raises(transport.AnswerTooLongError):
+            with pytest.raises(receiving.AnswerTooLongError):
                 await get(send, f"{there.url}/a")
-            assert tracemalloc.get_traced_memory()[1] < 3 * transport.MOST_BYTES
+            assert tracemalloc.get_traced_memory()[1] < 3 * receiving.MOST_BYTES
         finally:
             tracemalloc.stop()
 
 
 async def test_a_long_answer_within_the_limit_is_read() -> None:
-    body = bytes(range(256)) * (transport.MOST_BYTES // 256)
+    body = bytes(range(256)) * (receiving.MOST_BYTES // 256)
     async with peer(ok(gzip.compress(body, 1), b"Content-Encoding: gzip")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, body)
 
@@ -84,7 +84,7 @@ async def test_a_head_that_cannot_be_read_is_an_error_that_repeats_nothing(answe
 @pytest.mark.parametrize("way", ["straight"], indirect=True)
 async def test_interim_answers_come_to_an_end() -> None:
     async with peer(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000) as there, open_transport(allowed) as send:
-        with pytest.raises(transport.NotHttpError):
+        with pytest.raises(receiving.NotHttpError):
             await get(send, f"{there.url}/a")
 
 

@@ -129,10 +129,11 @@ async def test_a_fragment_is_not_sent() -> None:
     assert there.requests[0].startswith(b"GET /a?b=c HTTP/1.1\r\n")
 
 
-async def test_no_header_can_be_smuggled_into_a_request() -> None:
+@pytest.mark.parametrize("headers", [{"X": "1\r\nY: 2"}, {"X": "1\nY: 2"}, {"X\r": "1"}, {"X": "\0"}])
+async def test_no_header_can_be_smuggled_into_a_request(headers: dict[str, str]) -> None:
     async with peer() as there, open_transport(allowed) as send:
         with pytest.raises(ValueError, match="control character"):
-            await send("GET", f"{there.url}/a", {"X": "1\r\nY: 2"}, None)
+            await send("GET", f"{there.url}/a", headers, None)
     assert there.requests == []
 
 
