@@ -58,11 +58,15 @@ async def after_calls(shell: Shell, process: ForkServerProcess, calls: int) -> N
 
 
 async def settled(shell: Shell) -> int:
-    """Wait until the sandbox has answered all requests. Returns the number of its calls."""
-    calls = -1
-    while calls != len(shell.emulator.environment.audit.calls):
+    """Wait until the sandbox has answered all requests. Returns the number of its calls.
+
+    It runs in our loop: on a busy machine one long sleep can end in the turn that first sees a request, so several must pass.
+    """
+    calls, quiet = -1, 0
+    while quiet < 8:
+        await anyio.sleep(0.03)
+        quiet = quiet + 1 if calls == len(shell.emulator.environment.audit.calls) else 0
         calls = len(shell.emulator.environment.audit.calls)
-        await anyio.sleep(0.15)
     return calls
 
 
