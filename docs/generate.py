@@ -52,7 +52,7 @@ TABLES: dict[str, tuple[type[Any], str]] = {
 API: dict[str, tuple[str, ...]] = {
     "Define a workflow": (
         "Workflow", "State", "state", "Step", "Outcome", "done", "Recovery", "Repeat", "Back", "NextRound", "Effect", "RetryPolicy", "Secret",
-        "ServiceContext", "Quota", "Segment", "Proof", "setting", "DONE", "record_exchange", "Exchange", "Redactor", "visible",
+        "ServiceContext", "Quota", "Segment", "Proof", "setting", "DONE", "RequestTracer", "TracedRequest", "record_exchange", "Exchange", "Redactor", "visible",
     ),
     "Run it": (
         "start", "resume", "retry", "cleanup", "Run", "RunResult", "Options", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.function_state import state
     from orchestrator.definition.retry_policy import RetryPolicy
     from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
+    from orchestrator.definition.tracing import RequestTracer, TracedRequest
     from orchestrator.definition.workflow import Proof, Quota, Segment, ServiceContext, Workflow
     from orchestrator.driving.options import Options
     from orchestrator.driving.recording import Exchange, record_exchange
@@ -99,6 +100,7 @@ __all__ = [
     "Recovery",
     "Redactor",
     "Repeat",
+    "RequestTracer",
     "RetryPolicy",
     "Run",
     "RunCursor",
@@ -129,6 +131,7 @@ __all__ = [
     "ThinkTime",
     "ThinkTimeKind",
     "ThrottledError",
+    "TracedRequest",
     "TransientError",
     "UndeclaredOutcomeError",
     "UnknownRunError",
@@ -198,6 +201,7 @@ _NAMES_OF = {
     "secret": ("Secret",),
     "settings": ("setting",),
     "definition.state": ("DONE", "NextRound", "Back", "Effect", "Recovery", "Outcome", "Repeat", "State", "Step", "done"),
+    "definition.tracing": ("RequestTracer", "TracedRequest"),
     "storage": ("open_store",),
     "storage.base": ("Checkpoint", "Shard", "Store"),
     "storage.listing": ("RunCursor", "RunFilter", "RunPage"),

@@ -111,6 +111,11 @@ class Run(Generic[C]):
         return self.live.wanted
 
     @property
+    def workflow(self) -> Workflow[C, Any]:
+        """The workflow of the run."""
+        return self._coordinator.workflow
+
+    @property
     def active(self) -> int:
         """Number of instances that are driven now."""
         return self.live.active

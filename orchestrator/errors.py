@@ -78,6 +78,7 @@ class SettingError(ConfigurationError):
 
     def __init__(self, setting: str, problem: str, source: str | None = None) -> None:
         self.setting = setting
+        self.problem = problem
         self.source = source
         super().__init__(f"{setting}{f' (from {source})' if source else ''}: {problem}")
 

@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data directory, and no settings of the user."""
-    for name in [name for name in os.environ if name.startswith(("PINGONE_", "ORCHESTRATOR_"))]:
+    for name in [name for name in os.environ if name.startswith(("PINGONE_", "ORCHESTRATOR_", "OTEL_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)

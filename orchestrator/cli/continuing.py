@@ -59,7 +59,7 @@ async def continue_run(
             return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
-        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
+        options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
         async with page_beside(web, resolver, store, vault) as page:

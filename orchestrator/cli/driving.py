@@ -39,9 +39,27 @@ if TYPE_CHECKING:
     from orchestrator.web.drives import Drives
 
 
-def options_of(resolver: Resolver, engine: Any, vault: Any, observers: Sequence[Observer]) -> Options:
-    """How this process drives a run."""
-    return Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault, observers=observers)
+def options_of(
+    resolver: Resolver,
+    engine: Any,
+    vault: Any,
+    observers: Sequence[Observer],
+    telemetry: Telemetry,
+    workflow: Workflow[Any, Any] | None = None,
+) -> Options:
+    """How this process drives a run.
+
+    Args:
+        workflow: The workflow of the run; ``None``: runs of several workflows follow, each with a tracer of its own.
+    """
+    return Options(
+        lease_s=engine.lease,
+        grace_s=engine.grace,
+        directory=resolver.directory,
+        vault=vault,
+        observers=(*observers, *telemetry.observers),
+        tracer=None if workflow is None else telemetry.tracer(workflow),
+    )
 
 
 def display_of(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
@@ -123,9 +141,10 @@ async def drive(
                     if page is not None:
                         page.adopt(run)
                     display.attach(run)
-                    telemetry.attach(run, workflow)
+                    telemetry.attach(run)
                     tasks.start_soon(control.watch_reader)
                     tasks.start_soon(display.keep_up)
+                    tasks.start_soon(telemetry.keep_up)
                     with display:
                         display.say("; ".join((f"run {run.id}", *workflow.notices(), *telemetry.notices)))
                         if outputs is not None and outputs.stored():

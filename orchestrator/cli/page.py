@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from orchestrator import api
 from orchestrator.api import Run
 from orchestrator.cli.console import stderr
 from orchestrator.cli.preparing import Prepared, prepare
 from orchestrator.cli.resolver import LOAD_TABLE, RUN_TABLE, Resolver
 from orchestrator.cli.settings import LoadSettings, OutputSettings, RunSettings
+from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.registry import find_workflow, workflow_names
 from orchestrator.driving.options import Options
 from orchestrator.errors import SettingError
@@ -37,11 +40,12 @@ _LEFT_OUT = {setting.name for setting in settings_of(OutputSettings)}
 class SettingsPlanner:
     """Makes runs of forms, by the settings of the command line. See :class:`~orchestrator.web.planning.Planner`."""
 
-    def __init__(self, store: Store, vault: Vault, options: Options, config: Path | None) -> None:
+    def __init__(self, store: Store, vault: Vault, options: Options, config: Path | None, telemetry: Telemetry) -> None:
         self._store = store
         self._vault = vault
         self._options = options
         self._config = config
+        self._telemetry = telemetry
 
     def workflows(self) -> Sequence[str]:
         """Names of the installed workflows."""
@@ -64,7 +68,7 @@ class SettingsPlanner:
         return Planned(
             description=prepared.scenario.describe(),
             needs="" if prepared.needs is None else str(prepared.needs),
-            opened=prepared.open(self._store, self._options),
+            opened=prepared.open(self._store, self._options_for(workflow)),
         )
 
     async def _prepared(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Prepared:
@@ -84,9 +88,12 @@ class SettingsPlanner:
         """Continue a stored run."""
         how: Mapping[str, Any] = {"resume": api.resume, "retry": partial(api.retry, number=number), "cleanup": api.cleanup}
         opened: AbstractAsyncContextManager[Run[Any]] = how[command](
-            find_workflow(workflow), run_id, store=self._store, options=self._options
+            find_workflow(workflow), run_id, store=self._store, options=self._options_for(workflow)
         )
         return opened
+
+    def _options_for(self, workflow: str) -> Options:
+        return attrs.evolve(self._options, tracer=self._telemetry.tracer(find_workflow(workflow)))
 
     def _resolver(self, form: Mapping[str, Any]) -> Resolver:
         return Resolver({}, self._config, form=form)

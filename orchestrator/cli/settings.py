@@ -74,7 +74,7 @@ class LogLevel(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class TelemetrySettings:
-    """Metrics and logs of this process while it drives a run; the table ``[telemetry]``. None of it is stored with the run."""
+    """Metrics, traces and logs of this process while it drives a run; the table ``[telemetry]``. None of it is stored with the run."""
 
     metrics: Address | None = setting(
         "Serve metrics for Prometheus at http://127.0.0.1:PORT/metrics while the run lasts; HOST:PORT for another interface.",
@@ -99,6 +99,19 @@ class TelemetrySettings:
         env=["ORCHESTRATOR_LOG_LEVEL"],
         group="Telemetry",
         shown="info",
+    )
+
+    otlp: bool = setting(
+        "Send traces and metrics by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT; on if that variable is set.",
+        default=False,
+        env=["ORCHESTRATOR_OTLP"],
+        group="Telemetry",
+    )
+    send_traceparent: bool = setting(
+        "Send the header traceparent with each request, so that spans of the API join the trace.",
+        default=False,
+        env=["ORCHESTRATOR_SEND_TRACEPARENT"],
+        group="Telemetry",
     )
 
     def __attrs_post_init__(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +15,32 @@ from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.settings import LogFormat, LogLevel, TelemetrySettings
 from orchestrator.definition.workflow import Workflow
 from orchestrator.errors import SettingError
-from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.events import Event, Observer
 
 if TYPE_CHECKING:
     from orchestrator.api import Run
     from orchestrator.inspection.result import RunResult
     from orchestrator.telemetry.metrics import Metrics
+    from orchestrator.telemetry.otlp import Otlp
+    from orchestrator.telemetry.tracing import Tracing
+
+ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT" for part in ("", "TRACES_", "METRICS_"))
+"""Variables that switch OTLP on."""
 
 
 class Telemetry:
     """What this process exports of the run that it drives."""
 
-    def __init__(self, settings: TelemetrySettings) -> None:
+    def __init__(self, settings: TelemetrySettings, environ: Mapping[str, str]) -> None:
         self.observers: list[Observer] = []
         """The observers that the run calls."""
         self.notices: list[str] = []
         """Lines for people, said when the run begins."""
         self._settings = settings
+        self._environ = environ
         self._metrics: Metrics | None = None
+        self._otlp: Otlp | None = None
+        self._tracing: Tracing | None = None
         self._log = logging.getLogger("orchestrator.runs")
         self._run: Run[Any] | None = None
 
@@ -45,7 +54,7 @@ class Telemetry:
 
         number = (level or LogLevel.INFO).number
         stack.enter_context(logs_to_stderr(JsonFormatter() if kind is LogFormat.JSON else TextFormatter(), number))
-        self.observers.append(EventLogger(number))
+        self.observers.append(EventLogger(number, self._trace_id))
 
     async def open_metrics(self, stack: AsyncExitStack) -> None:
         """Serve metrics, if asked for. Raises ``SettingError``."""
@@ -53,18 +62,49 @@ class Telemetry:
         if address is None:
             return
         with _needs("metrics", "metrics"):
-            from orchestrator.telemetry.metrics import Metrics  # noqa: PLC0415  # with a web server behind it
-            from orchestrator.telemetry.server import serve_metrics  # noqa: PLC0415
-        self._metrics = Metrics()
-        url = await stack.enter_async_context(serve_metrics(self._metrics, address))
+            from orchestrator.telemetry.server import serve_metrics  # noqa: PLC0415  # with a web server behind it
+        url = await stack.enter_async_context(serve_metrics(self._all_metrics(), address))
         self.notices.append(f"metrics: {url}")
 
-    def attach(self, run: Run[Any], workflow: Workflow[Any, Any]) -> None:
+    def open_otlp(self, stack: AsyncExitStack) -> None:
+        """Send traces and metrics, if asked for. Raises ``SettingError``."""
+        variable = next((name for name in ENDPOINTS if self._environ.get(name)), None)
+        if not self._settings.otlp and variable is None:
+            return
+        try:
+            with _needs("otlp", "otel"):
+                from orchestrator.telemetry.otlp import Otlp  # noqa: PLC0415  # with the SDK behind it
+
+                self._otlp = Otlp(self._all_metrics(), propagate=self._settings.send_traceparent, environ=self._environ)
+        except SettingError as error:
+            if self._settings.otlp or not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            self.notices.append(f"{variable} is set, but nothing is sent: {error.problem}")
+            return
+        stack.push_async_callback(self._otlp.close)
+
+    def tracer(self, workflow: Workflow[Any, Any]) -> Tracing | None:
+        """The tracer of the run; ``None``: no traces are wanted."""
+        if self._otlp is not None:
+            self._tracing = self._otlp.tracing(workflow.name)
+        return self._tracing
+
+    def attach(self, run: Run[Any]) -> None:
         """The run has begun."""
         self._run = run
-        self._tell("run %s of %s: %s", run.id, workflow.name, run.scenario.describe())
+        self._tell("run %s of %s: %s", run.id, run.workflow.name, run.scenario.describe())
         if self._metrics is not None:
-            self._metrics.add(run, workflow)
+            self._metrics.add(run)
+
+    def detach(self, run: Run[Any]) -> None:
+        """The run is driven no longer, but this process goes on."""
+        if self._metrics is not None:
+            self._metrics.remove(run.id)
+
+    async def keep_up(self) -> None:
+        """Send metrics while the run lasts; cancelled when it has ended."""
+        if self._otlp is not None:
+            await self._otlp.keep()
 
     def ended(self, result: RunResult) -> None:
         """The run has ended, or is interrupted."""
@@ -78,9 +118,6 @@ class Telemetry:
         said = "; ".join((str(error), *getattr(error, "__notes__", ())))
         self._log.error("%s", said, extra={"fields": {"run": self._run.id} if self._run is not None else {}})
 
-    def _tell(self, said: str, run_id: str, *arguments: object) -> None:
-        self._log.info(said, run_id, *arguments, extra={"fields": {"run": run_id}})
-
     async def linger(self, display: Display) -> None:
         """Serve the final metrics as long as the user wants; a signal ends this."""
         seconds = self._settings.metrics_linger
@@ -90,13 +127,26 @@ class Telemetry:
         with anyio.move_on_after(seconds) as waiting:
             await watch_signals(lambda name: waiting.cancel(), lambda name: None)
 
+    def _all_metrics(self) -> Metrics:
+        from orchestrator.telemetry.metrics import Metrics  # noqa: PLC0415  # most runs export none
+
+        self._metrics = self._metrics or Metrics()
+        return self._metrics
+
+    def _trace_id(self, event: Event) -> str | None:
+        return None if self._tracing is None else self._tracing.trace_id(event)
+
+    def _tell(self, said: str, run_id: str, *arguments: object) -> None:
+        self._log.info(said, run_id, *arguments, extra={"fields": {"run": run_id}})
+
 
 @asynccontextmanager
-async def open_telemetry(settings: TelemetrySettings) -> AsyncIterator[Telemetry]:
+async def open_telemetry(settings: TelemetrySettings, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Telemetry]:
     """Open what the settings ask for. Raises ``SettingError``, before anything of the run exists."""
     async with AsyncExitStack() as stack:
-        telemetry = Telemetry(settings)
+        telemetry = Telemetry(settings, environ)
         telemetry.open_logs(stack.enter_context(ExitStack()))
+        telemetry.open_otlp(stack)
         await telemetry.open_metrics(stack)
         yield telemetry
 

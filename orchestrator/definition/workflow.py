@@ -15,6 +15,7 @@ from orchestrator.definition.checks import check, declared_moves
 from orchestrator.definition.fingerprint import digest, fingerprints
 from orchestrator.definition.machine import Machine, Move
 from orchestrator.definition.state import Back, C, NextRound, S, State
+from orchestrator.definition.tracing import RequestTracer
 from orchestrator.json_types import JSONObject
 
 COMPLETED = "completed"
@@ -38,6 +39,8 @@ class ServiceContext:
     clock: Clock
     alone: bool = True
     """Whether all that is left of the run belongs to this process; otherwise others share the tenant with it at the same time."""
+    tracer: RequestTracer | None = None
+    """Ask it before every request, and report the end of the request; ``None``: nothing is traced."""
 
 
 Services: TypeAlias = Callable[[Any, ServiceContext], AbstractAsyncContextManager[Any]]

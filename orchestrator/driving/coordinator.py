@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from orchestrator.definition.state import C, S
+from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.engine import Engine, EngineFactory
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.observers import Observers
@@ -79,7 +80,7 @@ class Coordinator(Generic[C, S]):
         """The error that stopped the run."""
         self.raised = False
         """Whether the error was raised to a waiting caller."""
-        self.observers = Observers(job.options.observers)
+        self.observers = Observers(job.options.all_observers)
         self._job = job
         self._assignment = assignment
         self._leases = LeaseKeeper(job.store, record.id, job.options.lease_s, job.clock)
@@ -96,6 +97,11 @@ class Coordinator(Generic[C, S]):
         """Available once ``ready`` is set without an error."""
         assert self._engine is not None
         return self._engine
+
+    @property
+    def workflow(self) -> Workflow[C, S]:
+        """The workflow of the run."""
+        return self._job.workflow
 
     @property
     def lease_left_s(self) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 import attrs
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.definition.state import C, S
+from orchestrator.definition.tracing import RequestTracer
 from orchestrator.definition.workflow import Workflow
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.events import Observer
@@ -18,6 +19,10 @@ from orchestrator.lifecycle.run import RunRecord
 from orchestrator.settings import GRACE_S, LEASE_S
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
+
+
+class Tracer(Observer, RequestTracer, Protocol):
+    """Traces instances from their events, and the requests that their handlers send."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,9 +38,16 @@ class Options:
     vault: Vault | None = None
     """Encrypts secrets; ``None``: the key from ``ORCHESTRATOR_KEY`` or the user's key file."""
     observers: Sequence[Observer] = ()
+    tracer: Tracer | None = None
+    """Makes traces; it is an observer as well."""
     clock: Clock = attrs.field(factory=SystemClock)
     rng: random.Random = attrs.field(factory=random.Random)
     """Source of random jitter."""
+
+    @property
+    def all_observers(self) -> Sequence[Observer]:
+        """The observers, and the tracer before them."""
+        return self.observers if self.tracer is None else (self.tracer, *self.observers)
 
 
 @attrs.frozen(kw_only=True)

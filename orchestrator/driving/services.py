@@ -32,6 +32,7 @@ async def open_services(job: Job[C, S], record: RunRecord, lease: Lease, *, alon
         concurrency=record.scenario.cap,
         clock=job.clock,
         alone=alone,
+        tracer=job.options.tracer,
     )
     workflow = job.workflow
     async with workflow.open_shared(job.settings, context) as settings, workflow.open_services(settings, context) as services:

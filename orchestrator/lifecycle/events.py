@@ -63,6 +63,8 @@ class Event:
     been active, without interruptions. Not stored."""
     total_s: float | None = None
     """Seconds since the state was due, retries and waits included. Not stored."""
+    created_at: float | None = None
+    """When the instance was created, as Unix time. Not stored."""
     seq: int | None = None
     """Number of the event in the history of the instance, from 1; ``None`` if it is not stored."""
 

@@ -6,6 +6,7 @@ the definition of the workflow (states, outcomes, groups); none names an instanc
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -35,6 +36,8 @@ class Buckets:
     counts: list[int] = attrs.field(init=False)
     """One for each bound, and one above the highest bound."""
     sum: float = 0.0
+    min: float = math.inf
+    max: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
@@ -44,6 +47,7 @@ class Buckets:
         for value in seconds:
             self.counts[bisect_left(self.bounds, value)] += 1
             self.sum += value
+            self.min, self.max = min(self.min, value), max(self.max, value)
 
     @property
     def total(self) -> int:

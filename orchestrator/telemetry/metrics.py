@@ -16,7 +16,6 @@ from typing import Any
 
 from orchestrator.api import Run
 from orchestrator.definition.machine import ROLLING_BACK
-from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.instance import TERMINAL
 from orchestrator.load import series
 from orchestrator.load.statistics import Window
@@ -32,9 +31,9 @@ class Metrics:
     def __init__(self) -> None:
         self._runs: list[RunMetrics] = []
 
-    def add(self, run: Run[Any], workflow: Workflow[Any, Any]) -> None:
+    def add(self, run: Run[Any]) -> None:
         """Export the metrics of a run from now on. Call it before the first tick of its collector."""
-        self._runs.append(RunMetrics(run, workflow))
+        self._runs.append(RunMetrics(run))
 
     def remove(self, run_id: str) -> None:
         """Export a run no longer."""
@@ -54,9 +53,9 @@ class Metrics:
 class RunMetrics:
     """The metrics of one run; the tap of its collector."""
 
-    def __init__(self, run: Run[Any], workflow: Workflow[Any, Any]) -> None:
+    def __init__(self, run: Run[Any]) -> None:
         self.run = run
-        self._workflow = workflow
+        self._workflow = workflow = run.workflow
         self._labels = {"run": run.id, "workflow": workflow.name}
         # Those that will surely be measured begin at zero, so that a server of metrics sees the first increase.
         self._calls = {
@@ -199,7 +198,7 @@ class RunMetrics:
 
     def _process(self) -> Iterator[Family]:
         run = self.run
-        holds = [self._point(verdict.holds, threshold=verdict.text) for verdict in run.verdicts if verdict.value is not None]
+        holds = [self._point(int(verdict.holds), threshold=verdict.text) for verdict in run.verdicts if verdict.value is not None]
         yield _family("threshold_holds", Kind.GAUGE, "Whether a threshold holds so far (1) or is broken (0).", holds)
         yield self._gauge(
             "scenario_elapsed_seconds", "Seconds of the scenario that have passed, over all processes.", run.elapsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -12,15 +13,25 @@ from orchestrator.api import Run
 from orchestrator.errors import OrchestratorError
 
 
-class Drives:
-    """Drives runs in the background, and knows those that the program drives itself."""
+def _ignore(run: Run[Any]) -> None:
+    """Nobody follows the runs."""
 
-    def __init__(self) -> None:
+
+class Drives:
+    """Drives runs in the background, and knows those that the program drives itself.
+
+    Args:
+        begun: Called with each run that is driven in the background, when it has begun.
+        ended: Called when it is driven no longer.
+    """
+
+    def __init__(self, begun: Callable[[Run[Any]], None] = _ignore, ended: Callable[[Run[Any]], None] = _ignore) -> None:
         self.tasks: TaskGroup | None = None
         """Where runs are driven; ``None``: this process starts none for the page."""
         self.errors: dict[str, str] = {}
         """Run → the error that ended its latest drive."""
         self._runs: dict[str, Run[Any]] = {}
+        self._begun, self._ended = begun, ended
 
     @property
     def running(self) -> list[Run[Any]]:
@@ -54,6 +65,7 @@ class Drives:
         try:
             async with opened as run:
                 self._runs[run.id] = run
+                self._begun(run)
                 self.errors.pop(run.id, None)
                 task_status.started(run.id)
                 await run.wait()
@@ -65,6 +77,7 @@ class Drives:
         finally:
             if run is not None:
                 self._runs.pop(run.id, None)
+                self._ended(run)
 
     def stop_all(self) -> None:
         """Suspend every run, letting attempts in flight finish."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from orchestrator import AmbiguousError, Secret, StepError, TransientError, record_exchange
+from orchestrator import AmbiguousError, RequestTracer, Secret, StepError, TransientError, record_exchange
 from states.http.bodies import JSON
 from states.http.errors import NoConnectionError
 from states.http.exchange import HttpExchange
@@ -17,6 +17,7 @@ from states.http.masking import Masking
 from states.http.receiving import MOST_BYTES, AnswerTooLongError, NotHttpError
 from states.http.reply import Reply
 from states.http.request import Request
+from states.http.tracing import traced
 from states.http.transport import CONNECT_TIMEOUT_S, Transport, open_transport
 
 Refuse = Callable[[str, Reply], StepError]
@@ -126,7 +127,14 @@ def _unusable(what: str, request: Request, error: Exception) -> StepError:
 
 
 @asynccontextmanager
-async def open_session(check_lease: Callable[[], None], *, refuse: Refuse, masking: Masking) -> AsyncIterator[Session]:
-    """A session with its own connections; all instances of a process share it."""
+async def open_session(
+    check_lease: Callable[[], None], *, refuse: Refuse, masking: Masking, tracer: RequestTracer | None = None
+) -> AsyncIterator[Session]:
+    """A session with its own connections; all instances of a process share it.
+
+    Args:
+        tracer: Traces the requests.
+    """
     async with open_transport(check_lease) as transport:
-        yield Session(transport, check_lease, refuse=refuse, masking=masking)
+        sends = transport if tracer is None else traced(transport, tracer)
+        yield Session(sends, check_lease, refuse=refuse, masking=masking)

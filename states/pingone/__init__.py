@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from orchestrator import Clock
+from orchestrator import Clock, RequestTracer
 from states.pingone.answers import refusal
 from states.pingone.management import Management
 from states.pingone.masking import MASKING
@@ -49,10 +49,12 @@ def client_over(session: Session, settings: PingOneSettings, clock: Clock) -> Pi
 
 
 @asynccontextmanager
-async def open_client(settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None]) -> AsyncIterator[PingOne]:
+async def open_client(
+    settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None], tracer: RequestTracer | None = None
+) -> AsyncIterator[PingOne]:
     """A client with its own session. ``check_lease`` is called before every request and raises if this process may not send it."""
     # Imports aiohttp, which commands that only read a run do not need.
     from states.http.session import open_session  # noqa: PLC0415
 
-    async with open_session(check_lease, refuse=refusal, masking=MASKING) as session:
+    async with open_session(check_lease, refuse=refusal, masking=MASKING, tracer=tracer) as session:
         yield client_over(session, settings, clock)

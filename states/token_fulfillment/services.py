@@ -33,7 +33,7 @@ async def open_services(settings: TokenFulfillmentSettings, context: ServiceCont
     Raises:
         ServicesError: The tenant cannot be reached, or does not accept the worker.
     """
-    async with open_client(settings, context.clock, context.check_lease) as client:
+    async with open_client(settings, context.clock, context.check_lease, context.tracer) as client:
         await _sign_in(client, context)
         yield client
 

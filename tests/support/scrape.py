@@ -68,7 +68,9 @@ def scraped() -> Scrape:
 
 async def _scrape(home: Path) -> Scrape:
     async with sandbox(FAULTS) as emulator:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("PINGONE_", "ORCHESTRATOR_"))}
+        environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PINGONE_", "ORCHESTRATOR_", "OTEL_"))
+        }
         environ |= variables_for(emulator) | {"XDG_DATA_HOME": str(home / "data")}
         argv = command("load", "--json", *ARGUMENTS, "--metrics", "0", "--metrics-linger", "60s")
         async with await anyio.open_process(argv, env=environ, cwd=home, stdout=subprocess.PIPE) as process:

@@ -132,7 +132,7 @@ def test_names_and_units_follow_the_conventions(scrape: Scrape) -> None:
 
 def test_the_documentation_lists_each_metric_with_its_labels(scrape: Scrape) -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "observe.md").read_text()
-    rows = [line.split(" | ") for line in page.split("## Logs")[0].splitlines() if line.startswith("| `")]
+    rows = [line.split(" | ") for line in page.split("## Traces")[0].splitlines() if line.startswith("| `")]
     listed = {name: set(re.findall(r"`(\w+)`", row[2])) for row in rows for name in re.findall(r"`(\w+)`", row[0])}
     exported: dict[str, set[str]] = {}
     for name, samples in scrape.samples.items():
@@ -160,13 +160,13 @@ async def test_counters_of_a_resumed_run_begin_at_zero(vault: Vault) -> None:
     stop = [lambda step: run.cancel() if step.number == 2 else None] * 9
     ledger.script = {"run two": stop}
     async with start(toy(ledger), store=store, instances=5, options=fast(vault)) as run:
-        metrics.add(run, toy(ledger))
+        metrics.add(run)
         assert (await run.wait()).interrupted
     [ended] = values(metrics, "instances_ended", status="completed")
     assert ended == 2
     again = Metrics()
     async with resume(toy(Ledger()), run.id, store=store, options=fast(vault)) as run:
-        again.add(run, toy(ledger))
+        again.add(run)
         assert values(again, "instances_ended", status="completed") == [0]
         await run.wait()
     assert values(again, "instances_ended", status="completed") == [3]
@@ -179,7 +179,7 @@ async def test_failures_and_their_retries_are_counted(vault: Vault) -> None:
         script={"run two": [TransientError("busy"), PermanentError("no", code="X1")], "rollback one": [TransientError("busy")]}
     )
     async with start(toy(ledger), store=MemoryStore(), options=fast(vault)) as run:
-        metrics.add(run, toy(ledger))
+        metrics.add(run)
         assert (await run.wait()).counts == {Status.ROLLED_BACK: 1}
     assert values(metrics, "retries", state="two", handler="run") == [1]
     assert values(metrics, "retries", state="one", handler="rollback") == [1]
@@ -197,8 +197,8 @@ async def test_several_runs_share_each_family(vault: Vault) -> None:
         start(toy(Ledger()), store=store, options=fast(vault)) as one,
         start(toy(Ledger()), store=store, options=fast(vault)) as two,
     ):
-        metrics.add(one, toy(Ledger()))
-        metrics.add(two, toy(Ledger()))
+        metrics.add(one)
+        metrics.add(two)
         await one.wait()
         await two.wait()
     names = [family.name for family in metrics.families()]

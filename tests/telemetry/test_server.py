@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import anyio
 import pytest
 
 from orchestrator.cli import main
@@ -135,16 +134,3 @@ def test_a_run_that_is_served_ends_by_itself_and_names_the_address(capsys: pytes
     said = capsys.readouterr()
     assert "; metrics: http://127.0.0.1:" in said.out.splitlines()[0]
     assert said.err == ""
-
-
-def test_a_run_without_metrics_imports_none_of_it() -> None:
-    assert anyio.run(_imported) == b"[]\n"
-
-
-async def _imported() -> bytes:
-    program = (
-        "import sys; from orchestrator.cli import main; main(['run', '--json', '--store', 'memory:']); "
-        "print([n for n in sys.modules if n.startswith(('prometheus_client', 'orchestrator.telemetry.metrics'))], file=sys.stderr)"
-    )
-    done = await anyio.run_process([sys.executable, "-c", program], check=False)
-    return done.stderr.splitlines(keepends=True)[-1]

@@ -27,6 +27,8 @@ from orchestrator import (
     start,
 )
 from orchestrator.cli.page import SettingsPlanner
+from orchestrator.cli.settings import TelemetrySettings
+from orchestrator.cli.telemetry import Telemetry
 from orchestrator.web.drives import Drives
 from orchestrator.web.planning import Field, Kind, Planned
 from tests.support.page import Page, page_of
@@ -154,7 +156,7 @@ async def test_the_form_starts_a_run_and_never_echoes_a_secret(vault: Vault, mon
     drives = Drives()
     async with open_store("memory:") as store, anyio.create_task_group() as tasks:
         drives.tasks = tasks
-        planner = SettingsPlanner(store, vault, Options(vault=vault), None)
+        planner = SettingsPlanner(store, vault, Options(vault=vault), None, Telemetry(TelemetrySettings(), {}))
         async with page_of(store, vault, drives=drives, planner=planner) as page:
             form = (await page.get("/start?kind=load")).text
             assert "set by PINGONE_CLIENT_SECRET" in form
@@ -172,7 +174,7 @@ async def test_the_estimate_comes_before_the_start(vault: Vault) -> None:
     drives = Drives()
     async with open_store("memory:") as store, anyio.create_task_group() as tasks:
         drives.tasks = tasks
-        planner = SettingsPlanner(store, vault, Options(vault=vault), None)
+        planner = SettingsPlanner(store, vault, Options(vault=vault), None, Telemetry(TelemetrySettings(), {}))
         async with page_of(store, vault, drives=drives, planner=planner) as page:
             given = {"kind": "run", "instances": "2", "concurrency": "2", "rates": "configuration=100", "on_success": "teardown"}
             checked = await page.post("/start", {**given, "action": "check"})

@@ -97,7 +97,7 @@ FLAGS = {
     "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
-    "web": Flags(_CONFIG, (WebSettings, EngineSettings)),
+    "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, EngineSettings)),
     "graph": Flags(_WHICH | _PICTURE, ()),
     "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }

@@ -70,7 +70,7 @@ async def command(
             display.say(f"on the instances of run {asked.reuse}, with its settings")
         if prepared.needs is not None:
             display.say(str(prepared.needs))
-        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
+        options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         opened = prepared.open(store, options, reports=outputs.stored(), drive=not no_drive)
         if no_drive:
             return await _only_store(opened, wanted.shards, json, resolver.suffix)

@@ -52,6 +52,6 @@ async def command(
         page_beside(web, resolver, store, vault) as page,
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
-        options = options_of(resolver, engine, vault, (*display.observers, *telemetry.observers, *observers))
+        options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         opened = prepared.open(store, options, reports=outputs.stored())
         return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, page=page)

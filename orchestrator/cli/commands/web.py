@@ -14,6 +14,7 @@ from orchestrator.cli.driving import options_of
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.page import SettingsPlanner, say_link
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import Telemetry, open_telemetry
 from orchestrator.lifecycle.events import Observer
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.storage import open_store
@@ -37,23 +38,28 @@ async def command(observers: Sequence[Observer], *, config: Path | None = None, 
     engine, settings = resolver.engine().value, resolver.web()
     resolver.check_tables()
     vault = resolver.vault(create=not settings.read_only)
-    async with open_store(engine.url, create=not settings.read_only) as store:
-        options = options_of(resolver, engine, vault, observers)
-        drives = Drives()
+    async with (
+        open_telemetry(resolver.telemetry().value) as telemetry,
+        open_store(engine.url, create=not settings.read_only) as store,
+    ):
+        options = options_of(resolver, engine, vault, observers, telemetry)
+        drives = Drives(begun=telemetry.attach, ended=telemetry.detach)
         site = Site(
             store=store,
             vault=vault,
             drives=drives,
-            planner=SettingsPlanner(store, vault, options, config),
+            planner=SettingsPlanner(store, vault, options, config, telemetry),
             read_only=settings.read_only,
         )
         async with serve(site, settings) as served:
             say_link(served)
-            await _until_stopped(drives, options.grace_s)
+            for notice in telemetry.notices:
+                stderr().print(notice)
+            await _until_stopped(drives, telemetry, options.grace_s)
     return ExitCode.SUCCESS
 
 
-async def _until_stopped(drives: Drives, grace_s: float) -> None:
+async def _until_stopped(drives: Drives, telemetry: Telemetry, grace_s: float) -> None:
     """Drive runs for the page until the first signal; then suspend them, and at the second signal at once."""
     stopping = anyio.Event()
 
@@ -68,6 +74,7 @@ async def _until_stopped(drives: Drives, grace_s: float) -> None:
 
     async with anyio.create_task_group() as signals:
         signals.start_soon(partial(watch_signals, drain, cancel))
+        signals.start_soon(telemetry.keep_up)
         async with anyio.create_task_group() as tasks:
             drives.tasks = tasks
             await stopping.wait()
