@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -38,17 +39,17 @@ class Clock(Protocol):
 
 
 # CLOCK_BOOTTIME includes the time for which a laptop was asleep; a lease expires during sleep too.
-_STEADY = getattr(time, "CLOCK_BOOTTIME", None)
+_STEADY: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class SystemClock:
     """The clocks of this machine."""
 
-    def now(self) -> float:
-        return time.time()
-
-    def steady(self) -> float:
-        return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
+    # Each step asks ten times: without a function of ours in between, an answer takes half the time.
+    now = staticmethod(time.time)
+    steady = staticmethod(_STEADY)
 
     async def sleep(self, seconds: float) -> None:
         await wait_until(self, self.steady() + seconds, anyio.Event())

@@ -78,18 +78,16 @@ class TimeLimit:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.exceeded = False
+        """Whether the current scope was cancelled."""
         self._scope = anyio.CancelScope()
         self._deadline = math.inf
         self._timer: Timer | None = None
         self._timer_at = math.inf
 
-    @property
-    def exceeded(self) -> bool:
-        """Whether the current scope was cancelled."""
-        return self._scope.cancel_called
-
     def new_scope(self) -> anyio.CancelScope:
         """The scope of the attempts that follow."""
+        self.exceeded = False
         self._scope = anyio.CancelScope()
         return self._scope
 
@@ -116,6 +114,7 @@ class TimeLimit:
     def _fire(self) -> None:
         self._timer, self._timer_at = None, math.inf
         if self._deadline <= self._clock.deadline(0.0):
+            self.exceeded = True
             self._scope.cancel()
         elif self._deadline < math.inf:
             self._set_timer(self._deadline)

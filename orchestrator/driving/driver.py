@@ -143,10 +143,12 @@ class Driver(Generic[C, S]):
             rolling_back = self.instance.status is Status.ROLLING_BACK
             if rolling_back:
                 self._skip_states_without_rollback()
-            if not await self._wait_until_ready():
+            state = _next_state(self._drive, self.instance)
+            await self._wait_until_ready(state)
+            if self._drive.stopping.is_set():
                 await self._suspend()
                 return None
-            if rolling_back and not self.instance.trail:
+            if state is None:
                 await self._save(moves.finish(self._drive.workflow, self.instance, self._drive.clock.now()))
                 return None
             if not rolling_back and self._drive.admission.is_cut:
@@ -154,7 +156,7 @@ class Driver(Generic[C, S]):
                 cut_off = after_cut_off(self._drive, self._log, self.instance)
                 await self._save(cut_off.then, *cut_off.events)
                 continue
-            attempt = _next_attempt(self._drive, self.instance, self._timing)
+            attempt = _next_attempt(self._drive, self.instance, state, self._timing)
             self._timing.waited_s = 0.0
             if attempt.made:
                 self._before(attempt)
@@ -164,18 +166,16 @@ class Driver(Generic[C, S]):
             await self._act_on(attempt)
         return None
 
-    async def _wait_until_ready(self) -> bool:
-        """Wait until the next attempt may start; ``False``: the run is stopping."""
+    async def _wait_until_ready(self, state: State[C, S] | None) -> None:
+        """Wait until the next attempt, at this state, may start, or the run is stopping."""
         drive, stopping = self._drive, self._drive.stopping
         cut_at = drive.admission.cut_at if self.instance.status is Status.RUNNING else math.inf
         if self.instance.not_before is not None:
             await wait_until(drive.clock, min(self._timing.ready_at, cut_at), stopping)
-        state = _next_state(drive, self.instance)
         group = state.rate_group if state is not None else None
         if group is not None and drive.limits.limits(group) and not stopping.is_set():
             self._timing.waited_s = await drive.limits.admit(group, leave=stopping, until=cut_at)
             self._timing.entered_at += self._timing.waited_s  # the wait does not count against the state's deadline
-        return not stopping.is_set()
 
     def _before(self, attempt: Attempt[C, S]) -> None:
         self._drive.lease.check()
@@ -295,9 +295,8 @@ def _next_state(drive: DriveContext[C, S], here: Instance[C]) -> State[C, S] | N
     return states[here.trail[-1]] if here.trail else None
 
 
-def _next_attempt(drive: DriveContext[C, S], here: Instance[C], timing: _Timing) -> Attempt[C, S]:
-    state, now = _next_state(drive, here), drive.clock.steady()
-    assert state is not None
+def _next_attempt(drive: DriveContext[C, S], here: Instance[C], state: State[C, S], timing: _Timing) -> Attempt[C, S]:
+    now = drive.clock.steady()
     handler: Handler[C, S] = state.run
     name, made = "run", True
     if here.status is Status.ROLLING_BACK:

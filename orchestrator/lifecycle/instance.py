@@ -30,6 +30,8 @@ class Status(StrEnum):
     ROLLBACK_FAILED = "rollback_failed"
     """Effects are left over and listed; ``cleanup`` tries to remove them again."""
 
+    __hash__ = str.__hash__  # that of Enum is written in Python, and each step looks up its status several times
+
 
 TERMINAL = frozenset({Status.COMPLETED, Status.ROLLED_BACK, Status.FAILED, Status.ROLLBACK_FAILED})
 """Final statuses: only an explicit command of the user changes them."""

@@ -70,26 +70,23 @@ class GroupCommit(Generic[T]):
         """Store ``item``; durable on return. A cancellation is raised only after the item was stored."""
         self._single = 0 if self._committing else self._single + 1
         self._committing += 1
+        ticket = _Ticket(item)
+        self._waiting.append(ticket)
         try:
-            await self._commit(_Ticket(item))
+            if not self._busy:
+                self._start()
+            if ticket.done:
+                # A loop that awaits nothing but saves must still let other tasks run.
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                ticket.turn = asyncio.get_running_loop().create_future()
+                await ticket.turn
+        except asyncio.CancelledError:
+            await self._finished(ticket)
+            if ticket.error is None:
+                raise
         finally:
             self._committing -= 1
-
-    async def _commit(self, ticket: _Ticket[T]) -> None:
-        self._waiting.append(ticket)
-        if not self._busy:
-            self._start()
-        if ticket.done:
-            # A loop that awaits nothing but saves must still let other tasks run.
-            await anyio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            ticket.turn = asyncio.get_running_loop().create_future()
-            try:
-                await ticket.turn
-            except asyncio.CancelledError:
-                await self._finished(ticket)
-                if ticket.error is None:
-                    raise
         if ticket.error is not None:
             raise ticket.error
 

@@ -11,7 +11,7 @@ from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.creating import RemovableState
-from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, TokenState, TokenStep, grace, settings_of
+from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, Grace, TokenState, TokenStep, settings_of
 
 
 class CreateApplication(RemovableState):
@@ -72,7 +72,7 @@ class ReadApplicationSecret(TokenState):
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         path = f"applications/{step.context.application_id}/secret"
         try:
-            with grace(step, AccessError):
+            with Grace(step, AccessError):
                 answer = await step.services.management.read("application secret", path)
         except MissingError as error:
             raise TransientError(error.message, code=error.code) from error

@@ -30,7 +30,7 @@ class Verified:
     """Whether the introspection shows the claim too. The vendor's pages disagree on that."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # no slots: a checkpoint encodes its dictionary as it is
 class TokenContext:
     """The context of the token-fulfillment workflow."""
 

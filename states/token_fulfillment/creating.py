@@ -15,7 +15,7 @@ from orchestrator import AmbiguousError, Effect, Outcome, PermanentError, Recove
 from states.pingone.answers import AccessError, AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment.context import TokenContext
-from states.token_fulfillment.steps import TokenState, TokenStep, grace, settings_of
+from states.token_fulfillment.steps import Grace, TokenState, TokenStep, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)
 """Lists are eventually consistent: a search is repeated after these fractions of the list lag. [inferred]"""
@@ -48,7 +48,7 @@ class CreatingState(TokenState):
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         try:
-            with grace(step, *self.passing):
+            with Grace(step, *self.passing):
                 return self._learnt(step, await self.create(step))
         except AlreadyExistsError as error:
             if error.existing_id is not None:

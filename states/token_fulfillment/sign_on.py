@@ -14,7 +14,7 @@ from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.settings import Pkce, ResponseMode
-from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TokenState, TokenStep, grace, settings_of
+from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, Grace, TokenState, TokenStep, settings_of
 
 FLOW_EXPIRED = "flow_expired"
 BACK_TO_AUTHORIZE = Back("authorize", at_most=5)
@@ -50,7 +50,7 @@ class Authorize(TokenState):
         if settings.response_mode is ResponseMode.PI_FLOW:
             parameters["response_mode"] = PI_FLOW
         # [doc] Grants and scopes of a new application become effective late; the client and its redirect URI may too.
-        with grace(step, RefusedError):
+        with Grace(step, RefusedError):
             flow = await step.services.sign_on.authorize(parameters)
         return done(
             attrs.evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None)
@@ -92,7 +92,7 @@ class SubmitCredentials(TokenState):
         here = step.context
         username = names.username(step.context.origin)
         passing = (RefusedError,) if step.attempt < MOST_CREDENTIALS else ()
-        with grace(step, *passing, pause_s=CREDENTIALS_PAUSE_S):
+        with Grace(step, *passing, pause_s=CREDENTIALS_PAUSE_S):
             try:
                 flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
             except MissingError as error:

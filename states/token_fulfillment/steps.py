@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from orchestrator import PermanentError, RetryPolicy, State, Step, TransientError
 from states.pingone import PingOne
@@ -36,11 +35,9 @@ def settings_of(step: TokenStep) -> TokenFulfillmentSettings:
     return step.services.settings
 
 
-@contextmanager
-def grace(
-    step: TokenStep, *kinds: type[PermanentError], since: float | None = None, pause_s: float | None = None
-) -> Iterator[None]:
-    """Treat refusals of these kinds as temporary while the objects of the request are new.
+class Grace:
+    """Context manager: treat refusals of these kinds as temporary while the objects of the request are new. (A generator would take twice the time,
+    once per request.)
 
     Args:
         since: Unix time of their creation; by default that of this instance's newest object. Before its first object, the worker's
@@ -50,10 +47,20 @@ def grace(
     Raises:
         TransientError: The refusal, within ``GRACE_S``. Later it is raised unchanged.
     """
-    try:
-        yield
-    except kinds as error:
-        made_at = step.context.made_at if since is None else since
-        if made_at is not None and step.clock.now() > made_at + GRACE_S:
-            raise
-        raise TransientError(error.message, code=error.code, retry_after=pause_s) from error
+
+    __slots__ = ("_kinds", "_pause_s", "_since", "_step")
+
+    def __init__(
+        self, step: TokenStep, *kinds: type[PermanentError], since: float | None = None, pause_s: float | None = None
+    ) -> None:
+        self._step, self._kinds, self._since, self._pause_s = step, kinds, since, pause_s
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, PermanentError) or not isinstance(error, self._kinds):
+            return
+        made_at = self._step.context.made_at if self._since is None else self._since
+        if made_at is None or self._step.clock.now() <= made_at + GRACE_S:
+            raise TransientError(error.message, code=error.code, retry_after=self._pause_s) from error

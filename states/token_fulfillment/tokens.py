@@ -13,7 +13,7 @@ from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext, Verified
 from states.token_fulfillment.settings import CUSTOM_CLAIM
-from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TOKEN_CHECK, TokenState, TokenStep, grace, settings_of
+from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TOKEN_CHECK, Grace, TokenState, TokenStep, settings_of
 
 CLAIM_PAUSE_S = 2.0
 """Pause before another sign-on after a token without the claim."""
@@ -44,7 +44,7 @@ class ExchangeToken(TokenState):
         here = step.context
         assertion = _assertion(step)
         assert here.code is not None
-        with grace(step, UnauthorizedError):
+        with Grace(step, UnauthorizedError):
             try:
                 token = await step.services.tokens.exchange(
                     here.code,
@@ -86,7 +86,7 @@ class IntrospectToken(TokenState):
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         token = step.context.access_token
         assert token is not None
-        with grace(step, UnauthorizedError):
+        with Grace(step, UnauthorizedError):
             answer = await step.services.tokens.introspect(token, _assertion(step))
         try:
             header, claims = await step.services.tokens.verify(token, audience=names.audience(step.context.origin))
@@ -95,7 +95,7 @@ class IntrospectToken(TokenState):
         if claims.get(settings_of(step).claim) is None and _expected(step) is not None:
             await step.clock.sleep(CLAIM_PAUSE_S)
             raise ExpiredError(f"the claim {settings_of(step).claim} is not in the access token", outcome="claim_missing")
-        with grace(step, InactiveTokenError, since=step.context.sent_claims["iat"]):
+        with Grace(step, InactiveTokenError, since=step.context.sent_claims["iat"]):
             verified = _verified(step, header, claims, answer)
         return Outcome("again" if step.another_round else "done", attrs.evolve(step.context, verified=verified))
 

@@ -10,7 +10,7 @@ from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
 from states.token_fulfillment.context import TokenContext
 from states.token_fulfillment.creating import RemovableState
-from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, TokenState, TokenStep, grace
+from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, Grace, TokenState, TokenStep
 
 PASSWORD_SET = "application/vnd.pingidentity.password.set+json"
 
@@ -95,7 +95,7 @@ class SetPassword(TokenState):
         password = step.context.password
         body = {"value": password.reveal(), "forceChange": False}
         try:
-            with grace(step, AccessError, MissingError):
+            with Grace(step, AccessError, MissingError):
                 answer = await step.services.management.put("set the password", self._path(step), body, PASSWORD_SET, [password])
         except PermanentError:
             # The history may have refused it: then an earlier attempt has set it, although its status did not show it.
@@ -109,7 +109,7 @@ class SetPassword(TokenState):
         return Recovery.NOT_FOUND if answer.get("status") == "NO_PASSWORD" else self._checked(step, answer)
 
     async def _read(self, step: TokenStep) -> Found:
-        with grace(step, AccessError, MissingError):
+        with Grace(step, AccessError, MissingError):
             return await step.services.management.read("password", self._path(step))
 
     def _checked(self, step: TokenStep, answer: Found) -> Outcome[TokenContext]:
