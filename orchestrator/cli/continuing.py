@@ -62,7 +62,7 @@ async def continue_run(
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
-        async with page_beside(web, resolver, store, vault) as page:
+        async with page_beside(web, resolver, store, vault, telemetry) as page:
             return await drive(
                 opened,
                 found,

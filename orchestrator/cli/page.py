@@ -140,7 +140,9 @@ def _shown(s: Setting, raw: Any) -> Any:
 
 
 @asynccontextmanager
-async def page_beside(asked: str | None, resolver: Resolver, store: Store, vault: Vault) -> AsyncIterator[Drives | None]:
+async def page_beside(
+    asked: str | None, resolver: Resolver, store: Store, vault: Vault, telemetry: Telemetry
+) -> AsyncIterator[Drives | None]:
     """Serve the page while a command drives its run.
 
     Args:
@@ -155,7 +157,8 @@ async def page_beside(asked: str | None, resolver: Resolver, store: Store, vault
 
     settings = resolver.web(port=parse_port(asked))
     drives = Drives()
-    async with serve(Site(store=store, vault=vault, drives=drives, read_only=settings.read_only), settings) as served:
+    site = Site(store=store, vault=vault, drives=drives, read_only=settings.read_only)
+    async with serve(site, settings, telemetry.of_page()) as served:
         say_link(served)
         yield drives
 

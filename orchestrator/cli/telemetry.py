@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.telemetry.metrics import Metrics
     from orchestrator.telemetry.otlp import Otlp
     from orchestrator.telemetry.tracing import Tracing
+    from orchestrator.web.app import Extension
 
 ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT" for part in ("", "TRACES_", "METRICS_"))
 """Variables that switch OTLP on."""
@@ -83,6 +86,14 @@ class Telemetry:
             return
         stack.push_async_callback(self._otlp.close)
 
+    def of_page(self) -> Sequence[Extension]:
+        """The metrics as a part of the web page, if their extra is installed."""
+        if find_spec("prometheus_client") is None:
+            return ()
+        from orchestrator.telemetry.server import add_metrics  # noqa: PLC0415  # with the page's web server behind it
+
+        return (partial(add_metrics, metrics=self._all_metrics()),)
+
     def tracer(self, workflow: Workflow[Any, Any]) -> Tracing | None:
         """The tracer of the run; ``None``: no traces are wanted."""
         if self._otlp is not None:
@@ -99,7 +110,7 @@ class Telemetry:
     def detach(self, run: Run[Any]) -> None:
         """The run is driven no longer, but this process goes on."""
         if self._metrics is not None:
-            self._metrics.remove(run.id)
+            self._metrics.end(run.id)
 
     async def keep_up(self) -> None:
         """Send metrics while the run lasts; cancelled when it has ended."""

@@ -23,21 +23,33 @@ from orchestrator.telemetry.families import CALL_BOUNDS, WHOLE_BOUNDS, Buckets, 
 from orchestrator.version import installed_version
 
 PREFIX = "orchestrator_"
+KEPT = 5
+"""Ended runs whose final values are exported by a process that goes on."""
 
 
 class Metrics:
     """The metrics of this process: those of its runs, and the build."""
 
     def __init__(self) -> None:
-        self._runs: list[RunMetrics] = []
+        self._runs: dict[str, RunMetrics] = {}
+        self._ended: list[str] = []
+        """Runs that have ended, the latest last."""
 
     def add(self, run: Run[Any]) -> None:
         """Export the metrics of a run from now on. Call it before the first tick of its collector."""
-        self._runs.append(RunMetrics(run))
+        self.remove(run.id)
+        self._runs[run.id] = RunMetrics(run)
+
+    def end(self, run_id: str) -> None:
+        """A run has ended: export its final values until ``KEPT`` further runs have ended, so that they are scraped."""
+        self._ended.append(run_id)
+        for outdated in self._ended[:-KEPT]:
+            self.remove(outdated)
 
     def remove(self, run_id: str) -> None:
         """Export a run no longer."""
-        self._runs = [one for one in self._runs if one.run.id != run_id]
+        self._runs.pop(run_id, None)
+        self._ended = [one for one in self._ended if one != run_id]
 
     def families(self) -> list[Family]:
         """All metrics as they are now."""
@@ -47,7 +59,7 @@ class Metrics:
             "Version of the program; always 1.",
             [Point({"version": installed_version(), "python": platform.python_version()}, 1)],
         )
-        return merged([build, *(family for run in self._runs for family in run.families())])
+        return merged([build, *(family for run in self._runs.values() for family in run.families())])
 
 
 class RunMetrics:

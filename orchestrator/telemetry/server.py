@@ -25,17 +25,9 @@ async def serve_metrics(metrics: Metrics, address: Address) -> AsyncIterator[str
     Raises:
         SettingError: The address cannot be listened on.
     """
-    exposition = Exposition(metrics)
-
-    async def scrape(request: web.Request) -> web.Response:
-        found = exposition.scrape(request.headers.get("Accept", ""))
-        return web.Response(body=found.body, headers={"Content-Type": found.content_type})
-
-    async def front(request: web.Request) -> web.Response:
-        return web.Response(text=f"The metrics of this run are at {PATH}\n")
-
     app = web.Application()
-    app.add_routes([web.get(PATH, scrape), web.get("/", front)])
+    add_metrics(app, metrics)
+    app.add_routes([web.get("/", _front)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -48,6 +40,21 @@ async def serve_metrics(metrics: Metrics, address: Address) -> AsyncIterator[str
         yield f"http://{Address(host, port)}{PATH}"
     finally:
         await runner.cleanup()
+
+
+def add_metrics(app: web.Application, metrics: Metrics) -> None:
+    """Serve metrics at ``PATH`` of an application, too."""
+    exposition = Exposition(metrics)
+
+    async def scrape(request: web.Request) -> web.Response:
+        found = exposition.scrape(request.headers.get("Accept", ""))
+        return web.Response(body=found.body, headers={"Content-Type": found.content_type})
+
+    app.add_routes([web.get(PATH, scrape)])
+
+
+async def _front(request: web.Request) -> web.Response:
+    return web.Response(text=f"The metrics of this run are at {PATH}\n")
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from orchestrator import PermanentError, Status, TransientError, Vault, resume, start
+from orchestrator import PermanentError, Status, TransientError, Vault, cleanup, resume, start
 from orchestrator.storage.memory import MemoryStore
-from orchestrator.telemetry.families import Buckets, Kind
-from orchestrator.telemetry.metrics import Metrics
+from orchestrator.telemetry.families import Buckets, Kind, Point
+from orchestrator.telemetry.metrics import KEPT, Metrics
 from states.token_fulfillment import WORKFLOW
 from tests.support.scrape import Scrape, scraped
 from tests.support.toy import Ledger, fast, toy
@@ -149,8 +149,13 @@ def test_no_secret_is_told(scrape: Scrape) -> None:
 
 def values(metrics: Metrics, name: str, **labels: str) -> list[Any]:
     """The values of a metric with these labels."""
+    return [point.value for point in points(metrics, name) if labels.items() <= point.labels.items()]
+
+
+def points(metrics: Metrics, name: str) -> list[Point]:
+    """The points of a metric."""
     families = [family for family in metrics.families() if family.name == f"orchestrator_{name}"]
-    return [point.value for family in families for point in family.points if labels.items() <= point.labels.items()]
+    return [point for family in families for point in family.points]
 
 
 async def test_counters_of_a_resumed_run_begin_at_zero(vault: Vault) -> None:
@@ -207,3 +212,19 @@ async def test_several_runs_share_each_family(vault: Vault) -> None:
     assert all(family.kind is not Kind.COUNTER or not family.name.endswith("_total") for family in metrics.families())
     metrics.remove(one.id)
     assert values(metrics, "instances_ended", status="completed") == [1]
+
+
+async def test_the_final_values_of_the_latest_ended_runs_are_kept(vault: Vault) -> None:
+    metrics, store, ids = Metrics(), MemoryStore(), []
+    for _ in range(KEPT + 2):
+        async with start(toy(Ledger()), store=store, options=fast(vault)) as run:
+            metrics.add(run)
+            await run.wait()
+        metrics.end(run.id)
+        ids.append(run.id)
+    shown = [point.labels["run"] for point in points(metrics, "instances_started")]
+    assert shown == ids[-KEPT:]
+    async with cleanup(toy(Ledger()), ids[-KEPT], store=store, options=fast(vault)) as run:
+        metrics.add(run)
+        assert [point.labels["run"] for point in points(metrics, "instances_started")] == [*ids[-KEPT + 1 :], run.id]
+        await run.wait()

@@ -63,7 +63,7 @@ async def command(
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
         open_store(engine.url) as store,
-        page_beside(web, resolver, store, vault) as page,
+        page_beside(web, resolver, store, vault, telemetry) as page,
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         if asked.reuse is not None:

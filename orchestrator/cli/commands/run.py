@@ -49,7 +49,7 @@ async def command(
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
         open_store(engine.url) as store,
-        page_beside(web, resolver, store, vault) as page,
+        page_beside(web, resolver, store, vault, telemetry) as page,
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)

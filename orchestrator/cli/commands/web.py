@@ -51,7 +51,7 @@ async def command(observers: Sequence[Observer], *, config: Path | None = None, 
             planner=SettingsPlanner(store, vault, options, config, telemetry),
             read_only=settings.read_only,
         )
-        async with serve(site, settings) as served:
+        async with serve(site, settings, telemetry.of_page()) as served:
             say_link(served)
             for notice in telemetry.notices:
                 stderr().print(notice)
