@@ -17,14 +17,15 @@ from orchestrator.driving.coordinator import Assignment, Coordinator
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
-from orchestrator.errors import ConfigurationError, SettingError
+from orchestrator.errors import ConfigurationError, RunExistsError, ServicesError, SettingError, UnknownRunError
+from orchestrator.inspection.conflict import changed_settings
 from orchestrator.inspection.result import RunResult
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import StoredRun, check_key
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.events import EventStream
-from orchestrator.lifecycle.ids import new_run_id
+from orchestrator.lifecycle.ids import check_run_id, new_run_id
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
@@ -44,7 +45,9 @@ ROUNDS_RECORDED = 100
 class Run(Generic[C]):
     """A run that this process drives."""
 
-    def __init__(self, coordinator: Coordinator[C, Any]) -> None:
+    def __init__(self, coordinator: Coordinator[C, Any], *, existed: bool = False) -> None:
+        self.existed = existed
+        """Whether :func:`start` found this run under the id that it was given."""
         self._coordinator = coordinator
 
     @property
@@ -184,9 +187,15 @@ async def start(
     reports: Mapping[str, str] | None = None,
     shards: int = 1,
     drive: bool = True,
+    run_id: str | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run. Leaving the block waits for it; leaving the block with an exception suspends it.
+
+    With ``run_id`` a start is idempotent: if the store has a run with this id, no other one is started. An unfinished run is
+    resumed, a finished one is returned with its result and drives nothing; ``Run.existed`` tells. So a caller that does not know
+    whether an earlier start succeeded repeats it with the same arguments. Renewed credentials are used, as ``changes`` of
+    :func:`resume`.
 
     Args:
         settings: An instance of ``workflow.settings``.
@@ -201,11 +210,18 @@ async def start(
             ``orchestrator resume`` or ``retry`` ends; this function writes no report.
         shards: Number of shards of the run; one process drives each.
         drive: ``False``: only store the run; then ``resume(…, shards=[…])`` drives each shard, in any process.
+        run_id: An id of the caller's choice: at most 48 characters of a-z and 0-9, with single hyphens between them, and no hyphen
+            before a number at its end. Names of objects derive from it, so it must be unique in the tenant, not only in this store.
+            ``None``: a fresh one.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
+        RunConflictError: There is a run with this id and other arguments.
+        LeaseHeldError: There is a run with this id, and another process, or another task of this one, drives it.
         SettingError, EncryptionKeyError, StoreError: See these classes.
     """
+    if run_id is not None:
+        check_run_id(run_id)
     options = options or Options()
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
@@ -213,10 +229,10 @@ async def start(
     check_shards(scenario, shards)
     vault = _vault(options, store, create=True)
     now = options.clock.now()
-    run_id = new_run_id(now)
-    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, run_id.encode()))
+    new_id = run_id or new_run_id(now)
+    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, new_id.encode()))
     record = RunRecord(
-        id=run_id,
+        id=new_id,
         workflow=workflow.name,
         version=workflow.version,
         definition=workflow.definition,
@@ -235,7 +251,40 @@ async def start(
         updated_at=now,
     )
     job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
-    async with _running(Coordinator(job, record, Assignment(mode=Mode.START, shards=shards, drives=drive))) as run:
+    if run_id is None or not await _is_stored(store, run_id):
+        opened = False
+        try:
+            async with _running(Coordinator(job, record, Assignment(mode=Mode.START, shards=shards, drives=drive))) as run:
+                opened = True
+                yield run
+            return
+        except (RunExistsError, ServicesError):
+            # Another process may have stored the run meanwhile; it may also use the services that exist once for a run.
+            if opened or run_id is None or not await _is_stored(store, run_id):
+                raise
+    async with _existing(job, record, drive=drive) as run:
+        yield run
+
+
+async def _is_stored(store: Store, run_id: str) -> bool:
+    try:
+        await store.run(run_id)
+    except UnknownRunError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _existing(job: Job[C, S], wanted: RunRecord, *, drive: bool) -> AsyncIterator[Run[C]]:
+    """The run with the id of ``wanted``, which was started before: resumed, unless it is finished."""
+    record = await job.store.run(wanted.id)
+    check_key(record, job.vault)
+    stored = job.stored(record)
+    changes = changed_settings(stored, wanted, job.settings)
+    settings = attrs.evolve(stored.settings(), **changes) if changes else stored.settings()
+    drives = drive and record.status is not RunStatus.FINISHED
+    assignment = Assignment(mode=Mode.RESUME, drives=drives)
+    async with _running(Coordinator(attrs.evolve(job, settings=settings), record, assignment), existed=True) as run:
         yield run
 
 
@@ -367,14 +416,14 @@ def _vault(options: Options, store: Store, *, create: bool) -> Vault:
 
 
 @asynccontextmanager
-async def _running(coordinator: Coordinator[C, Any]) -> AsyncIterator[Run[C]]:
+async def _running(coordinator: Coordinator[C, Any], *, existed: bool = False) -> AsyncIterator[Run[C]]:
     body_error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(coordinator.execute, name=f"run {coordinator.record.id}")
         await coordinator.ready.wait()
         if coordinator.error is None:
             try:
-                yield Run(coordinator)
+                yield Run(coordinator, existed=existed)
                 await coordinator.ended.wait()
             except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # raised itself, not in the task group's ExceptionGroup
                 body_error = error

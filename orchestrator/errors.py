@@ -8,6 +8,7 @@
     │   ├── UnknownWorkflowError
     │   ├── SettingError           a flag, a variable or a key of the TOML file
     │   ├── EncryptionKeyError     the key is missing, malformed or different from the one that encrypted the data
+    │   ├── RunConflictError       another run is asked for under the id of a stored one
     │   ├── ServicesError          the services of a workflow could not be opened
     │   └── WorkflowChangedError   stored instances do not fit the installed definition
     ├── StoreError                 the store cannot be used: missing, of another program, read-only, full, locked
@@ -85,6 +86,17 @@ class SettingError(ConfigurationError):
 
 class EncryptionKeyError(ConfigurationError):
     """The encryption key is malformed, unreadable, or different from the one that encrypted the data."""
+
+
+class RunConflictError(ConfigurationError):
+    """A run was started a second time under its id, with other arguments; the message names them."""
+
+    def __init__(self, run_id: str, differences: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.differences = tuple(differences)
+        super().__init__(
+            f"run {run_id} was started before with other arguments: {'; '.join(self.differences)}; give the same ones, or another id"
+        )
 
 
 class ServicesError(ConfigurationError):

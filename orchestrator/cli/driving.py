@@ -146,7 +146,8 @@ async def drive(
                     tasks.start_soon(display.keep_up)
                     tasks.start_soon(telemetry.keep_up)
                     with display:
-                        display.say("; ".join((f"run {run.id}", *workflow.notices(), *telemetry.notices)))
+                        heading = f"run {run.id}{' (started before)' if run.existed else ''}"
+                        display.say("; ".join((heading, *workflow.notices(), *telemetry.notices)))
                         if outputs is not None and outputs.stored():
                             await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()

@@ -45,6 +45,8 @@ class Telemetry:
         self._otlp: Otlp | None = None
         self._tracing: Tracing | None = None
         self._log = logging.getLogger("orchestrator.runs")
+        # Without a handler, Python prints errors itself, and the command prints them too.
+        self._log.addHandler(logging.NullHandler())
         self._run: Run[Any] | None = None
 
     def open_logs(self, stack: ExitStack) -> None:

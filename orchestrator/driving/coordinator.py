@@ -48,7 +48,7 @@ class Assignment:
     shards: int = 1
     """Number of shards of a new run."""
     drives: bool = True
-    """``False``: only store a new run, for other processes to drive."""
+    """``False``: only store a new run, for other processes to drive; or only read one that was stored before."""
     only: Collection[int] | None = None
     """The shards to drive; ``None``: every free one."""
     retried: int | None = None
@@ -151,6 +151,9 @@ class Coordinator(Generic[C, S]):
         # session does) makes an exception its own context, and anyio follows contexts forever.
         try:
             if self._assignment.mode is not Mode.START:
+                if not self._assignment.drives:
+                    await self._read()
+                    return
                 await self._claim()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._leases.keep, self._fail, name=f"lease of {self.record.id}")
@@ -160,6 +163,12 @@ class Coordinator(Generic[C, S]):
                     tasks.cancel_scope.cancel()
         finally:
             await self._end()
+
+    async def _read(self) -> None:
+        """Read the measurements of a run without claiming it; the result is read at the end."""
+        engine = self._make_engine(self._job, self.record, self._plan, self._leases, None, None)
+        await engine.open(self.observers)
+        self._engine = engine
 
     async def _with_services(self) -> None:
         store, workflow = self._job.store, self._job.workflow

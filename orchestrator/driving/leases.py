@@ -42,8 +42,8 @@ class LeaseKeeper:
 
     @property
     def share(self) -> Share:
-        """The part of the run that this process drives."""
-        return Share(self._held, self._of)
+        """The part of the run that this process drives; the whole run if it only reads it."""
+        return Share(self._held, self._of) if self._held else Share()
 
     @property
     def left(self) -> int:

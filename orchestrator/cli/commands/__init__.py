@@ -31,6 +31,16 @@ _WEB = {
         None,
     )
 }
+_ID = {
+    "run_id": (
+        flag(
+            str | None,
+            "--id",
+            "Id of your choice (a-z, 0-9, hyphens). A second start with it resumes the run, or shows the result of the finished one.",
+        ),
+        None,
+    )
+}
 _WHAT = {"what": (argument("Id of a run, or of an instance."), None)}
 _TWO = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
 _HAR = {"har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)}
@@ -86,8 +96,8 @@ def _all(settings: Any) -> Any:
 
 
 FLAGS = {
-    "run": Flags(_WHICH | _WEB | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
-    "load": Flags(_PLAN | _WORKFLOW | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
+    "run": Flags(_WHICH | _ID | _WEB | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
+    "load": Flags(_PLAN | _WORKFLOW | _ID | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
     "resume": Flags(_RUN | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),

@@ -21,6 +21,7 @@ from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunStatus
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.storage import open_store
 
@@ -30,6 +31,7 @@ async def command(
     *,
     scenario: str | None = None,
     workflow: str | None = None,
+    run_id: str | None = None,
     json: bool = False,
     config: Path | None = None,
     no_drive: bool = False,
@@ -71,18 +73,23 @@ async def command(
         if prepared.needs is not None:
             display.say(str(prepared.needs))
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        opened = prepared.open(store, options, reports=outputs.stored(), drive=not no_drive)
+        opened = prepared.open(store, options, reports=outputs.stored(), drive=not no_drive, run_id=run_id)
         if no_drive:
             return await _only_store(opened, wanted.shards, json, resolver.suffix)
-        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, page=page)
+        return await drive(
+            opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
+        )
 
 
 async def _only_store(opened: AbstractAsyncContextManager[Run[Any]], shards: int, as_json: bool, suffix: str | None) -> int:
     """Store a run for other processes to drive, and print the commands that do so."""
     async with opened as run:
-        await run.wait()
+        result = await run.wait()
     if as_json:
-        stdout().print(dumps({"run": run.id, "shards": shards}).decode())
+        stdout().print(dumps({"run": run.id, "shards": shards, "status": result.status.value}).decode())
+        return ExitCode.SUCCESS
+    if result.status is RunStatus.FINISHED:
+        stdout().print(f"Run {run.id} was started before, and is finished: orchestrator show {run.id}{suffix or ''}")
         return ExitCode.SUCCESS
     stdout().print(f"Run {run.id} is stored with {shards} shard{'s' if shards != 1 else ''}. Drive each in its own process:")
     for shard in range(shards):

@@ -22,6 +22,7 @@ async def command(
     observers: Sequence[Observer],
     *,
     workflow: str | None = None,
+    run_id: str | None = None,
     json: bool = False,
     config: Path | None = None,
     web: str | None = None,
@@ -35,6 +36,7 @@ async def command(
     Examples:
       orchestrator run    (once, on the sandbox)
       orchestrator run --instances 100 --concurrency 20 --on-success teardown
+      orchestrator run --id onboarding-4711a    (again after a crash: the same run goes on)
       orchestrator run --region EU    (with PINGONE_CLIENT_ID and so on exported)
     """
     found = find_workflow(workflow or default_workflow())
@@ -53,5 +55,7 @@ async def command(
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        opened = prepared.open(store, options, reports=outputs.stored())
-        return await drive(opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, page=page)
+        opened = prepared.open(store, options, reports=outputs.stored(), run_id=run_id)
+        return await drive(
+            opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
+        )
