@@ -31,7 +31,7 @@ import jwt
 
 from benchmarks.server import cheap_server
 from orchestrator import Options, Secret, Status, Vault, open_store, start
-from orchestrator.cli import tune_collector
+from orchestrator.process import tune_collector
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings
 
 STEPS = 15

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import (
         AmbiguousError,
         CheckpointError,
+        ClusterError,
         ConfigurationError,
         DefinitionError,
         EncryptionKeyError,
@@ -73,6 +74,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Clock",
+    "ClusterError",
     "ConfigurationError",
     "DefinitionError",
     "Effect",
@@ -164,6 +166,7 @@ _NAMES_OF = {
     "errors": (
         "AmbiguousError",
         "CheckpointError",
+        "ClusterError",
         "ConfigurationError",
         "DefinitionError",
         "EncryptionKeyError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import anyio
 import attrs
@@ -14,6 +14,7 @@ import orjson
 from orchestrator.definition.state import C, S
 from orchestrator.definition.workflow import AnyWorkflow, Workflow
 from orchestrator.driving.coordinator import Assignment, Coordinator
+from orchestrator.driving.engine import EngineFactory
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
@@ -37,6 +38,10 @@ from orchestrator.settings import default_key_file
 from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import dumps, make_converter
 from orchestrator.storage.encryption import Vault, find_key
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.pool import OpenPool
+    from orchestrator.cluster.spread import Spread
 
 ROUNDS_RECORDED = 100
 """Recording every request takes some 50 kB of the store per round; a soak would fill the disk."""
@@ -90,6 +95,11 @@ class Run(Generic[C]):
     def live(self) -> Live:
         """The numbers of the run now: instances, states, errors, the latest latencies."""
         return self._coordinator.engine.live
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether worker processes drive the run, and measure it."""
+        return self._coordinator.engine.collector is None
 
     @property
     def collector(self) -> Collector:
@@ -185,9 +195,11 @@ async def start(
     abort: bool = False,
     recorded: Recorded | Literal["failed", "all"] = Recorded.FAILED,
     reports: Mapping[str, str] | None = None,
-    shards: int = 1,
+    shards: int | None = None,
     drive: bool = True,
     run_id: str | None = None,
+    processes: int = 1,
+    cluster: OpenPool | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run. Leaving the block waits for it; leaving the block with an exception suspends it.
@@ -208,11 +220,14 @@ async def start(
         recorded: Which requests are stored, masked and sealed: the last ones of failed instances, or all of every instance.
         reports: Form (``report``, ``csv``, ``junit``) → path. Stored with the run for the command line, which writes them when
             ``orchestrator resume`` or ``retry`` ends; this function writes no report.
-        shards: Number of shards of the run; one process drives each.
+        shards: Number of shards of the run; one process drives each. ``None``: one, or as many as ``processes`` need.
         drive: ``False``: only store the run; then ``resume(…, shards=[…])`` drives each shard, in any process.
         run_id: An id of the caller's choice: at most 48 characters of a-z and 0-9, with single hyphens between them, and no hyphen
             before a number at its end. Names of objects derive from it, so it must be unique in the tenant, not only in this store.
             ``None``: a fresh one.
+        processes: Worker processes that drive the run on this machine. They find the workflow by its entry point or its module, and
+            the key in ``ORCHESTRATOR_KEY`` or the key file. The program must guard its start with ``if __name__ == "__main__":``.
+        cluster: Worker processes of a cluster, instead (see :func:`orchestrator.dask_cluster`).
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -226,6 +241,8 @@ async def start(
     scenario = scenario or Scenario(instances=instances, concurrency=concurrency)
     limits = dict(workflow.rates(settings) if rates is None else rates)
     check(workflow, scenario, limits, thresholds, Recorded(recorded))
+    spread = _spread(processes, cluster, store, options) if drive else None
+    shards = shards or (1 if spread is None else await spread.shards(scenario))
     check_shards(scenario, shards)
     vault = _vault(options, store, create=True)
     now = options.clock.now()
@@ -251,10 +268,11 @@ async def start(
         updated_at=now,
     )
     job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
+    engine = spread.engine() if spread else None
     if run_id is None or not await _is_stored(store, run_id):
-        opened = False
+        opened, assignment = False, Assignment(mode=Mode.START, shards=shards, drives=drive)
         try:
-            async with _running(Coordinator(job, record, Assignment(mode=Mode.START, shards=shards, drives=drive))) as run:
+            async with _running(Coordinator(job, record, assignment, engine=engine)) as run:
                 opened = True
                 yield run
             return
@@ -262,7 +280,7 @@ async def start(
             # Another process may have stored the run meanwhile; it may also use the services that exist once for a run.
             if opened or run_id is None or not await _is_stored(store, run_id):
                 raise
-    async with _existing(job, record, drive=drive) as run:
+    async with _existing(job, record, engine, drive=drive) as run:
         yield run
 
 
@@ -275,7 +293,7 @@ async def _is_stored(store: Store, run_id: str) -> bool:
 
 
 @asynccontextmanager
-async def _existing(job: Job[C, S], wanted: RunRecord, *, drive: bool) -> AsyncIterator[Run[C]]:
+async def _existing(job: Job[C, S], wanted: RunRecord, engine: EngineFactory | None, *, drive: bool) -> AsyncIterator[Run[C]]:
     """The run with the id of ``wanted``, which was started before: resumed, unless it is finished."""
     record = await job.store.run(wanted.id)
     check_key(record, job.vault)
@@ -284,7 +302,9 @@ async def _existing(job: Job[C, S], wanted: RunRecord, *, drive: bool) -> AsyncI
     settings = attrs.evolve(stored.settings(), **changes) if changes else stored.settings()
     drives = drive and record.status is not RunStatus.FINISHED
     assignment = Assignment(mode=Mode.RESUME, drives=drives)
-    async with _running(Coordinator(attrs.evolve(job, settings=settings), record, assignment), existed=True) as run:
+    async with _running(
+        Coordinator(attrs.evolve(job, settings=settings), record, assignment, engine=engine), existed=True
+    ) as run:
         yield run
 
 
@@ -296,6 +316,8 @@ async def resume(
     store: Store,
     shards: Collection[int] | None = None,
     changes: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    cluster: OpenPool | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Resume an interrupted run; the block behaves like that of :func:`start`. An interrupted clean-up or retry is continued.
@@ -303,6 +325,8 @@ async def resume(
     Args:
         shards: The shards to drive; ``None``: every one that no other process drives.
         changes: Settings that replace stored ones, e.g. renewed credentials.
+        processes: Worker processes on this machine, as in :func:`start`; any number drives any number of shards.
+        cluster: Worker processes of a cluster, as in :func:`start`.
 
     Raises:
         LeaseHeldError: Another process is driving it.
@@ -310,7 +334,9 @@ async def resume(
         EncryptionKeyError: It was sealed with another key.
         UnknownRunError, StoreError, ServicesError: See these classes.
     """
-    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.RESUME, only=shards)) as run:
+    async with _again(
+        workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.RESUME, only=shards)
+    ) as run:
         yield run
 
 
@@ -322,6 +348,8 @@ async def retry(
     store: Store,
     number: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    cluster: OpenPool | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Continue the failed instances of a finished run from the state that failed; raises the errors of :func:`resume`.
@@ -335,7 +363,9 @@ async def retry(
     Raises:
         ConfigurationError: The run is not finished, or that instance has not failed.
     """
-    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.RETRY, retried=number)) as run:
+    async with _again(
+        workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.RETRY, retried=number)
+    ) as run:
         yield run
 
 
@@ -346,13 +376,15 @@ async def cleanup(
     *,
     store: Store,
     changes: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    cluster: OpenPool | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Remove all effects of a run's instances, whichever status these have; raises the errors of :func:`resume`.
 
     Instances that were not admitted are never started, and the run is finished afterwards.
     """
-    async with _again(workflow, run_id, store, changes, options, Assignment(mode=Mode.CLEAN_UP)) as run:
+    async with _again(workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.CLEAN_UP)) as run:
         yield run
 
 
@@ -362,6 +394,8 @@ async def _again(
     run_id: str,
     store: Store,
     changes: Mapping[str, Any] | None,
+    processes: int,
+    cluster: OpenPool | None,
     options: Options | None,
     assignment: Assignment,
 ) -> AsyncIterator[Run[C]]:
@@ -369,8 +403,18 @@ async def _again(
     stored = await StoredRun.load(workflow, run_id, store=store, vault=_vault(options, store, create=False))
     settings = attrs.evolve(stored.settings(), **changes) if changes else stored.settings()
     job = Job(workflow=workflow, settings=settings, store=store, vault=stored.vault, options=options)
-    async with _running(Coordinator(job, stored.record, assignment)) as run:
+    spread = _spread(processes, cluster, store, options)
+    async with _running(Coordinator(job, stored.record, assignment, engine=spread.engine() if spread else None)) as run:
         yield run
+
+
+def _spread(processes: int, cluster: OpenPool | None, store: Store, options: Options) -> Spread | None:
+    """The worker processes of a run; ``None``: this process drives it."""
+    if processes == 1 and cluster is None:
+        return None
+    from orchestrator.cluster.spread import Spread  # noqa: PLC0415  # most runs have one process
+
+    return Spread(processes=processes, cluster=cluster, store=store, options=options)
 
 
 def check(

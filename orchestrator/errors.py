@@ -18,6 +18,7 @@
     │   ├── LeaseHeldError         another process drives this run
     │   ├── StaleEpochError        another process has taken over this run
     │   └── CheckpointError        a checkpoint cannot be read
+    ├── ClusterError               the worker processes of a run cannot be used, or are gone
     ├── LeaseExpiredError          this process could not renew its lease in time
     ├── UndeclaredOutcomeError     a bug in a state
     └── StepError                  a handler reports a failure
@@ -177,6 +178,10 @@ class StaleEpochError(StoreError):
 
 class CheckpointError(StoreError):
     """A stored record cannot be read."""
+
+
+class ClusterError(OrchestratorError):
+    """The worker processes of a run cannot be started or reached, or they failed. The run can be resumed."""
 
 
 class LeaseExpiredError(OrchestratorError):

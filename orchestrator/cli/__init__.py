@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import inspect
 import io
 import itertools
@@ -21,6 +20,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from orchestrator.definition import registry
 from orchestrator.errors import OrchestratorError, shortened
+from orchestrator.process import tune_collector
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.version import installed_version
 
@@ -75,14 +75,6 @@ def _open_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def tune_collector() -> None:
-    """Run Python's cyclic garbage collector less often. A step makes hundreds of objects and hardly a cycle; at the default, every
-    700 objects, the collector takes a twentieth of the time of a load run. Only a program may set this, not a library."""
-    gc.freeze()  # what the imports made stays until the end
-    gc.set_threshold(20_000, 10, 10)
-    gc.enable()
 
 
 def main(argv: Sequence[str], observers: Sequence[Observer] = (), *, imported: Callable[[], None] = lambda: None) -> int:

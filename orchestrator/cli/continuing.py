@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
@@ -41,10 +43,16 @@ async def continue_run(
     mode: Mode,
     number: int | None = None,
     web: str | None = None,
+    here: bool = False,
 ) -> int:
-    """Resume, retry or clean up a stored run; the exit code."""
+    """Resume, retry or clean up a stored run; the exit code.
+
+    Args:
+        here: Drive it in this process, whatever the settings say.
+    """
     resolver = Resolver(flags, config)
     engine, outputs = resolver.engine().value, Outputs.of(flags)
+    engine = attrs.evolve(engine, processes=1) if here else engine
     outputs.check()
     async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url, create=False) as store:
         record = await _record(store, named, mode, outputs)
@@ -58,9 +66,11 @@ async def continue_run(
             stored: AnyStoredRun = await StoredRun.load(found, record.id, store=store, vault=vault)
             return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
-        display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}")
+        many = engine.processes > 1
+        display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}", many=many)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        opened = how(found, record.id, store=store, changes=resolver.renewed(found), options=options)
+        changes = resolver.renewed(found)
+        opened = how(found, record.id, store=store, changes=changes, processes=engine.processes, options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
         async with page_beside(web, resolver, store, vault, telemetry) as page:
             return await drive(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 
 from orchestrator.api import Run
 from orchestrator.cli.console import is_terminal, stderr, stdout
@@ -18,10 +19,11 @@ from orchestrator.cli.display.single import LiveTable, Plain
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.settings import EngineSettings
 from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
-from orchestrator.errors import LeaseExpiredError, StoreError, StoreLostError
+from orchestrator.errors import ClusterError, LeaseExpiredError, SettingError, StoreError, StoreLostError
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import Summary, summarise
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 def options_of(
     resolver: Resolver,
-    engine: Any,
+    engine: EngineSettings,
     vault: Any,
     observers: Sequence[Observer],
     telemetry: Telemetry,
@@ -51,15 +53,19 @@ def options_of(
 
     Args:
         workflow: The workflow of the run; ``None``: runs of several workflows follow, each with a tracer of its own.
+
+    Raises:
+        SettingError: Metrics or traces are wanted of worker processes.
     """
-    return Options(
-        lease_s=engine.lease,
-        grace_s=engine.grace,
-        directory=resolver.directory,
-        vault=vault,
-        observers=(*observers, *telemetry.observers),
-        tracer=None if workflow is None else telemetry.tracer(workflow),
-    )
+    options = Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault)
+    if engine.processes > 1:
+        wanted = resolver.telemetry().value
+        if wanted.metrics is not None or wanted.otlp:
+            name = "otlp" if wanted.otlp else "metrics"
+            raise SettingError(name, "only a run that is driven by one process exports it; leave out processes")
+        return options  # worker processes call no observers
+    tracer = None if workflow is None else telemetry.tracer(workflow)
+    return attrs.evolve(options, observers=(*observers, *telemetry.observers), tracer=tracer)
 
 
 def display_of(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
@@ -184,7 +190,7 @@ async def _add_remedy(
         failure.add_note(
             f"its data was copied to {copy}; to remove what the run created: orchestrator cleanup {run.id} --store {copy}"
         )
-    elif isinstance(failure, StoreError | LeaseExpiredError) and suffix is not None:
+    elif isinstance(failure, StoreError | LeaseExpiredError | ClusterError) and suffix is not None:
         failure.add_note(f"to continue: orchestrator {run.command}{suffix}")
 
 

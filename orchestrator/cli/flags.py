@@ -26,7 +26,7 @@ def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[s
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
         annotations[name] = annotation
     for cls in classes:
-        for s in cls.settings() if isinstance(cls, Renewable) else settings_of(cls):
+        for s in cls.settings() if isinstance(cls, Renewable | Without) else settings_of(cls):
             annotation = _annotation(s)
             parameters.append(inspect.Parameter(s.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
             annotations[s.name] = annotation
@@ -51,6 +51,18 @@ class Renewable:
     def settings(self) -> list[Setting]:
         """The settings that may be replaced when a run is continued."""
         return [s for s in settings_of(self._cls) if s.renewable]
+
+
+class Without:
+    """A settings class without some of its settings, for commands that do not use them."""
+
+    def __init__(self, cls: Any, *names: str) -> None:
+        self._cls = cls
+        self._names = names
+
+    def settings(self) -> list[Setting]:
+        """The others."""
+        return [s for s in settings_of(self._cls) if s.name not in self._names]
 
 
 def argument(help: str) -> Any:

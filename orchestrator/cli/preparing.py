@@ -57,7 +57,8 @@ async def prepare(
     rates = workflow.rates(settings) if wanted.rates is None else wanted.rates
     thresholds, abort = (wanted.threshold, wanted.abort) if isinstance(wanted, LoadSettings) else ((), False)
     api.check(workflow, scenario, rates, thresholds, wanted.record)
-    api.check_shards(scenario, wanted.shards)
+    if wanted.shards is not None:
+        api.check_shards(scenario, wanted.shards)
     return Prepared(
         workflow=workflow,
         settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -29,6 +30,15 @@ MAX_SECONDS = 86_400
 """A day: without a limit, the run of a machine that is gone could never be resumed elsewhere."""
 
 
+def parse_processes(text: str) -> int:
+    """A number of processes, or ``auto``: one for each processor that this process may use. Raises ``ValueError``."""
+    if text.strip().lower() == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not re.fullmatch(r"0*[1-9][0-9]{0,2}", text.strip()):
+        raise ValueError(f"must be a whole number from 1 to 999, or 'auto', not {shortened(text)}")
+    return int(text)
+
+
 @attrs.frozen(kw_only=True)
 class EngineSettings:
     """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
@@ -37,6 +47,13 @@ class EngineSettings:
     lease: float = setting("Lease duration in seconds.", default=LEASE_S, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(
         "Grace period for attempts in flight after the first Ctrl-C, in seconds.", default=GRACE_S, env=["ORCHESTRATOR_GRACE"]
+    )
+
+    processes: int = setting(
+        "Worker processes that drive the run on this machine: a number, or 'auto' for one per processor.",
+        default=1,
+        env=["ORCHESTRATOR_PROCESSES"],
+        parse=parse_processes,
     )
 
     def __attrs_post_init__(self) -> None:
@@ -167,7 +184,10 @@ def _rates() -> Any:
 
 
 def _shards() -> Any:
-    return setting("Number of parts of the run; each can be driven by its own process (see `orchestrator drive`).", default=1)
+    return setting(
+        "Number of parts of the run; each can be driven by its own process (see `orchestrator drive`). By default 1, or as many as "
+        "--processes need."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -192,7 +212,7 @@ class RunSettings(OutputSettings):
     on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.KEEP)
     rates: Mapping[str, float] | None = _rates()
     record: Recorded = _record()
-    shards: int = _shards()
+    shards: int | None = _shards()
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""
@@ -250,7 +270,7 @@ class LoadSettings(OutputSettings):
     on_success: OnSuccess = setting("Policy for the objects of a completed instance.", default=OnSuccess.TEARDOWN)
     rates: Mapping[str, float] | None = _rates()
     record: Recorded = _record()
-    shards: int = _shards()
+    shards: int | None = _shards()
     threshold: tuple[str, ...] = setting(
         "Condition that the run must meet, e.g. 'exchange_token.p95 < 500ms' or 'failed < 1%'. Can be repeated.",
         default=(),

@@ -106,7 +106,7 @@ class Telemetry:
         """The run has begun."""
         self._run = run
         self._tell("run %s of %s: %s", run.id, run.workflow.name, run.scenario.describe())
-        if self._metrics is not None:
+        if self._metrics is not None and not run.is_spread:
             self._metrics.add(run)
 
     def detach(self, run: Run[Any]) -> None:

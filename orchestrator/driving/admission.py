@@ -24,13 +24,26 @@ class Admission:
         elapsed: Seconds of the scenario that passed in earlier processes.
         share: The part of the run that this process drives.
         cuts: Whether unfinished instances are cut off after the graceful stop.
+        places: Instances that this process drives at once; ``None``: its share of those of the scenario.
     """
 
     def __init__(
-        self, scenario: Scenario, clock: Clock, elapsed: float = 0.0, *, share: Share | None = None, cuts: bool = True
+        self,
+        scenario: Scenario,
+        clock: Clock,
+        elapsed: float = 0.0,
+        *,
+        share: Share | None = None,
+        cuts: bool = True,
+        places: int | None = None,
     ) -> None:
         self.scenario = scenario
         self.share = share or Share()
+        self.places = self.share.part(min(scenario.cap, scenario.cap if scenario.total is None else scenario.total))
+        """Instances that this process drives at once."""
+        if places is not None:
+            self.places = places
+        self._fixed = places is not None
         self._length = scenario.ends_at if cuts else None
         self.cut_at = math.inf
         """Steady time at which unfinished instances are cut off; infinite: never."""
@@ -172,7 +185,7 @@ class Admission:
     @property
     def _level(self) -> int:
         """How many places of this process a closed scenario wants filled now."""
-        return self.share.part(self.scenario.concurrency_at(self.elapsed))
+        return self.places if self._fixed else self.share.part(self.scenario.concurrency_at(self.elapsed))
 
     def _takes_place(self) -> bool:
         if self._no_more.is_set() or self.is_over:

@@ -53,6 +53,11 @@ class Assignment:
     """The shards to drive; ``None``: every free one."""
     retried: int | None = None
     """The failed instance to retry; ``None``: all of them."""
+    places: int | None = None
+    """Instances to drive at once; ``None``: the share of the scenario that belongs to the shards."""
+    elapsed: float = 0.0
+    """Seconds of the scenario that have passed in the run, if the shards have seen less: for shards that waited while others were
+    driven."""
 
 
 class Coordinator(Generic[C, S]):
@@ -88,7 +93,9 @@ class Coordinator(Generic[C, S]):
         self._stopping = anyio.Event()
         self._scope = anyio.CancelScope()
         self._follower = follower
-        self._make_engine = engine or partial(ShardDriver[C, S], follower=follower)
+        self._make_engine = engine or partial(
+            ShardDriver[C, S], follower=follower, places=assignment.places, elapsed=assignment.elapsed
+        )
         self._engine: Engine | None = None
         """Set when driving begins."""
 
@@ -262,19 +269,17 @@ class Coordinator(Generic[C, S]):
             self._leases.lease.check()
             await self._leases.give_up()
             return
-        part_done, status = True, None
         if self._leases.shards:
             self._leases.lease.check()
             await self._engine.save()
             done = [] if self.error is not None else await self._engine.done()
             part_done = len(done) == len(self._leases.shards)
             status = await self._leases.release(done, self._meanwhile)
-        # A launcher has no shard left when the processes that it started have finished them all.
-        record = await self._job.store.run(self.record.id)
-        found = await result_of(self._job.store, record if status is None else attrs.evolve(record, status=status))
-        failures = tuple(map(str, self.observers.failures))
-        status = status or record.status
-        self.result = attrs.evolve(found, status=status, part_done=part_done, observer_failures=failures)
+            found = await result_of(self._job.store, attrs.evolve(self.record, status=status))
+            found = attrs.evolve(found, status=status, part_done=part_done)
+        else:  # a launcher, whose workers have claimed all shards
+            found = await result_of(self._job.store, await self._job.store.run(self.record.id))
+        self.result = attrs.evolve(found, observer_failures=tuple(map(str, self.observers.failures)))
 
     @property
     def _meanwhile(self) -> RunStatus:

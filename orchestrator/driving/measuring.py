@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -76,7 +75,7 @@ class StatisticsKeeper:
             aborted=lambda: admission.aborted,
             arrivals=scenario.is_open,
             earlier=[row for row in rows if row.shard in ours],
-            begins=self._leases.elapsed,
+            begins=admission.elapsed,
         )
         self._end_if_aborted()
 
@@ -185,7 +184,7 @@ class StatisticsKeeper:
             windows = {f"{first.epoch}.{seq}": body.decode() for seq, body in rows.items()}
             windows |= dict.fromkeys((f"{first.epoch}.{seq}" for seq in gone), None)
             total = self.collector.statistics.total.dumps().decode() if rows else None
-        self._follower.report(self.live, time.process_time(), total, windows)
+        self._follower.report(self.live, total, windows)
 
     async def _look_at_others(self) -> None:
         ours = set(self._leases.share.indices)

@@ -12,6 +12,7 @@ import orjson
 from orchestrator.clock import Clock
 from orchestrator.load.live import Live
 
+POLL_S = 0.02
 LONGEST_WAIT_S = 5.0
 """Limit of the wait for a common start: the clocks of two machines may differ."""
 
@@ -61,8 +62,8 @@ class Report:
     orders: int
     """Number of the latest orders that it follows."""
     live: Live
-    cpu_s: float
-    """CPU time of the process."""
+    waits: bool = False
+    """Whether it waits for the common start."""
     total: str | None = None
     """The sum of the measurements (:class:`~orchestrator.load.statistics.Window`), if thresholds are judged."""
     windows: Mapping[str, str | None] = attrs.field(factory=dict)
@@ -90,6 +91,7 @@ class Follower:
         self._send = send
         self._changed = anyio.Event()
         self._number = 0
+        self._waits = False
 
     def receive(self, orders: Orders) -> None:
         """Replace the orders, unless they are older."""
@@ -102,15 +104,20 @@ class Follower:
         await self._changed.wait()
         self._changed = anyio.Event()
 
-    async def wait_for_start(self, clock: Clock, stopping: anyio.Event) -> None:
+    async def wait_for_start(self, clock: Clock, stopping: anyio.Event, live: Live) -> None:
         """Wait until the agreed moment, so that all processes start together."""
+        self._waits = True
+        self.report(live)
         while self.orders.start_at is None and not stopping.is_set():
-            # Whoever follows the orders waits for changes; this looks again.
-            await clock.sleep(0.02)
+            await clock.sleep(POLL_S)
         if self.orders.start_at is not None and not stopping.is_set():
             await clock.sleep(min(max(0.0, self.orders.start_at - clock.now()), LONGEST_WAIT_S))
+        self._waits = False
 
-    def report(self, live: Live, cpu_s: float, total: str | None, windows: Mapping[str, str | None]) -> None:
+    def report(self, live: Live, total: str | None = None, windows: Mapping[str, str | None] | None = None) -> None:
         """Send the numbers of this process."""
         self._number += 1
-        self._send(Report(number=self._number, orders=self.orders.number, live=live, cpu_s=cpu_s, total=total, windows=windows))
+        found = Report(
+            number=self._number, orders=self.orders.number, waits=self._waits, live=live, total=total, windows=windows or {}
+        )
+        self._send(found)

@@ -54,10 +54,13 @@ class ShardDriver(Generic[C, S]):
         retried: int | None,
         *,
         follower: Follower | None = None,
+        places: int | None = None,
+        elapsed: float = 0.0,
     ) -> None:
         self.unreadable: list[CheckpointError] = []
         self.put_back = not plan.puts_back
-        self._admission = Admission(record.scenario, job.clock, leases.elapsed, share=leases.share, cuts=plan.measures)
+        before = max(leases.elapsed, elapsed)
+        self._admission = Admission(record.scenario, job.clock, before, share=leases.share, cuts=plan.measures, places=places)
         self._statistics = StatisticsKeeper(job, record, plan, leases, self._admission, follower)
         self._limits = RateLimits(record.rates, job.clock)
         self._neighbours = Neighbours(job, leases, self._limits, follower.orders.slots if follower else None)
@@ -71,6 +74,7 @@ class ShardDriver(Generic[C, S]):
         self._reader = job.stored(record).reader()
         self._total = UNBOUNDED if record.scenario.total is None else record.scenario.total
         self._walked = False
+        self._begun = anyio.Event()
 
     @property
     def live(self) -> Live:
@@ -108,6 +112,7 @@ class ShardDriver(Generic[C, S]):
         observers.collector = self._statistics.collector
 
     async def keep(self, fail: Callable[[Exception], None]) -> None:
+        await self._begun.wait()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._statistics.keep, fail, name=f"ticks of {self._record.id}")
             if not self._leases.holds_rest:
@@ -125,13 +130,13 @@ class ShardDriver(Generic[C, S]):
                 drive.limits.slow_down(group, until - self._job.clock.now())
         left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
         if self._follower is not None:
-            await self._follower.wait_for_start(self._job.clock, stopping)
+            await self._follower.wait_for_start(self._job.clock, stopping, self.live)
         self._admission.begin()
+        self._begun.set()
         if not self.put_back:
             await self._put_back(drive)
-        places = self._leases.share.part(min(self._record.scenario.cap, self._total))
         async with anyio.create_task_group() as workers:
-            for index in range(places):
+            for index in range(self._admission.places):
                 name = f"{self._record.id} worker {index}"
                 workers.start_soon(self._worker, drive, index, left, numbers, fail, name=name)
         if not stopping.is_set():
@@ -222,6 +227,10 @@ class ShardDriver(Generic[C, S]):
                 if not self._plan.rolls_back or instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(_driver, drive, instance, how)
         self._walked = True
+
+    async def reset(self, services: S, observers: Observers) -> None:
+        """Reset the failed instances to retry, for other processes to drive."""
+        await self._put_back(self._context(services, anyio.Event(), observers))
 
     async def _put_back(self, drive: DriveContext[C, S]) -> None:
         """Atomic, together with the status of the run: after a crash either all are reset and `resume` continues, or none and `retry` repeats."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import orjson
@@ -222,30 +222,45 @@ class Window:
         return window
 
 
+class _Timed(Protocol):
+    """A stretch of the scenario's time."""
+
+    @property
+    def elapsed(self) -> float: ...
+    @property
+    def width(self) -> float: ...
+
+
+W = TypeVar("W", bound=_Timed)
+
+
+def grouped_by_time(windows: Iterable[W]) -> list[list[W]]:
+    """Windows of several shards in order, grouped: a group reaches from one moment at which no shard has an open window to the next
+    such moment."""
+    found: list[list[W]] = []
+    end = 0.0
+    for window in sorted(windows, key=lambda one: (one.elapsed, one.elapsed + one.width)):
+        if not found or window.elapsed >= end - _TOUCHING_S:
+            found.append([])
+            end = window.elapsed
+        found[-1].append(window)
+        end = max(end, window.elapsed + window.width)
+    return found
+
+
 def merged_by_time(shards: Sequence[Sequence[Window]]) -> list[Window]:
     """The windows of several shards as those of one run: what was measured at the same time is added, time is not.
-
-    A merged window reaches from one moment at which no shard has an open window to the next such moment.
 
     Args:
         shards: The windows of each shard, in order.
     """
-    in_order = sorted(
-        ((window, shard) for shard, windows in enumerate(shards) for window in windows),
-        key=lambda pair: (pair[0].elapsed, pair[0].elapsed + pair[0].width),
-    )
+    shard_of = {id(window): shard for shard, windows in enumerate(shards) for window in windows}
     found: list[Window] = []
-    parts: dict[int, list[Window]] = {}
-    begin = end = 0.0
-    for window, shard in in_order:
-        if parts and window.elapsed >= end - _TOUCHING_S:
-            found.append(_side_by_side([_one_after_the_other(part) for part in parts.values()], begin, end))
-            parts = {}
-        if not parts:
-            begin, end = window.elapsed, window.elapsed
-        parts.setdefault(shard, []).append(window)
-        end = max(end, window.elapsed + window.width)
-    if parts:
+    for group in grouped_by_time(window for windows in shards for window in windows):
+        parts: dict[int, list[Window]] = {}
+        for window in group:
+            parts.setdefault(shard_of[id(window)], []).append(window)
+        begin, end = group[0].elapsed, max(window.elapsed + window.width for window in group)
         found.append(_side_by_side([_one_after_the_other(part) for part in parts.values()], begin, end))
     return found
 

@@ -112,6 +112,7 @@ async def open_store(
     """
     scheme, rest = _parsed(url)
     store = await scheme.open(url, rest, Opening(create=create, clock=clock, timeout_s=timeout_s))
+    store.url = url if scheme.lasts else None
     try:
         yield store
     finally:

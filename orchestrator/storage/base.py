@@ -165,6 +165,8 @@ class Store(ABC):
 
     where: str
     """Names the store in messages."""
+    url: str | None = None
+    """The URL with which another process opens the store; ``None``: it belongs to this process."""
     key: bytes | None = None
     """The key that seals secrets in a store that ends with its process; ``None``: the user's key, which outlives the process."""
 

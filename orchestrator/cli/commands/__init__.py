@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from orchestrator.cli import selection
-from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, argument, flag, with_settings
+from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, Without, argument, flag, with_settings
 from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
 from orchestrator.web.settings import WebSettings
 
@@ -74,13 +74,17 @@ _PRUNE = {
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
+_HERE = Without(EngineSettings, "processes")
+"""For commands that start no worker processes."""
+
+
 @attrs.frozen
 class Flags:
     """The flags of a command."""
 
     leading: Mapping[str, Any]
     """Positional arguments and further flags."""
-    classes: tuple[Any, ...] = (EngineSettings,)
+    classes: tuple[Any, ...] = (_HERE,)
     """Settings classes that become flags."""
     own: Callable[[Any], Any] | None = None
     """Selects the settings of the workflow that become flags."""
@@ -99,7 +103,7 @@ FLAGS = {
     "run": Flags(_WHICH | _ID | _WEB | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
     "load": Flags(_PLAN | _WORKFLOW | _ID | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
     "resume": Flags(_RUN | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
-    "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, _HERE), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
     "prune": Flags(_PRUNE | selection.STATUS | selection.WORKFLOW | _ENGINE),
@@ -107,7 +111,7 @@ FLAGS = {
     "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
-    "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, EngineSettings)),
+    "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, _HERE)),
     "graph": Flags(_WHICH | _PICTURE, ()),
     "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }

@@ -37,4 +37,4 @@ async def command(
     if run is None or not shard:
         raise ConfigurationError("name the run and a shard of it, e.g. orchestrator drive 261123-k7m3qp --shard 0")
     how = partial(api.resume, shards=sorted(set(shard)))
-    return await continue_run(how, observers, parse_run(run), json, config, flags, mode=Mode.RESUME)
+    return await continue_run(how, observers, parse_run(run), json, config, flags, mode=Mode.RESUME, here=True)

@@ -50,6 +50,7 @@ async def command(
       orchestrator load --rate 5 --duration 10m --threshold 'sign_on.p95 < 800ms' --report load.html
       orchestrator load --concurrency 20 --duration 1h --rounds endless --think-time 1s-3s    (a soak)
       orchestrator load soak.toml --duration 10m
+      orchestrator load --instances 20000 --concurrency 200 --processes auto    (all processors of this machine)
     """
     resolver = Resolver(flags, config, scenario=Path(scenario) if scenario is not None else None)
     found = find_workflow(workflow or default_workflow())
@@ -73,9 +74,10 @@ async def command(
         if prepared.needs is not None:
             display.say(str(prepared.needs))
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        opened = prepared.open(store, options, reports=outputs.stored(), drive=not no_drive, run_id=run_id)
+        more = {"drive": not no_drive, "run_id": run_id, "processes": engine.processes}
+        opened = prepared.open(store, options, reports=outputs.stored(), **more)
         if no_drive:
-            return await _only_store(opened, wanted.shards, json, resolver.suffix)
+            return await _only_store(opened, wanted.shards or 1, json, resolver.suffix)
         return await drive(
             opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
         )

@@ -47,7 +47,7 @@ async def command(
     outputs.check()
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
-    display = display_of(found, scenario, json, found.name)
+    display = display_of(found, scenario, json, found.name, many=engine.processes > 1)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
         open_store(engine.url) as store,
@@ -55,7 +55,8 @@ async def command(
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        opened = prepared.open(store, options, reports=outputs.stored(), run_id=run_id)
+        more = {"run_id": run_id, "processes": engine.processes}
+        opened = prepared.open(store, options, reports=outputs.stored(), **more)
         return await drive(
             opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
         )

@@ -1,0 +1,1 @@
+"""Spreads a run over worker processes, on one machine or on many."""

@@ -1,0 +1,127 @@
+"""A pool on Dask: worker processes of this machine, or of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import dask
+from distributed import Client, KilledWorker, LocalCluster
+from distributed.security import Security
+
+from orchestrator.cluster.configuration import configuration, ttl_for
+from orchestrator.cluster.dask_task import TOPIC, receive_orders, run_task
+from orchestrator.cluster.pool import OnReport, OpenPool, Task, TaskEnd, WorkerLostError
+from orchestrator.driving.orders import Orders, Report
+from orchestrator.errors import ClusterError
+
+SEND_LIMIT_S = 2.0
+"""How long to wait for a worker that does not answer; the orders are repeated anyway."""
+CLOSE_LIMIT_S = 10.0
+URGENT = 10
+
+
+class DaskPool:
+    """See :class:`~orchestrator.cluster.pool.Pool`."""
+
+    def __init__(self, client: Client, run_id: str, on_report: OnReport) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._on_report = on_report
+        self._worker_of: dict[str, str] = {}
+        """Attempt → address of its worker."""
+        client.subscribe_topic(TOPIC, self._receive)
+
+    async def size(self) -> int:
+        return len(await self._client.nthreads())
+
+    async def run(self, task: Task, *, urgent: bool) -> TaskEnd:
+        # A fresh key for each attempt: Dask would take the result of an earlier one. No retries by Dask: the launcher knows more.
+        future = self._client.submit(
+            run_task, task.dumps(), key=task.attempt, pure=False, retries=0, priority=URGENT if urgent else 0
+        )
+        try:
+            return TaskEnd.loads(await future)
+        except KilledWorker as error:
+            raise WorkerLostError(str(error)) from error
+        except (CancelledError, asyncio.CancelledError) as error:
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                raise
+            raise ClusterError(f"the scheduler of the cluster is gone ({error})") from error
+        finally:
+            self._worker_of.pop(task.attempt, None)
+            # Dask computes a finished task again if its result was on a worker that dies.
+            future.release()
+
+    async def send(self, attempt: str, orders: Orders) -> None:
+        address = self._worker_of.get(attempt)
+        if address is None:
+            return
+        with anyio.move_on_after(SEND_LIMIT_S):
+            await self._client.run(receive_orders, attempt, orders.dumps(), workers=[address], on_error="ignore")
+
+    async def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        message = event[1]
+        if message.get("run") == self._run_id:
+            self._worker_of[message["attempt"]] = message["worker"]
+            self._on_report(message["attempt"], Report.loads(message["report"]))
+
+
+def local_pool(processes: int, lease_s: float) -> OpenPool:
+    """Worker processes of this machine, which end with the pool.
+
+    They listen on loopback only, and encrypt: otherwise each user of this machine could run code in them.
+    """
+
+    @asynccontextmanager
+    async def open_pool(run_id: str, on_report: OnReport) -> AsyncIterator[DaskPool]:
+        _check_process()
+        # What Dask logs about dead workers, the launcher handles.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        security = Security.temporary()
+        settings = configuration(ttl_for(lease_s))
+        with dask.config.set(settings):
+            try:
+                cluster = await LocalCluster(
+                    n_workers=processes,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    protocol="tls://",
+                    security=security,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    preload=["orchestrator.cluster.preload"],
+                    env={"DASK_LOGGING__DISTRIBUTED": "critical"},
+                    asynchronous=True,
+                    silence_logs=logging.CRITICAL,
+                )
+            except (RuntimeError, OSError) as error:
+                raise ClusterError(f"the worker processes cannot start ({error}); {_GUARD}") from error
+            try:
+                async with Client(cluster, asynchronous=True, security=security) as client:
+                    yield DaskPool(client, run_id, on_report)
+            finally:
+                with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                    closing: Any = cluster.close()
+                    await closing
+
+    return open_pool
+
+
+_GUARD = (
+    'a program that starts them must guard its own start with `if __name__ == "__main__":`, because each of them imports the '
+    "program's file"
+)
+
+
+def _check_process() -> None:
+    """Refuse to start worker processes in one that is being started itself."""
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise ClusterError(f"a worker process would start worker processes: {_GUARD}")

@@ -1,0 +1,367 @@
+"""The engine that spreads a run over worker processes. It runs in the launcher.
+
+Rules of this file:
+
+* The launcher holds the leases of all shards that wait, so that no other process takes them, and hands one over when a worker is
+  free. The store decides who may write; the pool decides who drives next.
+* A part whose process is gone is driven again, before parts that wait: by any worker, from its last checkpoints.
+* Rates are divided by ``slots``, the most parts that are driven at once. They grow only after every worker has confirmed its
+  smaller share, so that the tenant's limit holds at every moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import attrs
+import orjson
+
+from orchestrator.cluster.numbers import RunNumbers
+from orchestrator.cluster.pool import Ending, OpenPool, Pool, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.reference import reference_to
+from orchestrator.cluster.schedule import Part, parts_of, places_for, runs_at_once
+from orchestrator.driving.leases import LeaseKeeper
+from orchestrator.driving.limits import RateGroup
+from orchestrator.driving.observers import Observers
+from orchestrator.driving.options import Job
+from orchestrator.driving.orders import Abort, Orders, Report
+from orchestrator.driving.plan import Plan
+from orchestrator.driving.reuse import ReusedInstances
+from orchestrator.driving.shard import ShardDriver
+from orchestrator.errors import CheckpointError, ClusterError, StoreError
+from orchestrator.lifecycle.arrivals import Arrivals
+from orchestrator.lifecycle.run import RunRecord
+from orchestrator.load.abort import ends_scenario
+from orchestrator.load.collector import TICK_S, Collector
+from orchestrator.load.live import Live
+from orchestrator.load.series import ABORTED
+from orchestrator.load.thresholds import Verdict, parse_all
+from orchestrator.storage.checkpoint import dumps, make_converter
+
+LOOK_EVERY_S = 1.0
+"""How often the launcher counts workers and repeats orders that are not confirmed."""
+SMALLER_AFTER_S = 10.0
+"""How long workers must be missing before the others get their part of the rates: a process that died is replaced soon."""
+START_DELAY_S = 0.2
+"""From the agreement on a common start to the start."""
+CANCEL_LIMIT_S = 5.0
+"""How long workers may take to suspend everything."""
+FAILURES = 5
+"""Tasks of one part that may fail in a row because of the store or a lost lease."""
+AGAIN_S = 1.0
+"""Pause before a part that failed, or that another process holds, is tried again."""
+
+
+class ClusterEngine:
+    """See :class:`~orchestrator.driving.engine.Engine`.
+
+    Args:
+        open_pool: Opens the worker processes.
+        store: URL of the store, for the workers.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any, Any],
+        record: RunRecord,
+        plan: Plan,
+        leases: LeaseKeeper,
+        reused: ReusedInstances[Any] | None,
+        retried: int | None,
+        *,
+        open_pool: OpenPool,
+        store: str,
+    ) -> None:
+        self.put_back = not plan.puts_back
+        self.unreadable: Sequence[CheckpointError] = ()
+        self.broken: str | None = None
+        self.collector: Collector | None = None
+        self.rate_groups: dict[str, RateGroup] = {}
+        self._job, self._record, self._plan, self._leases = job, record, plan, leases
+        self._reused, self._retried = reused, retried
+        self._open_pool = open_pool
+        self._store = store
+        self._thresholds = parse_all(record.thresholds, job.workflow)
+        self._at_once = runs_at_once(record.scenario, plan)
+        self._reports: dict[str, Report] = {}
+        """Attempt → its latest report."""
+        self._running: dict[str, Part] = {}
+        """Attempt → the part that it drives."""
+        self._waiting: list[Part] = []
+        """Urgent ones first."""
+        self._orders = Orders(number=1, start_at=None if self._at_once else 0.0)
+        self._slots_since = 0
+        """Number of the orders that raised the slots."""
+        self._changed = anyio.Event()
+        """Set when a part may be able to start, or has ended."""
+        self._news = anyio.Event()
+        """Set when somebody waits for orders."""
+        self._before = self._began = 0.0
+        """Seconds of the scenario before this launch, and the steady time when the workers were there."""
+        self._missing_since: float | None = None
+        self._verdicts: list[Verdict] = []
+        self._task: Task | None = None
+        """Pattern of all tasks."""
+
+    @property
+    def live(self) -> Live:
+        return self._numbers.live
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        return self._numbers.arrivals() if self._plan.measures else None
+
+    def verdicts(self) -> list[Verdict]:
+        return self._verdicts
+
+    def close(self) -> None:
+        self._give(stop=True)
+
+    def obey(self, orders: Orders) -> None:
+        raise AssertionError("a launcher follows nobody")
+
+    async def open(self, observers: Observers) -> None:
+        rows = await self._job.store.statistics(self._record.id) if self._plan.measures else []
+        shards = await self._job.store.shards(self._record.id)
+        self._of = len(shards)
+        self._numbers = RunNumbers(self._job, self._record, len(shards), rows, judged=bool(self._thresholds))
+        self._judge()
+
+    async def keep(self, fail: Callable[[Exception], None]) -> None:
+        while True:
+            await self._job.clock.sleep(TICK_S)
+            self._judge()
+
+    async def save(self) -> None:
+        """The workers store the measurements."""
+
+    async def done(self) -> list[int]:
+        return []  # the shards that are still ours have not been driven
+
+    async def drive(
+        self, services: Any, settings: Any, stopping: anyio.Event, fail: Callable[[Exception], None], observers: Observers
+    ) -> None:
+        if not self.put_back:
+            resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._retried)
+            await resetting.reset(services, observers)
+            self.put_back = resetting.put_back
+        self._task = self._pattern(settings)
+        finished, shield = anyio.Event(), anyio.CancelScope(shield=True)
+
+        async def spread() -> None:
+            try:
+                with shield:
+                    await self._spread(fail)
+            except Exception as error:  # noqa: BLE001  # raised by the coordinator
+                fail(error)
+            finally:
+                finished.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(spread)
+            try:
+                await finished.wait()
+            except anyio.get_cancelled_exc_class():
+                self._give(stop=True, cancel=True)
+                with anyio.move_on_after(CANCEL_LIMIT_S, shield=True):
+                    await finished.wait()
+                shield.cancel()
+                with anyio.CancelScope(shield=True):
+                    await finished.wait()
+                raise
+            finally:
+                with anyio.CancelScope(shield=True), suppress(StoreError):
+                    await self._leases.take_back()
+
+    async def _spread(self, fail: Callable[[Exception], None]) -> None:
+        """Open the pool and let its workers drive everything."""
+        left = [shard.index for shard in self._leases.shards]
+        async with self._open_pool(self._record.id, self._take_report) as pool:
+            workers = await pool.size()
+            self._before, self._began = self.live.elapsed, self._job.clock.steady()
+            self._waiting = parts_of(left, workers, at_once=self._at_once)
+            self._give(slots=None if self._at_once else min(workers, len(left)))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._look_after, pool)
+                async with anyio.create_task_group() as parts:
+                    await self._start_parts(pool, parts, fail)
+                tasks.cancel_scope.cancel()
+
+    async def _start_parts(self, pool: Pool, tasks: anyio.abc.TaskGroup, fail: Callable[[Exception], None]) -> None:
+        """Start parts while places are free, until none waits and none runs."""
+        while self._running or (self._waiting and not self._orders.stop):
+            self._changed = anyio.Event()
+            while not self._orders.stop and (part := self._next_part()) is not None:
+                attempt = f"{self._record.id}-{part.shards[0]}-{uuid4().hex[:8]}"
+                self._waiting.remove(part)
+                self._running[attempt] = part
+                tasks.start_soon(self._run, pool, attempt, part, fail)
+            await self._changed.wait()
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds of the scenario, for shards that wait while others are driven; if all are driven at once, each has its own."""
+        return 0.0 if self._at_once else self._before + self._job.clock.steady() - self._began
+
+    def _next_part(self) -> Part | None:
+        """The part to start now, if any."""
+        if not self._waiting:
+            return None
+        part = self._waiting[0]
+        if self._at_once:
+            return part
+        slots = self._orders.slots or 1
+        if len(self._running) >= slots or not self._is_confirmed():
+            return None
+        part.places = places_for(self._record.scenario, slots, self._running.values(), part, self._of)
+        return part if part.places else None
+
+    def _is_confirmed(self) -> bool:
+        """Whether all who drive now divide the rates by the slots of now; new ones do."""
+        if not self._record.rates:
+            return True
+        reports = (self._reports.get(attempt) for attempt in self._running)
+        return all(report is None or report.orders >= self._slots_since for report in reports)
+
+    async def _run(self, pool: Pool, attempt: str, part: Part, fail: Callable[[Exception], None]) -> None:
+        assert self._task is not None
+        try:
+            await self._leases.hand_over(part.shards)
+            task = attrs.evolve(
+                self._task,
+                shards=part.shards,
+                attempt=attempt,
+                places=part.places,
+                elapsed=self._elapsed,
+                orders=self._orders,
+            )
+            part.attempts += 1
+            try:
+                end = await pool.run(task, urgent=part.attempts > 1)
+            except WorkerLostError:
+                end = TaskEnd(ending=Ending.STOPPED)
+            await self._act_on(end, part, fail)
+        except (StoreError, ClusterError) as error:
+            fail(error)
+        finally:
+            del self._running[attempt]
+            self._reports.pop(attempt, None)
+            self._numbers.rest(part.shards)
+            self._changed.set()
+
+    async def _act_on(self, end: TaskEnd, part: Part, fail: Callable[[Exception], None]) -> None:
+        """Queue a part again whose task has not finished it."""
+        where = f"{end.process}: " if end.process else ""
+        if end.ending is Ending.DONE:
+            return
+        if end.ending is Ending.UNREADABLE:
+            self.unreadable = (*self.unreadable, CheckpointError(end.error))
+            return
+        if end.ending is Ending.FAILED:
+            fail(ClusterError(f"{where}{end.error}"))
+            return
+        if end.ending is not Ending.STOPPED:
+            if end.ending is not Ending.HELD:
+                part.failures += 1
+                if part.failures > FAILURES:
+                    fail(StoreError(f"{where}{end.error}"))
+                    return
+            await anyio.sleep(AGAIN_S)
+        self._waiting.insert(0, part)
+
+    async def _look_after(self, pool: Pool) -> None:
+        """Once a second: count the workers, agree on the start, and repeat orders that are not confirmed."""
+        while True:
+            with anyio.move_on_after(LOOK_EVERY_S):
+                await self._news.wait()
+            self._news = anyio.Event()
+            await self._count_workers(pool)
+            self._agree_on_start()
+            for attempt in list(self._running):
+                report = self._reports.get(attempt)
+                if report is not None and report.orders < self._orders.number:
+                    await pool.send(attempt, self._orders)
+
+    async def _count_workers(self, pool: Pool) -> None:
+        """Divide the rates by the workers that there are; see the rules of this file."""
+        if self._at_once:
+            return
+        workers, slots, now = await pool.size(), self._orders.slots or 1, self._job.clock.steady()
+        wanted = max(1, min(workers, len(self._running) + len(self._waiting)))
+        if wanted >= slots:
+            self._missing_since = None
+        if wanted > slots:
+            self._give(slots=wanted)
+            self._slots_since = self._orders.number
+        elif wanted < slots:
+            self._missing_since = self._missing_since or now
+            if now - self._missing_since > SMALLER_AFTER_S and len(self._running) <= wanted:
+                self._give(slots=wanted)
+        self._changed.set()
+
+    def _agree_on_start(self) -> None:
+        """When all parts wait for it, start them together."""
+        if self._orders.start_at is not None or self._waiting or not self._running:
+            return
+        reports = [self._reports.get(attempt) for attempt in self._running]
+        if all(report is not None and report.waits for report in reports):
+            self._give(start_at=self._job.clock.now() + START_DELAY_S)
+
+    def _take_report(self, attempt: str, report: Report) -> None:
+        part, before = self._running.get(attempt), self._reports.get(attempt)
+        if part is None or (before is not None and before.number >= report.number):
+            return
+        self._reports[attempt] = report
+        self._numbers.take(part.shards, report)
+        if report.number > FAILURES:
+            part.failures = 0  # it has worked for some seconds
+        if report.orders < self._orders.number or report.waits:
+            self._news.set()
+        self._changed.set()
+
+    def _give(self, **changes: Any) -> None:
+        """Change the orders."""
+        changed = attrs.evolve(self._orders, **changes)
+        if changed != self._orders:
+            self._orders = attrs.evolve(changed, number=self._orders.number + 1)
+            self._news.set()
+            self._changed.set()
+
+    def _judge(self) -> None:
+        """Judge the thresholds, and end the scenario at one that is certainly broken, if the run asks for that."""
+        if not self._thresholds:
+            return
+        measured, scenario = self._numbers.measured(), self._record.scenario
+        self._verdicts = [threshold.judge(measured) for threshold in self._thresholds]
+        in_time = scenario.length is None or self.live.elapsed < scenario.length
+        if not (self._plan.measures and self._record.abort and in_time) or self.broken or self.live.count(ABORTED):
+            return
+        broken = next((one for one in self._thresholds if ends_scenario(one, measured, scenario)), None)
+        if broken is not None and self._running:
+            self.broken = f"{broken.text} (it is {broken.judge(measured).value})"
+            missed = arrivals.overdue if (arrivals := self.arrivals) is not None else 0
+            recorder = next(iter(self._running.values())).shards[0]
+            self._give(abort=Abort(threshold=self.broken, missed=missed, recorder=recorder))
+
+    def _pattern(self, settings: Any) -> Task:
+        job, record = self._job, self._record
+        sealed = orjson.loads(dumps(make_converter().unstructure(settings), job.vault, record.id.encode()))
+        return Task(
+            run_id=record.id,
+            shards=(),
+            attempt="",
+            workflow=reference_to(job.workflow),
+            definition=job.workflow.definition,
+            store=self._store,
+            settings={"workflow": sealed},
+            lease_s=job.options.lease_s,
+            grace_s=job.options.grace_s,
+            places=None,
+            elapsed=0.0,
+            judged=bool(self._thresholds),
+            orders=self._orders,
+        )
