@@ -12,6 +12,7 @@ from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
 from orchestrator.cli.driving import display_of, drive, options_of, print_summary, write_reports
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.page import page_beside
 from orchestrator.cli.resolver import Resolver
@@ -26,7 +27,6 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
-from orchestrator.storage import open_store
 from orchestrator.storage.base import Store
 
 _VERBS = {Mode.RESUME: "resume", Mode.RETRY: "retry", Mode.CLEAN_UP: "cleanup"}
@@ -54,7 +54,7 @@ async def continue_run(
     engine, outputs = resolver.engine().value, Outputs.of(flags)
     engine = attrs.evolve(engine, processes=1) if here else engine
     outputs.check()
-    async with open_telemetry(resolver.telemetry().value) as telemetry, open_store(engine.url, create=False) as store:
+    async with open_telemetry(resolver.telemetry().value) as telemetry, opened_store(engine, create=False) as store:
         record = await _record(store, named, mode, outputs)
         if record is None:
             return _nothing_to_do(as_json)

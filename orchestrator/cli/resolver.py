@@ -28,6 +28,7 @@ from orchestrator.settings import (
 )
 from orchestrator.storage import is_lasting
 from orchestrator.storage.encryption import KEY_VARIABLE, Vault, find_key
+from orchestrator.storage.url import has_password, without_password
 from orchestrator.web.settings import WebSettings
 
 CONFIG_FILE = Path("orchestrator.toml")
@@ -74,8 +75,16 @@ class Resolver:
                     raise SettingError(name, f"unknown table; known: {', '.join(f'[{k}]' for k in known)}", file)
 
     def engine(self) -> Resolved[EngineSettings]:
-        """The table ``[orchestrator]``."""
-        return self._resolve(EngineSettings, ENGINE_TABLE)
+        """The table ``[orchestrator]``. Raises ``SettingError`` for a store with a password that was given as a flag."""
+        engine = self._resolve(EngineSettings, ENGINE_TABLE)
+        if engine.sources["store"] == "--store" and has_password(engine.value.url):
+            raise SettingError(
+                "store",
+                "every user of this machine can read a password on the command line; put it into PGPASSWORD, PGPASSFILE, "
+                "~/.pgpass or a service file, or the whole URL into ORCHESTRATOR_STORE",
+                "--store",
+            )
+        return engine
 
     def telemetry(self) -> Resolved[TelemetrySettings]:
         """The table ``[telemetry]``."""
@@ -97,7 +106,7 @@ class Resolver:
         if not self.is_lasting:
             return None
         found_again = ("default", "ORCHESTRATOR_STORE", self._usual)
-        return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(engine.value.url)}"
+        return "" if engine.sources["store"] in found_again else f" --store {shlex.quote(without_password(engine.value.url))}"
 
     def load(self) -> Resolved[LoadSettings]:
         """The table ``[load]``."""

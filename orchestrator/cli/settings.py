@@ -43,7 +43,13 @@ def parse_processes(text: str) -> int:
 class EngineSettings:
     """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
 
-    store: str | None = setting("Where runs are stored: a path, sqlite:PATH or memory:.", env=["ORCHESTRATOR_STORE"])
+    store: str | None = setting(
+        "Where runs are stored: a path, sqlite:PATH, postgresql://HOST/DATABASE, postgresql:///?service=NAME or memory:.",
+        env=["ORCHESTRATOR_STORE"],
+    )
+    store_timeout: float = setting(
+        "How long to wait for a database that stops to answer, in seconds.", default=30.0, env=["ORCHESTRATOR_STORE_TIMEOUT"]
+    )
     lease: float = setting("Lease duration in seconds.", default=LEASE_S, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(
         "Grace period for attempts in flight after the first Ctrl-C, in seconds.", default=GRACE_S, env=["ORCHESTRATOR_GRACE"]
@@ -59,6 +65,8 @@ class EngineSettings:
     def __attrs_post_init__(self) -> None:
         if not LEAST_LEASE_S <= self.lease <= MAX_SECONDS:
             raise SettingError("lease", f"{self.lease:g} is not between {LEAST_LEASE_S:g} and {MAX_SECONDS} seconds")
+        if not 0 < self.store_timeout <= MAX_SECONDS:
+            raise SettingError("store-timeout", f"{self.store_timeout:g} is not between 0 and {MAX_SECONDS} seconds")
         if not 0 <= self.grace <= MAX_SECONDS:
             raise SettingError("grace", f"{self.grace:g} is not between 0 and {MAX_SECONDS} seconds")
 

@@ -97,6 +97,16 @@ class StoredWindow:
     body: bytes
 
 
+@attrs.frozen
+class StoreFacts:
+    """The condition of a store, for people."""
+
+    text: str
+    """Its software, version and durability."""
+    problem: str | None = None
+    """Why a commit may be lost; ``None``: it is durable."""
+
+
 class WallClock(Protocol):
     """The clock that a store measures leases with. Tests can replace it."""
 
@@ -177,6 +187,10 @@ class Store(ABC):
     async def rescue(self) -> str | None:
         """After a ``StoreLostError``: copy the stored data to a new place and return its URL; ``None``: not possible."""
         return None
+
+    @abstractmethod
+    async def facts(self) -> StoreFacts:
+        """Describe the store for ``doctor``."""
 
     @abstractmethod
     async def create_run(

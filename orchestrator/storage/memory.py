@@ -24,6 +24,7 @@ from orchestrator.storage.base import (
     Shard,
     Store,
     StoredWindow,
+    StoreFacts,
     WallClock,
     claimed,
     drivers_of,
@@ -59,6 +60,9 @@ class MemoryStore(Store):
 
     async def close(self) -> None:
         pass
+
+    async def facts(self) -> StoreFacts:
+        return StoreFacts("ends with the process")
 
     async def create_run(
         self,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import parse_run
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError
@@ -25,7 +26,6 @@ from orchestrator.report.comparison import Change, Comparison, compare
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.regression import Judgement
 from orchestrator.report.regression import parse_all as parse_conditions
-from orchestrator.storage import open_store
 from orchestrator.storage.base import Store
 
 
@@ -55,7 +55,7 @@ async def command(
     resolver = Resolver(flags, config)
     if output is not None:
         check_writable("output", Path(output))
-    async with open_store(resolver.engine().value.url, create=False) as store:
+    async with opened_store(resolver.engine().value, create=False) as store:
         records = await _two(store, first, second)
         vault = resolver.vault()
         runs: list[StoredRun[Any]] = [StoredRun.of(record, store, vault) for record in records]

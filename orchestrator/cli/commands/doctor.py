@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import default_workflow
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.resolver import Resolver
 from orchestrator.clock import SystemClock
 from orchestrator.definition.registry import find_workflow
@@ -22,8 +23,9 @@ from orchestrator.lifecycle.run import UNFINISHED, RunRecord
 from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.secret import Secret
-from orchestrator.storage import open_store, store_exists
+from orchestrator.storage import store_exists
 from orchestrator.storage.listing import RunFilter
+from orchestrator.storage.url import without_password
 
 
 async def command(
@@ -70,13 +72,15 @@ async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIter
     try:
         url = resolver.engine().value.url
         if await store_exists(url):
-            async with open_store(url, create=False) as store:
+            async with opened_store(resolver.engine().value, create=False) as store:
                 newest = await store.runs(limit=1)
                 unfinished = [run async for run in every_run(store, RunFilter(statuses=UNFINISHED))]
                 runs = [*newest.runs, *unfinished]
-                yield "store", True, f"{store.where}, {newest.total} runs"
+                condition = await store.facts()
+                parts = (f"{store.where}, {newest.total} runs", condition.text, condition.problem)
+                yield "store", condition.problem is None, "; ".join(filter(None, parts))
         else:
-            yield "store", True, f"none at {url} yet; the first run makes it"
+            yield "store", True, f"none at {without_password(url)} yet; the first run makes it"
     except OrchestratorError as error:
         yield "store", False, str(error)
     yield _check_key(resolver, runs)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import parse_run
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.selection import filter_of
 from orchestrator.clock import SystemClock
@@ -21,9 +22,10 @@ from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.storage import open_store, store_exists
+from orchestrator.storage import store_exists
 from orchestrator.storage.base import Store
 from orchestrator.storage.listing import PAGE, RunCursor, RunFilter
+from orchestrator.storage.url import without_password
 
 MOST_RUNS = 10_000
 """Maximum of ``--limit``; a page is held in memory."""
@@ -53,9 +55,9 @@ async def command(
     engine, wanted = resolver.engine().value, filter_of(flags, SystemClock().now())
     _check(limit, everything)
     if not await store_exists(engine.url):
-        stdout().print(_document([], 0, None) if json else f"No runs yet: there is no store at {engine.url}.")
+        stdout().print(_document([], 0, None) if json else f"No runs yet: there is no store at {without_password(engine.url)}.")
         return ExitCode.SUCCESS
-    async with open_store(engine.url, create=False) as store:
+    async with opened_store(engine, create=False) as store:
         cursor = None if after is None else RunCursor.of(await store.run(parse_run(after)))
         if everything:
             found = [run async for run in every_run(store, wanted, after=cursor)]

@@ -13,6 +13,7 @@ from orchestrator.api import Run
 from orchestrator.cli.console import stdout
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.page import page_beside
 from orchestrator.cli.preparing import named_scenario, prepare
@@ -23,7 +24,6 @@ from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.storage import open_store
 
 
 async def command(
@@ -65,7 +65,7 @@ async def command(
     display = display_of(found, asked, json, found.name, many=True)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
-        open_store(engine.url) as store,
+        opened_store(engine) as store,
         page_beside(web, resolver, store, vault, telemetry) as page,
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)

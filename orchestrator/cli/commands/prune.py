@@ -11,6 +11,7 @@ from typing import Any
 import anyio.to_thread
 
 from orchestrator.cli.console import stdout
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.selection import statuses_of
 from orchestrator.definition.registry import find_workflow, workflow_names
@@ -19,7 +20,6 @@ from orchestrator.lifecycle.duration import parse_duration
 from orchestrator.lifecycle.events import Observer
 from orchestrator.pruning import PruneResult, prune
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.storage import open_store
 
 SHOWN = 20
 """Runs that are listed; ``--json`` lists all."""
@@ -49,7 +49,6 @@ async def command(
       orchestrator prune --keep 20 --workflow token-fulfillment --yes
     """
     resolver = Resolver(flags, config)
-    url = resolver.engine().value.url
     selected = partial(
         prune,
         older_than=None if older_than is None else _age(older_than),
@@ -57,7 +56,7 @@ async def command(
         statuses=None if status is None else statuses_of(status),
         workflow=workflow,
     )
-    async with open_store(url, create=False) as store:
+    async with opened_store(resolver.engine().value, create=False) as store:
         asks = not (yes or dry_run or json) and sys.stdin.isatty() and sys.stdout.isatty()
         if dry_run or asks:
             found = await selected(store, dry_run=True)

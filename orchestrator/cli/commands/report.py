@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import named_or_newest, parse_run
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import Outputs, check_writable
 from orchestrator.cli.resolver import Resolver
 from orchestrator.inspection.stored_run import StoredRun
@@ -16,7 +17,6 @@ from orchestrator.lifecycle.events import Observer
 from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
-from orchestrator.storage import open_store
 
 
 async def command(
@@ -44,7 +44,7 @@ async def command(
     wants_page = output is not None or not (csv or junit or json)
     if output is not None:
         check_writable("output", Path(output))
-    async with open_store(resolver.engine().value.url, create=False) as store:
+    async with opened_store(resolver.engine().value, create=False) as store:
         record = await named_or_newest(store, named)
         outputs = Outputs((output or f"{record.id}.html") if wants_page else None, csv, junit)
         outputs.check()

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.page import page_beside
 from orchestrator.cli.preparing import prepare
@@ -15,7 +16,6 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
 from orchestrator.lifecycle.events import Observer
-from orchestrator.storage import open_store
 
 
 async def command(
@@ -50,7 +50,7 @@ async def command(
     display = display_of(found, scenario, json, found.name, many=engine.processes > 1)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
-        open_store(engine.url) as store,
+        opened_store(engine) as store,
         page_beside(web, resolver, store, vault, telemetry) as page,
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import named_or_newest, parse_instance
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError, UnknownRunError
@@ -21,7 +22,6 @@ from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.text import lines
 from orchestrator.report.verdict import exit_code
-from orchestrator.storage import open_store
 
 
 async def command(
@@ -46,7 +46,7 @@ async def command(
     run_id, number = parse_instance(what) if what is not None else (None, None)
     if har is not None:
         check_writable("har", Path(har))
-    async with open_store(resolver.engine().value.url, create=False) as store:
+    async with opened_store(resolver.engine().value, create=False) as store:
         record = await named_or_newest(store, run_id)
         run: StoredRun[Any] = StoredRun.of(record, store, resolver.vault())
         if number is not None:

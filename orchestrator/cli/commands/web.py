@@ -12,12 +12,12 @@ import anyio
 from orchestrator.cli.console import stderr
 from orchestrator.cli.driving import options_of
 from orchestrator.cli.interrupt import watch_signals
+from orchestrator.cli.opening import opened_store
 from orchestrator.cli.page import SettingsPlanner, say_link
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import Telemetry, open_telemetry
 from orchestrator.lifecycle.events import Observer
 from orchestrator.report.exit_codes import ExitCode
-from orchestrator.storage import open_store
 from orchestrator.web.drives import Drives
 from orchestrator.web.server import serve
 from orchestrator.web.site import Site
@@ -40,7 +40,7 @@ async def command(observers: Sequence[Observer], *, config: Path | None = None, 
     vault = resolver.vault(create=not settings.read_only)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
-        open_store(engine.url, create=not settings.read_only) as store,
+        opened_store(engine, create=not settings.read_only) as store,
     ):
         options = options_of(resolver, engine, vault, observers, telemetry)
         drives = Drives(begun=telemetry.attach, ended=telemetry.detach)

@@ -12,12 +12,13 @@ from orchestrator.errors import UnknownRunError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, WallClock, new_shards
+from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock, new_shards
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.postgresql import claims, deleting, inputs, instances, measurements, opening, runs, saving
 from orchestrator.storage.postgresql.address import Address
+from orchestrator.storage.postgresql.facts import facts
 from orchestrator.storage.postgresql.problems import explained
 from orchestrator.storage.postgresql.session import Link, Session
 from orchestrator.storage.usage import RunUsage
@@ -67,6 +68,9 @@ class PostgreSQLStore(Store):
             await self._commits.drain()
             await self._writer.close()
             await self._reader.close()
+
+    async def facts(self) -> StoreFacts:
+        return await self._reader.read(facts)
 
     async def create_run(
         self,

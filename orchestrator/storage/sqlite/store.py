@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,13 @@ from orchestrator.errors import UnknownRunError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, WallClock, new_shards
+from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock, new_shards
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.sqlite import claims, deleting, inputs, instances, listing, measurements, runs, saving
 from orchestrator.storage.sqlite.database import BUSY_POLL_S, Database
+from orchestrator.storage.sqlite.schema import MIGRATIONS
 from orchestrator.storage.sqlite.writing import BatchWriter
 from orchestrator.storage.usage import RunUsage
 
@@ -58,6 +60,9 @@ class SQLiteStore(Store):
 
     async def rescue(self) -> str | None:
         return await self._db.rescue()
+
+    async def facts(self) -> StoreFacts:
+        return StoreFacts(f"SQLite {sqlite3.sqlite_version}, synchronous=FULL, schema version {len(MIGRATIONS)}")
 
     async def create_run(
         self,

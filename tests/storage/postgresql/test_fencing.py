@@ -36,15 +36,21 @@ async def raw(place: Place) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def waiting(db: Any, number: int, done: Callable[[], bool] = lambda: False) -> None:
-    """Wait until so many statements wait for a lock that ``db`` holds, or for one another."""
-    sql = (
+async def blocked(db: Any) -> set[int]:
+    """The server processes that wait for a lock that ``db`` holds, or for one another."""
+    await db.execute("SELECT pg_stat_clear_snapshot()")
+    rows = await db.fetch(
         "WITH waiting AS (SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))) "
-        "SELECT count(*) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM waiting) "
+        "SELECT pid FROM pg_stat_activity WHERE pid IN (SELECT pid FROM waiting) "
         "OR pg_blocking_pids(pid) && (SELECT array_agg(pid) FROM waiting)"
     )
-    with anyio.fail_after(60):
-        while not done() and await db.fetchval(sql) < number:  # the server sets no event
+    return {row["pid"] for row in rows}
+
+
+async def waiting(db: Any, number: int, done: Callable[[], bool] = lambda: False) -> None:
+    """Wait until so many server processes wait for ``db``."""
+    with anyio.fail_after(20):
+        while not done() and len(await blocked(db)) < number:
             await anyio.sleep(0.01)
 
 
