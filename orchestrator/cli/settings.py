@@ -288,5 +288,5 @@ class LoadSettings(OutputSettings):
 
     def scenario(self) -> Scenario:
         """The scenario. Raises ``SettingError``."""
-        same = [field.name for field in attrs.fields(Scenario) if field.init]
+        same = attrs.fields_dict(Scenario).keys() & attrs.fields_dict(type(self)).keys()
         return Scenario(**{name: getattr(self, name) for name in same})

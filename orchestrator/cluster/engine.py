@@ -35,6 +35,7 @@ from orchestrator.driving.shard import ShardDriver
 from orchestrator.errors import CheckpointError, ClusterError, StoreError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import TICK_S, Collector
 from orchestrator.load.live import Live
@@ -120,6 +121,11 @@ class ClusterEngine:
 
     def close(self) -> None:
         self._give(stop=True)
+
+    def change(self, scenario: Scenario) -> None:
+        """The workers look into the store themselves; parts that begin later get their places by this scenario."""
+        self._record = attrs.evolve(self._record, scenario=scenario)
+        self._numbers.change(scenario)
 
     def obey(self, orders: Orders) -> None:
         raise AssertionError("a launcher follows nobody")

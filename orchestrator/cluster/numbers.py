@@ -12,6 +12,7 @@ from orchestrator.driving.orders import Report
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live, live_of, merged
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
@@ -86,6 +87,10 @@ class RunNumbers:
             self._live[shard] = attrs.evolve(
                 live, active=0, wanted=0, offered=0, held_back=0, states=states, recent=Window(at=0.0, elapsed=0.0)
             )
+
+    def change(self, scenario: Scenario) -> None:
+        """The run goes on by another scenario."""
+        self._record = attrs.evolve(self._record, scenario=scenario)
 
     @property
     def live(self) -> Live:

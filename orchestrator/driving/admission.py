@@ -39,11 +39,7 @@ class Admission:
     ) -> None:
         self.scenario = scenario
         self.share = share or Share()
-        self.places = self.share.part(min(scenario.cap, scenario.cap if scenario.total is None else scenario.total))
-        """Instances that this process drives at once."""
-        if places is not None:
-            self.places = places
-        self._fixed = places is not None
+        self._fixed = places
         self._length = scenario.ends_at if cuts else None
         self.cut_at = math.inf
         """Steady time at which unfinished instances are cut off; infinite: never."""
@@ -57,6 +53,8 @@ class Admission:
         self._before = elapsed
         self._began: float | None = None
         self._closed = anyio.Event()
+        self._turns = anyio.Event()
+        """Set: workers that wait for the turn of their instance look again when it is due."""
         self._no_more = anyio.Event()
         """Set: no worker waits for a place any more; one that has a number may wait for its turn."""
         self.aborted = self._ended = False
@@ -67,6 +65,14 @@ class Admission:
         self._began = self._clock.steady()
         if self._length is not None:
             self.cut_at = self._began + self._length - self._before
+
+    @property
+    def places(self) -> int:
+        """Instances that this process drives at once, at most."""
+        if self._fixed is not None:
+            return self._fixed
+        scenario = self.scenario
+        return self.share.part(min(scenario.cap, scenario.cap if scenario.total is None else scenario.total))
 
     @property
     def elapsed(self) -> float:
@@ -96,7 +102,17 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more, and wake all waiting workers."""
         self._closed.set()
+        self._turns.set()
         self.complete()
+
+    def change(self, scenario: Scenario) -> None:
+        """Go on by another scenario, which may want more instances or fewer, sooner or later. A fixed number of places stays."""
+        self.scenario = scenario
+        if not self._closed.is_set():
+            turns, self._turns = self._turns, anyio.Event()
+            turns.set()
+            self._no_more = anyio.Event()
+        self._places.changed.set()
 
     def abort(self) -> None:
         """End the scenario now: no instance is admitted, no further round begins."""
@@ -114,7 +130,7 @@ class Admission:
 
     async def place(self) -> bool:
         """Wait for a place, which the caller must give back; ``False``: there will be none, or none for this process."""
-        if not self.scenario.stages:
+        if self._fixed is not None or not self.scenario.varies:
             return self._takes_place()
         async with self._places.door:
             while not self._no_more.is_set() and not self.is_over:
@@ -122,8 +138,8 @@ class Admission:
                 if opens is not None and opens <= self.elapsed:
                     return self._takes_place()
                 self._places.changed = anyio.Event()
-                assert self.scenario.length is not None
-                await self._until(self.scenario.length if opens is None else opens, self._places.changed)
+                closes = math.inf if self.scenario.length is None else self.scenario.length
+                await self._until(closes if opens is None else opens, self._places.changed)
         return False
 
     def take_place(self) -> None:
@@ -157,12 +173,17 @@ class Admission:
 
     async def turn(self, number: int) -> float | None:
         """Wait until an instance is due. Returns its lateness in seconds, or ``None``: it will not start."""
-        due = self.scenario.due(number)
-        while due > self.elapsed and not self._closed.is_set():
-            await self._until(due, self._closed)
+        while not self._closed.is_set():
+            due = self.scenario.due(number)
+            if due <= self.elapsed:
+                break
+            closes = self.scenario.length
+            if closes is not None and closes <= min(due, self.elapsed):
+                return None  # a change of the rate has moved it behind the end
+            await self._until(due if closes is None else min(due, closes), self._turns)
         if self._closed.is_set() or self.is_cut:
             return None
-        return max(0.0, self.elapsed - due) if self.scenario.is_open else 0.0
+        return max(0.0, self.elapsed - self.scenario.due(number)) if self.scenario.is_open else 0.0
 
     def wants_round(self, number: int, done: int) -> bool:
         """Whether an instance that finishes its ``done``-th round now should begin another."""
@@ -185,7 +206,7 @@ class Admission:
     @property
     def _level(self) -> int:
         """How many places of this process a closed scenario wants filled now."""
-        return self.places if self._fixed else self.share.part(self.scenario.concurrency_at(self.elapsed))
+        return self._fixed if self._fixed is not None else self.share.part(self.scenario.concurrency_at(self.elapsed))
 
     def _takes_place(self) -> bool:
         if self._no_more.is_set() or self.is_over:

@@ -36,6 +36,8 @@ from orchestrator.inspection.result import RunResult, result_of
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 
+WISHES_EVERY_S = 1.0
+"""How often the store is asked for wishes of other processes."""
 END_LIMIT_S = 20.0
 """Time limit for storing the status of an ending run and releasing its lease."""
 
@@ -225,6 +227,7 @@ class Coordinator(Generic[C, S]):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
             tasks.start_soon(engine.keep, self._fail, name=f"statistics of {self.record.id}")
+            tasks.start_soon(self._heed_store, engine, name=f"wishes for {self.record.id}")
             if self._follower is not None:
                 tasks.start_soon(self._follow, self._follower, engine, name=f"orders of {self.record.id}")
             self.ready.set()
@@ -234,6 +237,27 @@ class Coordinator(Generic[C, S]):
                 more = f" (and {len(engine.unreadable) - 1} more like it)" if len(engine.unreadable) > 1 else ""
                 self._fail(CheckpointError(f"{engine.unreadable[0]}{more}; all other instances were driven"))
             tasks.cancel_scope.cancel()
+
+    async def _heed_store(self, engine: Engine) -> None:
+        """Do what other processes ask for in the store: stop, or go on by another scenario."""
+        store, run_id = self._job.store, self.record.id
+        while True:
+            await self._job.clock.sleep(WISHES_EVERY_S)
+            try:
+                shards, scenario = await store.shards(run_id), (await store.run(run_id)).scenario
+            except StoreError:
+                continue  # the checkpoints report a store that has failed
+            # A launcher has no shard of its own.
+            ours = {shard.index: shard.epoch for shard in self._leases.shards}
+            if any(
+                shard.must_stop and ours.get(shard.index, shard.epoch) == shard.epoch
+                for shard in shards
+                if not ours or shard.index in ours
+            ):
+                self.stop()
+            if scenario != self.record.scenario:
+                self.record = attrs.evolve(self.record, scenario=scenario)
+                engine.change(scenario)
 
     async def _follow(self, follower: Follower, engine: Engine) -> None:
         """Obey the launcher."""

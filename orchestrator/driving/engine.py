@@ -17,6 +17,7 @@ from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.errors import CheckpointError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
 from orchestrator.load.thresholds import Verdict
@@ -58,6 +59,9 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Admit nothing more."""
+
+    def change(self, scenario: Scenario) -> None:
+        """Go on by another scenario."""
 
     def obey(self, orders: Orders) -> None:
         """Follow the launcher of the run, if this process has one."""

@@ -129,11 +129,12 @@ class StatisticsKeeper:
     @property
     def arrivals(self) -> Arrivals | None:
         """The arrivals of an open scenario so far. An abort freezes the number of overdue ones."""
-        if not self._record.scenario.is_open or not self._plan.measures:
+        scenario = self._admission.scenario
+        if not scenario.is_open or not self._plan.measures:
             return None
         counters = self._counters
         started = self._admission.started + sum(window.counters[STARTED] for window in self._others.windows)
-        found = self._record.scenario.arrivals(self._admission.elapsed, started)
+        found = scenario.arrivals(self._admission.elapsed, started)
         if not counters[ABORTED]:
             return found
         missed = counters[MISSED]
@@ -199,7 +200,7 @@ class StatisticsKeeper:
 
     def _judge(self) -> None:
         """End the scenario at a threshold that is certainly broken, if the run asks for that."""
-        scenario = self._record.scenario
+        scenario = self._admission.scenario
         in_time = scenario.length is None or self._admission.elapsed < scenario.length
         if not (self._plan.measures and self._record.abort and in_time) or self.broken or self._follower is not None:
             return

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, Generic
 
 import anyio
+import attrs
+from anyio.abc import TaskGroup
 
 from orchestrator.definition.state import C, S
 from orchestrator.driving.admission import Admission
@@ -22,6 +24,7 @@ from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.limits import RateGroup, RateLimits
 from orchestrator.driving.measuring import StatisticsKeeper
 from orchestrator.driving.neighbours import Neighbours
+from orchestrator.driving.numbers import Numbers
 from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.orders import Follower, Orders
@@ -32,6 +35,7 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Instance, Status, admit
 from orchestrator.lifecycle.run import RunRecord
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
 from orchestrator.load.series import HELD_BACK, REPLACED
@@ -72,9 +76,10 @@ class ShardDriver(Generic[C, S]):
         self._reused = reused
         self._retried = retried
         self._reader = job.stored(record).reader()
-        self._total = UNBOUNDED if record.scenario.total is None else record.scenario.total
         self._walked = False
         self._begun = anyio.Event()
+        self._staff: _Staff | None = None
+        """The workers, while they work."""
 
     @property
     def live(self) -> Live:
@@ -102,6 +107,12 @@ class ShardDriver(Generic[C, S]):
     def close(self) -> None:
         self._admission.close()
 
+    def change(self, scenario: Scenario) -> None:
+        self._record = attrs.evolve(self._record, scenario=scenario)
+        self._admission.change(scenario)
+        if self._staff is not None:
+            self._staff.fill(self._admission.places)
+
     def obey(self, orders: Orders) -> None:
         self._neighbours.set_slots(orders.slots)
         if orders.abort is not None:
@@ -128,19 +139,26 @@ class ShardDriver(Generic[C, S]):
         if self._plan.mode is not Mode.START:
             for group, until in (await self._job.store.pauses(self._record.id)).items():
                 drive.limits.slow_down(group, until - self._job.clock.now())
-        left, numbers = _Queue(self._left(drive)), iter(await self._numbers())
+        left, numbers = _Queue(self._left(drive)), await self._numbers()
         if self._follower is not None:
             await self._follower.wait_for_start(self._job.clock, stopping, self.live)
         self._admission.begin()
         self._begun.set()
         if not self.put_back:
             await self._put_back(drive)
-        async with anyio.create_task_group() as workers:
-            for index in range(self._admission.places):
-                name = f"{self._record.id} worker {index}"
-                workers.start_soon(self._worker, drive, index, left, numbers, fail, name=name)
+        async with anyio.create_task_group() as tasks:
+            self._staff = _Staff(tasks, partial(self._worker, drive, left, numbers, fail), f"{self._record.id} worker")
+            self._staff.fill(self._admission.places)
+            await self._staff.gone.wait()
+            self._staff = None
         if not stopping.is_set():
             self._admission.end()
+
+    @property
+    def _total(self) -> int:
+        """Instances of the scenario."""
+        total = self._record.scenario.total
+        return UNBOUNDED if total is None else total
 
     async def done(self) -> list[int]:
         if not (self._walked and self.put_back):
@@ -176,7 +194,7 @@ class ShardDriver(Generic[C, S]):
         )
 
     async def _worker(
-        self, drive: DriveContext[C, S], index: int, left: _Queue, numbers: Iterator[int], fail: Callable[[Exception], None]
+        self, drive: DriveContext[C, S], left: _Queue, numbers: Numbers, fail: Callable[[Exception], None], index: int
     ) -> None:
         try:
             before: Instance[C] | None = None
@@ -191,7 +209,7 @@ class ShardDriver(Generic[C, S]):
         except Exception as error:  # noqa: BLE001  # raised by the coordinator
             fail(error)
 
-    async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Iterator[int], before: Instance[C] | None) -> None:
+    async def _admit_all(self, drive: DriveContext[C, S], index: int, numbers: Numbers, before: Instance[C] | None) -> None:
         """Drive instance after instance in one place, while the scenario wants it filled."""
         admission, counters = self._admission, self._statistics.collector.counters
         fruitless, refills = 0, True
@@ -200,7 +218,7 @@ class ShardDriver(Generic[C, S]):
             held_s = await admission.hold_back(index, fruitless)
             if not await admission.place():
                 return
-            number = next(numbers, None)
+            number = numbers.next(self._total)
             late_s = None if number is None else await admission.turn(number)
             if number is None or late_s is None:
                 admission.give_back(None)
@@ -241,16 +259,17 @@ class ShardDriver(Generic[C, S]):
         for save in saves:
             drive.observers.publish(save.events)
 
-    async def _numbers(self) -> Iterable[int]:
+    async def _numbers(self) -> Numbers:
         """Numbers of our instances that were not admitted yet, in order."""
+        share, total = self._leases.share, self._total
         if not self._plan.admits:
-            return ()
-        if self._plan.mode is Mode.START and self._leases.share.is_all:
-            return range(self._total)
-        gaps = [await self._job.store.unadmitted(shard, self._total) for shard in self._leases.shards]
+            return Numbers(())
+        if self._plan.mode is Mode.START and share.is_all:
+            return Numbers((), share)
+        gaps = [await self._job.store.unadmitted(shard, total) for shard in self._leases.shards]
         left = sum(len(gap) for one in gaps for gap in one)
-        self._admission.started = self._leases.share.part(self._total) - left
-        return heapq.merge(*(itertools.chain.from_iterable(one) for one in gaps))
+        self._admission.started = share.part(total) - left
+        return Numbers(heapq.merge(*(itertools.chain.from_iterable(one) for one in gaps)), share, share.part(total))
 
     async def _admit(self, drive: DriveContext[C, S], number: int, late_s: float) -> Driver[C, S]:
         self._admission.started += 1
@@ -277,6 +296,47 @@ def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tup
 def _was_fruitless(instance: AnyInstance) -> bool:
     """Whether it ended without success before finishing a round."""
     return not instance.rounds and instance.status is not Status.COMPLETED
+
+
+class _Staff:
+    """The workers of a process.
+
+    Args:
+        work: Called with the index of a worker.
+        name: Begins the names of the workers.
+    """
+
+    def __init__(self, tasks: TaskGroup, work: Callable[[int], Awaitable[None]], name: str) -> None:
+        self.gone = anyio.Event()
+        """Set: all workers have ended."""
+        self._tasks = tasks
+        self._work = work
+        self._name = name
+        self._free: list[int] = []
+        """Indices of workers that have ended, and may be used again."""
+        self._made = 0
+
+    def fill(self, places: int) -> None:
+        """Have as many workers as places; those that are too many end by themselves."""
+        for _ in range(places - self._made + len(self._free)):
+            if self._free:
+                index = heapq.heappop(self._free)
+            else:
+                index = self._made
+                self._made += 1
+            self._tasks.start_soon(self._run, index, name=f"{self._name} {index}")
+        self._end_if_empty()
+
+    async def _run(self, index: int) -> None:
+        try:
+            await self._work(index)
+        finally:
+            heapq.heappush(self._free, index)
+            self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if len(self._free) == self._made:
+            self.gone.set()
 
 
 class _Queue:

@@ -56,6 +56,8 @@ class Snapshot:
     measurements: Measurements
     arrivals: Arrivals | None
     rates: Rates
+    elapsed: float
+    """Seconds of the scenario until now."""
     at: float
     """Unix time."""
 
@@ -99,11 +101,6 @@ class Snapshot:
         """Instances that ended."""
         return sum(self.counts.get(status, 0) for status in TERMINAL)
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the scenario."""
-        return self.statistics.elapsed
-
 
 async def snapshot(run: AnyStoredRun, statistics: Statistics) -> Snapshot:
     """A run as it is stored now.
@@ -122,10 +119,10 @@ async def snapshot(run: AnyStoredRun, statistics: Statistics) -> Snapshot:
     now = SystemClock().now()
     unfinished = any(here.values())
     oldest = await store.oldest(run_id) if unfinished else {}
-    scenario, arrivals = run.record.scenario, None
+    scenario, arrivals, elapsed = run.record.scenario, None, _elapsed(statistics, shards, now)
     if scenario.is_open:
         started = result.total - result.counts.get(Status.PENDING, 0)
-        arrivals = scenario.arrivals(_elapsed(statistics, shards, now), started)
+        arrivals = scenario.arrivals(elapsed, started)
     return Snapshot(
         run=run,
         shards=tuple(shards),
@@ -137,6 +134,7 @@ async def snapshot(run: AnyStoredRun, statistics: Statistics) -> Snapshot:
         measurements=measure(run.workflow, run.record, result, statistics),
         arrivals=arrivals,
         rates=_rates(run, statistics),
+        elapsed=elapsed,
         at=now,
     )
 

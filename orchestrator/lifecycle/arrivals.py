@@ -6,7 +6,7 @@ import math
 
 import attrs
 
-from orchestrator.lifecycle.ramp import Ramp
+from orchestrator.lifecycle.changes import Course
 
 LATE_S = 0.1
 """An arrival that starts more than this after it was due is late."""
@@ -34,9 +34,9 @@ class Arrivals:
 
 @attrs.frozen(kw_only=True)
 class ArrivalSchedule:
-    """When arrival *n* is due: at a constant rate, or by a ramp of the rate."""
+    """When arrival *n* is due, by the rate over time."""
 
-    rate: float | Ramp
+    rate: Course
     """Arrivals per second."""
     length: float
     """Seconds after which nothing is due; infinite if only the number ends it."""
@@ -50,15 +50,14 @@ class ArrivalSchedule:
 
     def due(self, number: int) -> float:
         """When arrival ``number`` is due: the exact inverse of the integral of the rate."""
-        return self.rate.moment_of(number) if isinstance(self.rate, Ramp) else number / self.rate
+        return self.rate.moment_of(number)
 
     def until(self, moment: float) -> int:
         """Number of arrivals that are due before ``moment``."""
         moment = min(max(0.0, moment), self.length)
         if moment == math.inf:
             return self.most
-        reached = self.rate.area(moment) if isinstance(self.rate, Ramp) else moment * self.rate
-        return min(math.ceil(reached - 1e-9), self.most)
+        return min(math.ceil(self.rate.area(moment) - 1e-9), self.most)
 
     def at(self, moment: float, started: int, ends_at: float | None) -> Arrivals:
         """The arrivals at ``moment``, when the first ``started`` have started; the rest is missed at ``ends_at``."""

@@ -55,14 +55,18 @@ class Ramp:
         """The highest target, rounded up."""
         return math.ceil(max(stage.target for stage in self.stages))
 
-    def level(self, moment: float) -> int:
-        """The height at ``moment``, rounded up."""
+    def value_at(self, moment: float) -> float:
+        """The height at ``moment``."""
         begin, level = 0.0, 0.0
         for stage in self.stages:
             if moment < begin + stage.seconds:
-                return math.ceil(level + (stage.target - level) * (moment - begin) / stage.seconds - 1e-9)
+                return level + (stage.target - level) * (moment - begin) / stage.seconds
             begin, level = begin + stage.seconds, stage.target
-        return 0
+        return 0.0
+
+    def level(self, moment: float) -> int:
+        """The height at ``moment``, rounded up."""
+        return math.ceil(self.value_at(moment) - 1e-9)
 
     def area(self, moment: float) -> float:
         """The area under the line up to ``moment``."""

@@ -24,6 +24,7 @@ import attrs
 
 from orchestrator.lifecycle.arrivals import Arrivals, ArrivalSchedule
 from orchestrator.lifecycle.bounds import ENDLESS, OPEN_CONCURRENCY, UNBOUNDED
+from orchestrator.lifecycle.changes import Change, Constant, Course, changed
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.pauses import ThinkTime, hold_back
 from orchestrator.lifecycle.ramp import Ramp, Stage
@@ -64,6 +65,8 @@ class Scenario:
     """The run whose completed instances are reused, each from the start of its round."""
     seed: int = 0
     """Random seed of the pauses."""
+    changes: tuple[Change, ...] = ()
+    """Changes of the rate, or of the concurrency in a closed scenario, that were asked for while the run was going on."""
 
     def __attrs_post_init__(self) -> None:
         check_scenario(self)
@@ -87,12 +90,12 @@ class Scenario:
     @cached_property
     def cap(self) -> int:
         """Maximum number of active instances over the whole scenario."""
-        if self._ramp:
-            highest = self._ramp.highest
-            return min(highest, self.instances or highest) if self.rounds == ENDLESS else highest
         if self.is_open:
             return self.concurrency or OPEN_CONCURRENCY
-        return self.concurrency or (self.instances if self.rounds == ENDLESS else None) or 1
+        highest = self._course.highest
+        # With endless rounds each instance is a user who stays.
+        is_limited = self.rounds == ENDLESS and self.stages and self.instances and not self.changes
+        return min(highest, self.instances or highest) if is_limited else highest
 
     @cached_property
     def total(self) -> int | None:
@@ -119,17 +122,21 @@ class Scenario:
 
     def concurrency_at(self, moment: float) -> int:
         """Maximum number of active instances at this moment."""
-        return min(self.cap, self._ramp.level(moment)) if self._ramp else self.cap
+        return self.cap if self.is_open else min(self.cap, self._course.level(moment))
 
     def slot_opens(self, index: int, moment: float) -> float | None:
         """The first moment, not before ``moment``, at which more than ``index`` instances may be active; ``None``: none."""
         if index >= self.cap:
             return None
-        return self._ramp.above(index, moment) if self._ramp else moment
+        return moment if self.is_open else self._course.above(index, moment)
 
     def due(self, number: int) -> float:
         """When arrival ``number`` is due; 0 in a closed scenario."""
         return self._schedule.due(number) if self._schedule else 0.0
+
+    def rate_at(self, moment: float) -> float:
+        """Arrivals per second at this moment; 0 in a closed scenario."""
+        return self._schedule.rate.value_at(moment) if self._schedule else 0.0
 
     def pause(self, number: int, done: int) -> float:
         """The pause of an instance after ``done`` rounds. It depends on the seed alone, so a resumed run uses the same one."""
@@ -161,10 +168,10 @@ class Scenario:
             parts.append(f"{self.rate:g} arrivals/s" if self.rate else f"arrivals/s by stages {Ramp(self.rate_stages)}")
         if self.total is not None and (self.instances is not None or (self.total == 1 and not self.is_open)):
             parts.append(f"{self.total} instance{'s' if self.total != 1 else ''}")
-        if self._ramp:
-            parts.append(f"concurrency by stages {self._ramp}")
+        if self.stages:
+            parts.append(f"concurrency by stages {Ramp(self.stages)}")
         else:
-            parts.append(f"{self.cap} at once")
+            parts.append(f"{self.cap if self.is_open else self._users} at once")
         if self.duration is not None:
             parts.append(f"for {show_duration(self.duration)}")
         if self.rounds != 1:
@@ -175,19 +182,39 @@ class Scenario:
             parts.append(f"warm-up {show_duration(self.warm_up)}")
         if self.reuse:
             parts.append(f"on the instances of {self.reuse}")
+        for change in self.changes:
+            unit = "/s" if self.is_open else " at once"
+            parts.append(f"{change.value:g}{unit} after {show_duration(round(change.at))}")
         return ", ".join(parts)
 
     @cached_property
-    def _ramp(self) -> Ramp | None:
-        """The concurrency over time, if ``stages`` say it."""
-        return Ramp(self.stages) if self.stages else None
+    def varies(self) -> bool:
+        """Whether a closed scenario wants more instances at some moments than at others."""
+        return not self.is_open and bool(self.stages or self.changes)
+
+    def with_change(self, change: Change) -> Scenario:
+        """The scenario with one more change; those that were to take effect later are replaced. Raises ``SettingError``."""
+        kept = tuple(earlier for earlier in self.changes if earlier.at < change.at)
+        return attrs.evolve(self, changes=(*kept, change))
+
+    @cached_property
+    def _users(self) -> int:
+        """Maximum number of active instances of a closed scenario without stages, before any change."""
+        return self.concurrency or (self.instances if self.rounds == ENDLESS else None) or 1
+
+    @cached_property
+    def _course(self) -> Course:
+        """The concurrency of a closed scenario over time."""
+        return changed(Ramp(self.stages) if self.stages else Constant(self._users), self.changes)
 
     @cached_property
     def _schedule(self) -> ArrivalSchedule | None:
         """When arrivals are due; ``None`` in a closed scenario."""
-        rate = Ramp(self.rate_stages) if self.rate_stages else self.rate
-        if rate is None:
+        if not self.is_open:
             return None
+        course = Ramp(self.rate_stages) if self.rate is None else Constant(self.rate)
         return ArrivalSchedule(
-            rate=rate, length=math.inf if self.length is None else self.length, most=self.instances or UNBOUNDED
+            rate=changed(course, self.changes),
+            length=math.inf if self.length is None else self.length,
+            most=self.instances or UNBOUNDED,
         )

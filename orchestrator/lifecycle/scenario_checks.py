@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.ramp import Ramp, Stage
 
 if TYPE_CHECKING:
+    from orchestrator.lifecycle.changes import Change
     from orchestrator.lifecycle.scenario import Scenario
 
 _BOUNDS: Mapping[str, tuple[int, float]] = {
@@ -54,6 +56,7 @@ def check_scenario(scenario: Scenario) -> None:
         raise SettingError("think-time", "the pause must be between 0 and a year")
     _check_stages("stages", scenario.stages)
     _check_stages("rate-stages", scenario.rate_stages)
+    _check_changes(scenario)
     _check_shape(scenario)
     length = scenario.length
     if scenario.rate is not None and length is None and scenario.instances is None:
@@ -62,6 +65,23 @@ def check_scenario(scenario: Scenario) -> None:
         raise SettingError("rounds", "endless rounds need an end: give duration")
     if scenario.warm_up and length is not None and scenario.warm_up >= length:
         raise SettingError("warm-up", f"{show_duration(scenario.warm_up)} leaves nothing of {show_duration(length)} to measure")
+
+
+def _check_changes(scenario: Scenario) -> None:
+    for change in scenario.changes:
+        _check_change(scenario, change)
+    if any(later.at <= earlier.at for earlier, later in itertools.pairwise(scenario.changes)):
+        raise SettingError("change", "the changes of the scenario are not in order of time")
+
+
+def _check_change(scenario: Scenario, change: Change) -> None:
+    if not 0 <= change.at <= LONGEST_S:
+        raise SettingError("change", f"{_figure(change.at)} is not a moment of the scenario")
+    if scenario.is_open and not LEAST_RATE <= change.value <= FASTEST:
+        raise SettingError("rate", f"{_figure(change.value)} is not between {RATES_SHOWN} a second")
+    most = _BOUNDS["concurrency"][1]
+    if not scenario.is_open and not (1 <= change.value <= most and change.value == round(change.value)):
+        raise SettingError("concurrency", f"{_figure(change.value)} is not a whole number from 1 to {most:.16g}")
 
 
 def _check_shape(scenario: Scenario) -> None:

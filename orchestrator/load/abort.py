@@ -110,7 +110,7 @@ def _many(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
 def _few(threshold: Threshold, measured: Measured, scenario: Scenario) -> bool:
     """For a lower limit of a rate: too few since the load is complete (Chernoff bound on the lower tail of the Poisson
     distribution)."""
-    if scenario.stages or scenario.rate_stages or (scenario.is_open and scenario.rounds != 1):
+    if scenario.stages or scenario.rate_stages or scenario.changes or (scenario.is_open and scenario.rounds != 1):
         return False  # the load grows: a rate that is too low now may be high enough on average
     unit = measured.statistics.latency(ROUND if scenario.rounds != 1 else INSTANCE)
     windows = _since_full(threshold, measured.statistics.windows, scenario)

@@ -66,10 +66,12 @@ def _wide(statistics: Statistics) -> list[Window]:
 
 
 def _marks(scenario: Scenario, statistics: Statistics) -> list[tuple[float, str]]:
-    """Interruptions, the end of the warm-up, and the end of the scenario: seconds and label."""
+    """Interruptions, the end of the warm-up, changes, and the end of the scenario: seconds and label."""
     marks = [(at, f"interrupted {show_duration(round(idle))}") for at, idle in statistics.gaps]
     if scenario.warm_up:
         marks.append((scenario.warm_up, "end of warm-up"))
+    unit = "/s" if scenario.is_open else " at once"
+    marks += [(change.at, f"{change.value:g}{unit}") for change in scenario.changes]
     return marks + [(window.elapsed, "graceful stop") for window in _wide(statistics) if window.over][:1]
 
 

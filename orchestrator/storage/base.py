@@ -18,7 +18,7 @@ Rules for every implementation:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -27,6 +27,7 @@ from orchestrator.errors import LeaseHeldError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.lease import Owner, is_gone
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.usage import RunUsage
@@ -55,6 +56,13 @@ class Shard:
     """Seconds of the scenario that have passed on this shard."""
     done: bool = False
     """The shard is finished: every admitted instance has a terminal status, and no other instance will be admitted."""
+    stop_epoch: int = 0
+    """The claim that was asked to stop (see :meth:`Store.ask_to_stop`)."""
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether its present claim was asked to stop."""
+        return self.owner is not None and self.epoch == self.stop_epoch
 
     def owns(self, number: int) -> bool:
         """Whether the instance belongs to this shard."""
@@ -275,6 +283,34 @@ class Store(ABC):
     @abstractmethod
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
         """Replace the report paths of a run. Not fenced: no driver reads or writes them."""
+
+    @abstractmethod
+    async def ask_to_stop(self, run_id: str) -> int:
+        """Ask the processes that drive a run now to suspend it; they look about once a second.
+
+        The wish belongs to the present claims (:attr:`Shard.stop_epoch`): a later claim does not inherit it.
+
+        Returns:
+            The number of shards that were claimed.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+
+    @abstractmethod
+    async def change_scenario(self, run_id: str, change: Callable[[Scenario], Scenario]) -> RunRecord:
+        """Replace the scenario of a run, in the transaction that reads it. Not fenced: the processes that drive the run look at it
+        about once a second, and the scenario itself says when a change takes effect.
+
+        Args:
+            change: The stored scenario → the new one. Its errors are raised here, and nothing is changed.
+
+        Returns:
+            The run with its new scenario.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
 
     @abstractmethod
     async def fingerprints(self, definition: str) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import anyio.lowlevel
 import attrs
@@ -16,6 +16,7 @@ from orchestrator.errors import RunExistsError, StaleEpochError, StoreError, Unk
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.base import (
     HISTORY_HEAD,
     HISTORY_TAIL,
@@ -147,6 +148,18 @@ class MemoryStore(Store):
 
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
         self._runs[run_id] = attrs.evolve(await self.run(run_id), reports=dict(reports))
+
+    async def ask_to_stop(self, run_id: str) -> int:
+        await self.run(run_id)
+        driven = [shard for shard in await self.shards(run_id) if shard.owner is not None]
+        for shard in driven:
+            self._shards[run_id, shard.index] = attrs.evolve(shard, stop_epoch=shard.epoch)
+        return len(driven)
+
+    async def change_scenario(self, run_id: str, change: Callable[[Scenario], Scenario]) -> RunRecord:
+        run = await self.run(run_id)
+        self._runs[run_id] = attrs.evolve(run, scenario=change(run.scenario))
+        return self._runs[run_id]
 
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         return self._definitions.get(definition, {})

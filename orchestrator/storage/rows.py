@@ -18,7 +18,7 @@ from orchestrator.storage.base import Checkpoint, Shard
 Row = Sequence[Any]
 
 RUN = ("id", "workflow", "status", "created_at", "updated_at", "reuse", "body")
-SHARD = ("run_id", "shard", "of", "epoch", "owner", "lease_until", "elapsed", "done")
+SHARD = ("run_id", "shard", "of", "epoch", "owner", "lease_until", "elapsed", "done", "stop_epoch")
 CHECKPOINT = ("run_id", "number", "status", "position", "updated_at", "not_before", "effects", "body")
 EVENT = (
     "run_id", "number", "seq", "kind", "at", "state", "handler", "attempt", "outcome", "target", "duration_s", "error",
@@ -50,12 +50,13 @@ def run_from_row(row: Iterable[Any]) -> RunRecord:
 
 def shard_row(shard: Shard) -> Row:
     return (
-        shard.run_id, shard.index, shard.of, shard.epoch, shard.owner, shard.lease_until, shard.elapsed, shard.done
+        shard.run_id, shard.index, shard.of, shard.epoch, shard.owner, shard.lease_until, shard.elapsed, shard.done,
+        shard.stop_epoch,
     )  # fmt: skip
 
 
 def shard_from_row(row: Iterable[Any]) -> Shard:
-    run_id, index, of, epoch, owner, lease_until, elapsed, done = row
+    run_id, index, of, epoch, owner, lease_until, elapsed, done, stop_epoch = row
     return Shard(
         run_id=run_id,
         index=index,
@@ -65,6 +66,7 @@ def shard_from_row(row: Iterable[Any]) -> Shard:
         lease_until=lease_until,
         elapsed=elapsed,
         done=bool(done),
+        stop_epoch=stop_epoch,
     )
 
 

@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 from aiohttp import web
 
-from orchestrator.errors import ConfigurationError
-from orchestrator.inspection.snapshot import snapshot
+from orchestrator.errors import ConfigurationError, SettingError, shortened
+from orchestrator.inspection.snapshot import Snapshot, snapshot
+from orchestrator.lifecycle.changes import Change
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.web.controls import Action, controls_of
-from orchestrator.web.site import SITE, number_of, run_of
+from orchestrator.web.site import SITE, Site, number_of, run_of
+
+CHANGE_AHEAD_S = 4.0
+"""How much later a change takes effect: the processes that drive the run look every second, and store the time of the scenario every
+two seconds."""
 
 
 async def on_run(request: web.Request) -> web.Response:
-    """Stop, resume, retry or clean up a run, then show it."""
+    """Do what a button says with a run, then show it."""
     site, run = request.app[SITE], await run_of(request)
-    action = await _action(request)
+    form = await request.post()
+    action = _action(form)
     found = await snapshot(run, await site.measured.of(run.record.id))
     controls = controls_of(site, found)
     if action not in [control.action for control in controls.buttons]:
         raise ConfigurationError(f"Run {run.record.id} cannot do that now. {controls.why_not}".strip())
     if action is Action.STOP:
-        driven = site.drives.get(run.record.id)
-        assert driven is not None
-        driven.stop()
+        await _stop(site, run.record.id)
+    elif action is Action.CHANGE:
+        await site.store.change_scenario(run.record.id, partial(_changed, found, str(form.get("value", ""))))
     else:
         assert site.planner is not None
         await site.drives.begin(site.planner.again(action.value, run.record.workflow, run.record.id, None))
     raise web.HTTPSeeOther(f"/runs/{run.record.id}")
 
 
+async def _stop(site: Site, run_id: str) -> None:
+    """Stop our own run now; another process looks into the store."""
+    driven = site.drives.get(run_id)
+    if driven is not None:
+        driven.stop()
+    await site.store.ask_to_stop(run_id)
+
+
+def _changed(found: Snapshot, text: str, scenario: Scenario) -> Scenario:
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingError("change", f"{shortened(text)} is not a number") from None
+    return scenario.with_change(Change(at=round(found.elapsed + CHANGE_AHEAD_S, 1), value=value, asked_at=found.at))
+
+
 async def on_instance(request: web.Request) -> web.Response:
     """Retry an instance, then show it."""
     site, run, number = request.app[SITE], await run_of(request), number_of(request)
-    action = await _action(request)
+    action = _action(await request.post())
     if action is not Action.RETRY or site.planner is None or site.drives.tasks is None:
         raise ConfigurationError(f"Instance {run.record.id}-{number} cannot do that here.")
     await site.drives.begin(site.planner.again(action.value, run.record.workflow, run.record.id, number))
     raise web.HTTPSeeOther(f"/runs/{run.record.id}/instances/{number}")
 
 
-async def _action(request: web.Request) -> Action:
-    form = await request.post()
+def _action(form: Mapping[str, Any]) -> Action:
     try:
         return Action(str(form.get("action", "")))
     except ValueError:

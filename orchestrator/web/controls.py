@@ -20,13 +20,19 @@ class Action(StrEnum):
     RESUME = "resume"
     RETRY = "retry"
     CLEAN_UP = "cleanup"
+    CHANGE = "change"
+    """Another rate, or another concurrency."""
 
 
 LABELS = {
-    Action.STOP: ("Stop", "Attempts in flight finish, the rest is suspended. Resume continues the run."),
+    Action.STOP: (
+        "Stop",
+        "Within about a second, attempts in flight finish and the rest is suspended. Resume continues the run.",
+    ),
     Action.RESUME: ("Resume", "Continue the unfinished instances, then start the rest."),
     Action.RETRY: ("Retry failed", "Continue the instances that failed and were kept, each from the state that failed."),
     Action.CLEAN_UP: ("Clean up", "Remove everything that the run created. This cannot be undone."),
+    Action.CHANGE: ("Change", "Takes effect a few seconds later, in all processes that drive the run."),
 }
 
 
@@ -39,6 +45,10 @@ class Control:
     help: str
     asks: bool
     """Whether the page asks before it acts."""
+    field: str = ""
+    """Label of the number that it needs."""
+    value: str = ""
+    """That number as it is now."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,21 +66,28 @@ def controls_of(site: Site, found: Snapshot) -> Controls:
         return Controls(buttons=(), why_not="The page was started with --read-only.")
     actions = list(_actions(site, found))
     return Controls(
-        buttons=tuple(_control(action) for action in actions),
-        why_not=_why_not(site, found, actions),
+        buttons=tuple(_control(action, found) for action in actions),
+        why_not=_why_not(site, found),
     )
 
 
-def _control(action: Action) -> Control:
+def _control(action: Action, found: Snapshot) -> Control:
     label, text = LABELS[action]
-    return Control(action=action, label=label, help=text, asks=action is Action.CLEAN_UP)
+    control = Control(action=action, label=label, help=text, asks=action is Action.CLEAN_UP)
+    if action is not Action.CHANGE:
+        return control
+    scenario = found.record.scenario
+    if scenario.is_open:
+        return attrs.evolve(control, field="arrivals per second", value=f"{scenario.rate_at(found.elapsed):g}")
+    return attrs.evolve(control, field="at once", value=str(scenario.concurrency_at(found.elapsed)))
 
 
 def _actions(site: Site, found: Snapshot) -> Iterator[Action]:
     status = found.record.status
     if found.is_driven:
-        if site.drives.get(found.record.id) is not None:
-            yield Action.STOP
+        yield Action.STOP
+        if status is RunStatus.RUNNING and _can_change(found):
+            yield Action.CHANGE
         return
     if not site.can_begin:
         return
@@ -82,9 +99,13 @@ def _actions(site: Site, found: Snapshot) -> Iterator[Action]:
         yield Action.CLEAN_UP
 
 
-def _why_not(site: Site, found: Snapshot, actions: list[Action]) -> str:
-    if found.is_driven and Action.STOP not in actions:
-        return "Another process drives this run: stop it there."
+def _can_change(found: Snapshot) -> bool:
+    """Whether there is something left that a change can have an effect on."""
+    length = found.record.scenario.length
+    return found.record.scenario.total != 1 and (length is None or found.elapsed < length)
+
+
+def _why_not(site: Site, found: Snapshot) -> str:
     if not found.is_driven and not site.can_begin:
         return "This program drives only its own run. Start `orchestrator web` to continue stored runs from the page."
     return ""

@@ -31,6 +31,7 @@ from orchestrator.cli.settings import TelemetrySettings
 from orchestrator.cli.telemetry import Telemetry
 from orchestrator.web.drives import Drives
 from orchestrator.web.planning import Field, Kind, Planned
+from orchestrator.web.settings import WebSettings
 from tests.support.page import Page, page_of
 from tests.support.toy import Ledger, fast, toy
 
@@ -188,3 +189,71 @@ async def test_the_estimate_comes_before_the_start(vault: Vault) -> None:
             await settled(page)
             shown = (await page.get(started.headers["Location"])).text
             assert "2 completed" in shown
+
+
+async def test_a_run_that_another_process_drives_is_stopped_and_changed_by_the_store(vault: Vault) -> None:
+    entered, leave = anyio.Event(), anyio.Event()
+
+    async def hold(step: Any) -> None:
+        entered.set()
+        await leave.wait()
+
+    workflow = toy(Ledger(script={"run two": [hold, hold, hold]}))
+    async with (
+        open_store("memory:") as store,
+        start(workflow, store=store, instances=9, concurrency=3, options=fast(vault)) as run,
+        page_of(store, vault, workflow) as page,  # knows nothing of this run but the store
+    ):
+        await entered.wait()
+        shown = (await page.get(f"/runs/{run.id}")).text
+        assert 'name="value" value="3"' in shown
+        assert (await page.post(f"/runs/{run.id}", {"action": "change", "value": "5"})).status == 303
+        assert [change.value for change in (await store.run(run.id)).scenario.changes] == [5]
+        shown = (await page.get(f"/runs/{run.id}")).text
+        assert "changed to 5 instances at once" in shown
+        assert "5 at once" in (await page.get(f"/runs/{run.id}/charts")).text
+        assert (await page.post(f"/runs/{run.id}", {"action": "stop"})).status == 303
+        assert (await run.wait()).status is RunStatus.INTERRUPTED
+
+
+@pytest.mark.parametrize("value", ["", "x", "0", "-1", "1.5", "nan", "inf", "1e99", "<script>alert(1)</script>"])
+async def test_an_impossible_value_is_refused_in_words(vault: Vault, value: str) -> None:
+    entered = anyio.Event()
+
+    async def hold(step: Any) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    workflow = toy(Ledger(script={"run two": [hold, hold]}))
+    async with (
+        open_store("memory:") as store,
+        start(workflow, store=store, instances=9, concurrency=2, options=fast(vault, grace_s=0.1)) as run,
+        page_of(store, vault, workflow) as page,
+    ):
+        await entered.wait()
+        answer = await page.post(f"/runs/{run.id}", {"action": "change", "value": value})
+        assert answer.status == 409
+        assert "<script>" not in answer.text
+        assert (await store.run(run.id)).scenario.changes == ()
+        run.cancel()
+
+
+async def test_a_read_only_page_offers_no_change_of_a_running_run(vault: Vault) -> None:
+    entered = anyio.Event()
+
+    async def hold(step: Any) -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    workflow = toy(Ledger(script={"run two": [hold, hold]}))
+    settings = WebSettings(port=0, read_only=True)
+    async with (
+        open_store("memory:") as store,
+        start(workflow, store=store, instances=9, concurrency=2, options=fast(vault, grace_s=0.1)) as run,
+        page_of(store, vault, workflow, settings=settings) as page,
+    ):
+        await entered.wait()
+        assert "<button" not in (await page.get(f"/runs/{run.id}")).text
+        assert (await page.post(f"/runs/{run.id}", {"action": "stop"})).status == 403
+        assert not any(shard.must_stop for shard in await store.shards(run.id))
+        run.cancel()

@@ -51,6 +51,14 @@ class Claim:
         return None
 
 
+async def ask_to_stop(link: Link, run_id: str) -> int | None:
+    """``None``: the run has no shard, so there is no such run."""
+    if not await all_of(link, run_id):
+        return None
+    sql = "UPDATE shards SET stop_epoch = epoch WHERE run_id = $1 AND owner IS NOT NULL RETURNING 1"
+    return len(await link.db.fetch(sql, run_id))
+
+
 async def renew(link: Link, shard: Shard, lease_s: float) -> Shard:
     row = await link.db.fetchrow(
         f"UPDATE shards SET lease_until = $4 WHERE run_id = $1 AND shard = $2 AND epoch = $3 RETURNING {_COLUMNS}",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import orjson
 
 from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage import rows
 from orchestrator.storage.base import Shard, rows_missing
 from orchestrator.storage.listing import RunCursor, RunFilter, RunPage
@@ -76,6 +77,16 @@ async def set_reports(link: Link, run_id: str, reports: Mapping[str, str]) -> Ru
     if row is None:
         return None
     run = attrs.evolve(rows.run_from_row(row), reports=reports)
+    await link.db.execute("UPDATE runs SET body = $2 WHERE id = $1", run_id, rows.run_body(run))
+    return run
+
+
+async def change_scenario(link: Link, run_id: str, change: Callable[[Scenario], Scenario]) -> RunRecord | None:
+    row = await link.db.fetchrow(f"{_RUNS} WHERE id = $1 FOR UPDATE", run_id)
+    if row is None:
+        return None
+    run = rows.run_from_row(row)
+    run = attrs.evolve(run, scenario=change(run.scenario))
     await link.db.execute("UPDATE runs SET body = $2 WHERE id = $1", run_id, rows.run_body(run))
     return run
 

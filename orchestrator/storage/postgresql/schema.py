@@ -102,4 +102,8 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (key, number)
     );
     """,
+    # The claim that was asked to stop.
+    """
+    ALTER TABLE shards ADD COLUMN stop_epoch int8 NOT NULL DEFAULT 0;
+    """,
 )

@@ -55,6 +55,13 @@ def release(
     return RunStatus(db.execute("SELECT status FROM runs WHERE id = ?", (run_id,)).fetchone()[0])
 
 
+def ask_to_stop(db: Connection, run_id: str) -> int | None:
+    """``None``: the run has no shard, so there is no such run."""
+    if not all_of(db, run_id):
+        return None
+    return db.execute("UPDATE shards SET stop_epoch = epoch WHERE run_id = ? AND owner IS NOT NULL", (run_id,)).rowcount
+
+
 def set_run_status(db: Connection, run_id: str, status: RunStatus, now: float) -> None:
     db.execute("UPDATE runs SET status = ?, updated_at = ? WHERE id = ?", (status.value, now, run_id))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Connection
 
 import attrs
@@ -10,6 +10,7 @@ import orjson
 
 from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage import rows
 from orchestrator.storage.base import Shard, rows_missing
 from orchestrator.storage.sqlite import claims, deleting, inputs
@@ -49,6 +50,15 @@ def set_reports(db: Connection, run_id: str, reports: Mapping[str, str]) -> RunR
     run = get(db, run_id)
     if run is not None:
         db.execute("UPDATE runs SET body = ? WHERE id = ?", (rows.run_body(attrs.evolve(run, reports=reports)), run_id))
+    return run
+
+
+def change_scenario(db: Connection, run_id: str, change: Callable[[Scenario], Scenario]) -> RunRecord | None:
+    run = get(db, run_id)
+    if run is None:
+        return None
+    run = attrs.evolve(run, scenario=change(run.scenario))
+    db.execute("UPDATE runs SET body = ? WHERE id = ?", (rows.run_body(run), run_id))
     return run
 
 

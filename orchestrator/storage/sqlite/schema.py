@@ -131,4 +131,8 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (key, number)
     ) WITHOUT ROWID;
     """,
+    # The claim that was asked to stop.
+    """
+    ALTER TABLE shards ADD COLUMN stop_epoch INTEGER NOT NULL DEFAULT 0;
+    """,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from orchestrator.errors import UnknownRunError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock, new_shards
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
@@ -116,6 +117,12 @@ class SQLiteStore(Store):
 
     async def set_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
         self._known(await self._db.write(runs.set_reports, run_id, reports), f"run {run_id}")
+
+    async def ask_to_stop(self, run_id: str) -> int:
+        return self._known(await self._db.write(claims.ask_to_stop, run_id), f"run {run_id}")
+
+    async def change_scenario(self, run_id: str, change: Callable[[Scenario], Scenario]) -> RunRecord:
+        return self._known(await self._db.write(runs.change_scenario, run_id, change), f"run {run_id}")
 
     async def fingerprints(self, definition: str) -> Mapping[str, str]:
         return await self._db.read(runs.fingerprints, definition)

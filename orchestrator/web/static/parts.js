@@ -5,6 +5,8 @@ export function replaceParts(parts) {
   for (const [name, html] of Object.entries(parts)) {
     const place = document.getElementById("part-" + name);
     if (!place || place.dataset.busy) continue;
+    // A number that is being typed in stays.
+    if (place.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")) continue;
     const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
     const checked = [...place.querySelectorAll("input:checked")].map((box) => box.value);
     const scrolled = [...place.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
