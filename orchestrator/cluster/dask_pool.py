@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
+import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -30,8 +32,9 @@ URGENT = 10
 class DaskPool:
     """See :class:`~orchestrator.cluster.pool.Pool`."""
 
-    def __init__(self, client: Client, run_id: str, on_report: OnReport) -> None:
+    def __init__(self, client: Client, run_id: str, on_report: OnReport, cluster: LocalCluster | None = None) -> None:
         self._client = client
+        self._cluster = cluster
         self._run_id = run_id
         self._on_report = on_report
         self._worker_of: dict[str, str] = {}
@@ -65,6 +68,13 @@ class DaskPool:
             return
         with anyio.move_on_after(SEND_LIMIT_S):
             await self._client.run(receive_orders, attempt, orders.dumps(), workers=[address], on_error="ignore")
+
+    def replace(self, attempt: str) -> None:
+        address = self._worker_of.get(attempt)
+        for nanny in self._cluster.workers.values() if self._cluster is not None else ():
+            if nanny.worker_address == address and nanny.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)  # its nanny starts another one
 
     async def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         message = event[1]
@@ -106,7 +116,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                 raise ClusterError(f"the worker processes cannot start ({error}); {_GUARD}") from error
             try:
                 async with Client(cluster, asynchronous=True, security=security) as client:
-                    yield DaskPool(client, run_id, on_report)
+                    yield DaskPool(client, run_id, on_report, cluster)
             finally:
                 with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     closing: Any = cluster.close()

@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -53,6 +54,8 @@ CANCEL_LIMIT_S = 5.0
 """How long workers may take to suspend everything."""
 FAILURES = 5
 """Tasks of one part that may fail in a row because of the store or a lost lease."""
+SLACK_S = 1.0
+"""A worker reports once a second."""
 AGAIN_S = 1.0
 """Pause before a part that failed, or that another process holds, is tried again."""
 
@@ -90,6 +93,8 @@ class ClusterEngine:
         self._at_once = runs_at_once(record.scenario, plan)
         self._reports: dict[str, Report] = {}
         """Attempt → its latest report."""
+        self._heard: dict[str, float] = {}
+        """Attempt → when that came, as steady time."""
         self._running: dict[str, Part] = {}
         """Attempt → the part that it drives."""
         self._waiting: list[Part] = []
@@ -249,13 +254,14 @@ class ClusterEngine:
             try:
                 end = await pool.run(task, urgent=part.attempts > 1)
             except WorkerLostError:
-                end = TaskEnd(ending=Ending.STOPPED)
+                end = TaskEnd(ending=Ending.GONE, error="its process has died again and again")
             await self._act_on(end, part, fail)
         except (StoreError, ClusterError) as error:
             fail(error)
         finally:
             del self._running[attempt]
             self._reports.pop(attempt, None)
+            self._heard.pop(attempt, None)
             self._numbers.rest(part.shards)
             self._changed.set()
 
@@ -270,12 +276,12 @@ class ClusterEngine:
         if end.ending is Ending.FAILED:
             fail(ClusterError(f"{where}{end.error}"))
             return
-        if end.ending is not Ending.STOPPED:
-            if end.ending is not Ending.HELD:
-                part.failures += 1
-                if part.failures > FAILURES:
-                    fail(StoreError(f"{where}{end.error}"))
-                    return
+        if end.ending not in {Ending.STOPPED, Ending.HELD}:
+            part.failures += 1
+            if part.failures > FAILURES:
+                fail(ClusterError(f"{where}{end.error} (shard {', '.join(map(str, part.shards))})"))
+                return
+        if end.ending not in {Ending.STOPPED, Ending.GONE}:
             await anyio.sleep(AGAIN_S)
         self._waiting.insert(0, part)
 
@@ -291,6 +297,13 @@ class ClusterEngine:
                 report = self._reports.get(attempt)
                 if report is not None and report.orders < self._orders.number:
                     await pool.send(attempt, self._orders)
+                if report is not None and not report.waits and self._silent_s(attempt) > self._job.options.lease_s + SLACK_S:
+                    self._heard[attempt] = math.inf
+                    pool.replace(attempt)
+
+    def _silent_s(self, attempt: str) -> float:
+        """Seconds since the last report of a worker: when its lease has expired, it is frozen, or cut off."""
+        return self._job.clock.steady() - self._heard[attempt]
 
     async def _count_workers(self, pool: Pool) -> None:
         """Divide the rates by the workers that there are; see the rules of this file."""
@@ -322,6 +335,7 @@ class ClusterEngine:
         if part is None or (before is not None and before.number >= report.number):
             return
         self._reports[attempt] = report
+        self._heard[attempt] = self._job.clock.steady()
         self._numbers.take(part.shards, report)
         if report.number > FAILURES:
             part.failures = 0  # it has worked for some seconds

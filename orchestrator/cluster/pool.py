@@ -65,6 +65,8 @@ class Ending(StrEnum):
     """Another process has the lease."""
     LOST = "lost"
     """The lease expired, or another process took a shard over."""
+    GONE = "gone"
+    """Its process has died."""
     STORE_FAILED = "store_failed"
     UNREADABLE = "unreadable"
     """A checkpoint cannot be read; all other instances were driven."""
@@ -114,6 +116,10 @@ class Pool(Protocol):
 
     async def send(self, attempt: str, orders: Orders) -> None:
         """Pass orders to the worker that runs this task. They may be lost: send until a report confirms them."""
+
+    def replace(self, attempt: str) -> None:
+        """The worker that runs this task has reported nothing for the length of its lease: end its process, if that is possible from
+        here."""
 
 
 OnReport = Callable[[str, Report], None]

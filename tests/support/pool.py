@@ -44,6 +44,7 @@ class TaskPool:
     deaf: bool = False
     """Whether orders are lost on their way."""
     most_at_once: int = 0
+    replaced: list[str] = attrs.field(factory=list)
     _on_report: OnReport | None = None
 
     @asynccontextmanager
@@ -69,3 +70,6 @@ class TaskPool:
     async def send(self, attempt: str, orders: Orders) -> None:
         if not self.deaf and attempt in self.links:
             self.links[attempt].receive(Orders.loads(orders.dumps()))
+
+    def replace(self, attempt: str) -> None:
+        self.replaced.append(attempt)
