@@ -13,6 +13,7 @@ from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.measurements import measure
 from orchestrator.inspection.reader import Reader
 from orchestrator.inspection.rows import ErrorRow, StateRow
+from orchestrator.inspection.shards import ShardRow, shard_rows
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, AnyInstance, Failure, Leftover, Status
@@ -65,6 +66,8 @@ class Summary:
     states: tuple[StateRow, ...]
     segments: tuple[tuple[str, Latency], ...]
     errors: tuple[ErrorRow, ...]
+    shards: tuple[ShardRow, ...] = ()
+    """The shards of a run of several."""
 
     @property
     def admitted(self) -> int:
@@ -123,7 +126,8 @@ async def summarise(run: AnyStoredRun) -> Summary:
     async for instance in reader.uncounted():
         existing.update(effect.kind for _, effect in effects_of(workflow, instance))
     shown = await _shown(run, reader)
-    statistics = Statistics.of(await store.statistics(record.id))
+    windows = await store.statistics(record.id)
+    statistics = Statistics.of(windows)
     measured = measure(workflow, record, result, statistics)
     thresholds = parse_all(record.thresholds, workflow)
     return Summary(
@@ -146,6 +150,7 @@ async def summarise(run: AnyStoredRun) -> Summary:
         states=measured.states,
         segments=measured.segments,
         errors=measured.errors,
+        shards=shard_rows(await store.shards(record.id), windows),
     )
 
 

@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from orchestrator.load import series
 from orchestrator.load.series import INSTANCE, OF_RUN, ROUND, ROUND_DONE, ROUND_FAILED, START_LAG
 from orchestrator.load.statistics import ErrorKey, ErrorTally, Statistics, Window
 from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.lease import this_process
 
 TICK_S = 2.0
 """How often measurements are stored, and how wide the first windows are: what a kill can lose."""
@@ -170,6 +172,7 @@ class Collector:
         """The measurements between the last two ticks."""
         self.tap: Tap | None = None
         """Receives the measurements, too."""
+        self._cpu_s, self._process = time.process_time(), str(this_process())
         self._clock = clock
         self._elapsed, self._active, self._warm_up, self._arrivals = elapsed, active, warm_up, arrivals
         self._wanted, self._rounds = wanted, rounds
@@ -350,6 +353,8 @@ class Collector:
             recent.count_error(key, example)
         self.sample()
         recent.active, recent.load, recent.memory = self._samples, self._load, resident_bytes()
+        spent = time.process_time()
+        recent.cpu_s, recent.process, self._cpu_s = spent - self._cpu_s, self._process, spent
         self._series, self._told, self._errors = {}, self.counters.copy(), []
         self._samples, self._load = (0, 0, 0), (0, 0)
         if self.tap is not None:

@@ -108,6 +108,10 @@ class Window:
     their rounds, if the scenario has rounds)."""
     memory: int = 0
     """Resident bytes of the process, highest."""
+    cpu_s: float = 0.0
+    """CPU time of the process."""
+    process: str = ""
+    """The process that measured it, for people; of several, the first."""
 
     def record(self, series: str, seconds: Iterable[float]) -> None:
         """Add measurements."""
@@ -133,6 +137,8 @@ class Window:
         self.active = (total + other.active[0], samples + other.active[1], max(highest, other.active[2]))
         self.load = (self.load[0] + other.load[0], self.load[1] + other.load[1])
         self.memory = max(self.memory, other.memory)
+        self.cpu_s += other.cpu_s
+        self.process = self.process or other.process
 
     def count_error(self, key: ErrorKey, example: str, count: int = 1) -> None:
         """Count errors of one kind; the first example is kept."""
@@ -192,6 +198,8 @@ class Window:
             "active": self.active,
             "load": self.load,
             "memory": self.memory,
+            "cpu_s": self.cpu_s,
+            "process": self.process,
         }
         return orjson.dumps(data)
 

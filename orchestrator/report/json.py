@@ -63,6 +63,9 @@ def statistics(summary: Summary) -> JSONObject:
             for name, latency in summary.segments
         },
         "errors": [attrs.asdict(row.key) | attrs.asdict(row.tally) for row in summary.errors],
+        "shards": [
+            attrs.asdict(row) | {"gaps": [{"at": at, "seconds": seconds} for at, seconds in row.gaps]} for row in summary.shards
+        ],
     }
 
 

@@ -89,6 +89,7 @@ def _measured(summary: Summary) -> Iterator[str]:
     yield from (f"  {note}" for note in measuring_notes(summary))
     for at, idle in statistics.gaps:
         yield f"  interrupted for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
+    yield from _shards(summary)
     if summary.errors:
         yield ""
         yield "Errors"
@@ -96,6 +97,18 @@ def _measured(summary: Summary) -> Iterator[str]:
         yield f"  {error_line(error.key, error.tally)}"
     if (more := len(summary.errors) - ERRORS_SHOWN) > 0:
         yield f"  … and {more} other kinds (orchestrator report {summary.run_id})"
+
+
+def _shards(summary: Summary) -> Iterator[str]:
+    """The shards of a run of several."""
+    if not summary.shards:
+        return
+    yield ""
+    yield "Shards"
+    for row in summary.shards:
+        yield f"  {row.shard:>3}  {row.ended:>6} ended  {row.cpu_s:>7.1f} s CPU  {', '.join(row.processes) or 'driven with another shard'}"
+        for at, idle in row.gaps:
+            yield f"       not driven for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
 
 
 def measuring_notes(summary: Summary) -> Iterator[str]:
