@@ -39,7 +39,7 @@ async def fill(path: Path, instances: int) -> str:
     async with open_store(f"sqlite:{path}") as store:
         scenario = Scenario(instances=2 * instances, concurrency=50)
         async with start(WORKFLOW, store=store, scenario=scenario, options=options()) as run:
-            while run.collector.counters["ended.completed"] < REAL:
+            while run.live.count("ended.completed") < REAL:
                 await anyio.sleep(0.05)
             run.stop()
             await run.wait()

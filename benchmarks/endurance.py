@@ -124,7 +124,7 @@ async def soak() -> None:
         wanted = [3_000, 10_000, 20_000, 30_000]
         while wanted:
             await anyio.sleep(0.1)
-            if run.collector.tallies["check"].so_far("moved.again") >= wanted[0]:
+            if run.live.count("round.done") >= wanted[0]:
                 at[wanted.pop(0)] = resident_bytes() / 1e6
 
     statistics, size = await drive(workflow(Work()), Scenario(instances=40, concurrency=40, rounds=1000), watch)
@@ -141,7 +141,7 @@ async def instances() -> None:
         wanted = [10_000, 30_000, 100_000]
         while wanted:
             await anyio.sleep(0.1)
-            if run.collector.counters["ended.completed"] >= wanted[0]:
+            if run.live.count("ended.completed") >= wanted[0]:
                 at[wanted.pop(0)] = resident_bytes() / 1e6
 
     began = time.monotonic()

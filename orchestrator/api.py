@@ -33,6 +33,8 @@ from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.estimate import check_groups, check_time
 from orchestrator.load.live import Live
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.tally import Tap
 from orchestrator.load.thresholds import Verdict, check_span, parse_all
 from orchestrator.settings import default_key_file
 from orchestrator.storage.base import Store
@@ -102,12 +104,24 @@ class Run(Generic[C]):
         return self._coordinator.engine.collector is None
 
     @property
-    def collector(self) -> Collector:
-        """The collector of measurements; ``collector.statistics`` holds the numbers so far.
+    def statistics(self) -> Statistics:
+        """The measurements up to the last tick, over all processes that have driven the shards of this one. Do not change them.
 
         Raises:
             ConfigurationError: Worker processes drive the run, and measure it; :attr:`live` has their numbers.
         """
+        return self._collector.statistics
+
+    def tap(self, tap: Tap) -> None:
+        """Send each measurement of this process to ``tap``, too, from now on.
+
+        Raises:
+            ConfigurationError: Worker processes drive the run, and measure it.
+        """
+        self._collector.tap = tap
+
+    @property
+    def _collector(self) -> Collector:
         collector = self._coordinator.engine.collector
         if collector is None:
             raise ConfigurationError(f"worker processes measure run {self.id}: this process has no measurements of its own")

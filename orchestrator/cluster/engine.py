@@ -38,10 +38,11 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.abort import ends_scenario
-from orchestrator.load.collector import TICK_S, Collector
+from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
 from orchestrator.load.series import ABORTED
 from orchestrator.load.thresholds import Verdict, parse_all
+from orchestrator.load.timeline import TICK_S
 from orchestrator.storage.checkpoint import dumps, make_converter
 
 LOOK_EVERY_S = 1.0

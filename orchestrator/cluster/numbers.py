@@ -13,11 +13,12 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.collector import Collector
+from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of, merged
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics, Window, grouped_by_time, merged_by_time
 from orchestrator.load.thresholds import Measured
+from orchestrator.load.timeline import Interval
 from orchestrator.storage.base import StoredWindow
 
 
@@ -63,7 +64,8 @@ class RunNumbers:
             if judged:
                 self._take_row(row.shard, f"{row.epoch}.{row.seq}", row.body)
         for shard, earlier in by_shard.items():
-            collector = Collector(job.workflow, job.clock, elapsed=lambda: 0.0, active=lambda: 0, earlier=earlier)
+            progress = Progress(elapsed=lambda: 0.0, active=lambda: 0)
+            collector = Collector(job.workflow, job.clock, progress, Interval(), earlier=earlier)
             started = collector.counters[STARTED]
             self._live[shard] = live_of(collector, job.workflow, started=started, elapsed=collector.statistics.elapsed)
             self._totals[shard] = collector.statistics.total

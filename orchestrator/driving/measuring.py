@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,11 +18,12 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.load.abort import ends_scenario
-from orchestrator.load.collector import Collector
+from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.load.timeline import Interval, Rows
 
 SAMPLES = 4
 """Samples of the number of active instances per tick of the statistics."""
@@ -66,13 +67,14 @@ class StatisticsKeeper:
         self.collector = Collector(
             self._job.workflow,
             self._job.clock,
-            elapsed=lambda: admission.elapsed,
-            active=lambda: admission.active,
-            wanted=lambda: admission.wanted,
+            Progress(
+                elapsed=lambda: admission.elapsed,
+                active=lambda: admission.active,
+                wanted=lambda: admission.wanted,
+                aborted=lambda: admission.aborted,
+            ),
+            Interval(warm_up=scenario.warm_up, length=scenario.length),
             rounds=scenario.rounds != 1,
-            warm_up=scenario.warm_up,
-            length=scenario.length,
-            aborted=lambda: admission.aborted,
             arrivals=scenario.is_open,
             earlier=[row for row in rows if row.shard in ours],
             begins=admission.elapsed,
@@ -89,7 +91,7 @@ class StatisticsKeeper:
                 await self._job.clock.sleep(wait)
                 self.collector.sample()
                 if number == SAMPLES // 2:
-                    self._report({}, ())
+                    self._report(Rows())
             try:
                 await self.save()
                 ticks += 1
@@ -103,12 +105,12 @@ class StatisticsKeeper:
 
     async def save(self) -> None:
         """Store the measurements up to now."""
-        rows, gone = self.collector.tick()
-        self._report(rows, gone)
+        rows = self.collector.tick()
+        self._report(rows)
         if not self._plan.measures:
             return
-        self._unsaved |= rows
-        self._outdated |= set(gone)
+        self._unsaved |= rows.stored
+        self._outdated |= set(rows.gone)
         elapsed = self._admission.elapsed
         await self._job.store.save_statistics(self._leases.shards, self._unsaved, self._outdated, elapsed)
         self._unsaved, self._outdated = {}, set()
@@ -174,7 +176,7 @@ class StatisticsKeeper:
         overdue, expected = arrivals.overdue, arrivals.expected_missed
         return attrs.evolve(measured, missed=overdue, overdue=overdue, due=arrivals.due, expected_missed=expected)
 
-    def _report(self, rows: Mapping[int, bytes], gone: Collection[int]) -> None:
+    def _report(self, rows: Rows) -> None:
         """Tell the launcher the numbers so far, and the windows that have changed."""
         if self._follower is None:
             return
@@ -182,9 +184,9 @@ class StatisticsKeeper:
         total = None
         if self._follower.judged and self._plan.measures:
             first = self._leases.shards[0]
-            windows = {f"{first.epoch}.{seq}": body.decode() for seq, body in rows.items()}
-            windows |= dict.fromkeys((f"{first.epoch}.{seq}" for seq in gone), None)
-            total = self.collector.statistics.total.dumps().decode() if rows else None
+            windows = {f"{first.epoch}.{seq}": body.decode() for seq, body in rows.stored.items()}
+            windows |= dict.fromkeys((f"{first.epoch}.{seq}" for seq in rows.gone), None)
+            total = self.collector.statistics.total.dumps().decode() if rows.stored else None
         self._follower.report(self.live, total, windows)
 
     async def _look_at_others(self) -> None:

@@ -12,8 +12,9 @@ from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.latency import Latency
 from orchestrator.load.series import ABORTED, MISSED
-from orchestrator.load.statistics import Latency, Statistics
+from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 
 

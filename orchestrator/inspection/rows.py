@@ -6,8 +6,9 @@ import attrs
 
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.load import series
+from orchestrator.load.latency import Latency
 from orchestrator.load.series import INSTANCE, ROUND, START_LAG
-from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency, Statistics
+from orchestrator.load.statistics import ErrorKey, ErrorTally, Statistics
 
 
 @attrs.frozen(kw_only=True)

@@ -19,8 +19,9 @@ from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import NOT_COMPLETED, TERMINAL, AnyInstance, Failure, Leftover, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.latency import Latency
 from orchestrator.load.series import ROUND, ROUND_FAILED, count_ended
-from orchestrator.load.statistics import Latency, Statistics, Window
+from orchestrator.load.statistics import Statistics, Window
 from orchestrator.load.thresholds import Verdict, parse_all
 
 FAILED = NOT_COMPLETED | {Status.ROLLING_BACK}

@@ -13,7 +13,8 @@ from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.workflow import Workflow
 from orchestrator.load import series
 from orchestrator.load.collector import Collector
-from orchestrator.load.statistics import ErrorKey, ErrorTally, Latency, Window
+from orchestrator.load.latency import Latency
+from orchestrator.load.statistics import ErrorKey, ErrorTally, Window
 
 
 @attrs.frozen
@@ -104,26 +105,26 @@ def live_of(collector: Collector, workflow: Workflow[Any, Any], **more: Any) -> 
     """
     here: Counter[str] = Counter()
     since: dict[str, float] = {}
-    for state, entered in list(collector.place.values()):
+    for state, entered in list(collector.recorder.place.values()):
         here[state] += 1
         since[state] = min(entered, since.get(state, entered))
     now = collector.steady()
 
     def state_now(name: str, outcomes: Iterable[str]) -> StateNow:
         oldest = now - since[name] if name in since else None
-        if name not in collector.tallies:
+        if name not in collector.recorder.tallies:
             return StateNow(here[name], oldest)
-        so_far = collector.tallies[name].so_far
+        so_far = collector.recorder.tallies[name].so_far
         done = sum(so_far(series.moved(name, outcome)) for outcome in outcomes)
         return StateNow(here[name], oldest, done, so_far(series.retried(name)), so_far(series.failed(name)))
 
     return Live(
-        active=len(collector.place),
+        active=len(collector.recorder.place),
         offered=collector.offered,
         counters=dict(collector.counters),
         states={state.name: state_now(state.name, state.outcomes) for state in workflow.states}
         | {ROLLING_BACK: state_now(ROLLING_BACK, ())},
-        errors=dict(collector.errors),
+        errors=dict(collector.recorder.errors),
         recent=collector.recent,
         **more,
     )

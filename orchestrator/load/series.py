@@ -6,6 +6,7 @@ The series of a state or of a segment is its name. The store keeps keys as text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NewType
 
 from orchestrator.definition.workflow import AnyWorkflow
@@ -50,6 +51,7 @@ def wait(group: str) -> Series:
     return Series(_WAIT + group)
 
 
+@cache
 def call(state: str, handler: str) -> Series:
     """Calls of one handler of a state."""
     return Series(f"{state}.{_CALLS[handler]}")
@@ -79,6 +81,7 @@ def all_series(workflow: AnyWorkflow) -> list[str]:
     return [*states, *segments, *rounds, INSTANCE, START_LAG, *waits_of(workflow), *calls]
 
 
+@cache
 def moved(state: str, outcome: str) -> Counted:
     """Transitions of a state with this outcome."""
     return Counted(f"{state}.moved.{outcome}")
@@ -109,6 +112,7 @@ def share(subject: str, kind: str) -> Counted:
     return {"failed": failed, "retried": retried}[kind](subject)
 
 
+@cache
 def ended(status: str) -> Counted:
     """Instances that ended with this status."""
     return Counted(_ENDED + status)

@@ -26,9 +26,8 @@ import attrs
 import orjson
 
 from orchestrator.load.histogram import HIGHEST_US, Histogram
+from orchestrator.load.latency import Latencies, Latency
 from orchestrator.storage.base import StoredWindow
-
-PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 _TOUCHING_S = 0.01
 """Windows that overlap by less follow each other."""
@@ -41,30 +40,6 @@ def figure(value: float) -> str:
     if value == round(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
-
-
-@attrs.frozen
-class Latency:
-    """A series, read off its histogram. Seconds."""
-
-    count: int
-    min: float
-    max: float
-    percentiles: tuple[float, ...]
-    """One for each of ``PERCENTILES``."""
-
-    @classmethod
-    def of(cls, histogram: Histogram | None) -> Latency | None:
-        """``None`` if nothing was measured."""
-        if histogram is None or not histogram.total:
-            return None
-        low, high = histogram.min, histogram.max
-        found = histogram.values_at(PERCENTILES)
-        return cls(histogram.total, low / 1e6, high / 1e6, tuple(min(value, high) / 1e6 for value in found))
-
-    def at(self, percentile: float) -> float:
-        """One of ``PERCENTILES``."""
-        return self.percentiles[PERCENTILES.index(percentile)]
 
 
 @attrs.frozen(order=True)
@@ -97,7 +72,7 @@ class Window:
     over: bool = False
     """Whether it lies in the graceful stop."""
     histograms: dict[str, Histogram] = attrs.field(factory=dict)
-    latencies: dict[str, Latency] = attrs.field(factory=dict)
+    latencies: Mapping[str, Latency] = attrs.field(factory=dict)
     """Read off the histograms, when they were let go."""
     counters: Counter[str] = attrs.field(factory=Counter)
     errors: dict[ErrorKey, ErrorTally] = attrs.field(factory=dict)
@@ -151,7 +126,7 @@ class Window:
 
     def read_off(self) -> None:
         """Fill ``latencies``."""
-        self.latencies = {name: found for name, h in self.histograms.items() if (found := Latency.of(h))}
+        self.latencies = Latencies({name: found for name, h in self.histograms.items() if (found := Latency.of(h))})
 
     def count(self, series: str) -> int:
         """How much was measured of a series."""
@@ -216,7 +191,9 @@ class Window:
         errors = data.pop("errors")
         window = cls(
             histograms={name: Histogram.loads(numbers) for name, numbers in encoded.items()} if histograms else {},
-            latencies={name: Latency(n, low, high, tuple(p)) for name, (n, low, high, p) in data.pop("latencies").items()},
+            latencies=Latencies(
+                {name: Latency(n, low, high, tuple(p)) for name, (n, low, high, p) in data.pop("latencies").items()}
+            ),
             counters=Counter(data.pop("counters")),
             errors={ErrorKey(state, kind, code): ErrorTally(count, text) for state, kind, code, count, text in errors},
             active=tuple(data.pop("active")),

@@ -32,8 +32,9 @@ from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, St
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load import series as keys
 from orchestrator.load.histogram import Histogram
+from orchestrator.load.latency import PERCENTILES, Latency
 from orchestrator.load.series import ROUND
-from orchestrator.load.statistics import PERCENTILES, Latency, Statistics, Window, figure
+from orchestrator.load.statistics import Statistics, Window, figure
 
 _GRAMMAR = re.compile(
     r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 
 from orchestrator.inspection.details import Details
+from orchestrator.load.latency import PERCENTILES, Latency
 from orchestrator.load.series import STARTED, count_ended
-from orchestrator.load.statistics import PERCENTILES, Latency
 
 _LATENCY = ["count", "min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max"]
 

@@ -10,8 +10,8 @@ import orjson
 from orchestrator.inspection.rows import StateRow
 from orchestrator.inspection.summary import Summary
 from orchestrator.json_types import JSONObject
+from orchestrator.load.latency import PERCENTILES, Latency
 from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED
-from orchestrator.load.statistics import PERCENTILES, Latency
 from orchestrator.report.text import next_commands
 
 

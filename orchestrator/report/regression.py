@@ -23,8 +23,8 @@ import attrs
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError, shortened
 from orchestrator.inspection.details import Details, main_series
+from orchestrator.load.latency import PERCENTILES
 from orchestrator.load.series import all_series
-from orchestrator.load.statistics import PERCENTILES
 
 _MEMORY = "memory"
 _STATISTICS = ("min", *(f"p{percentile:g}" for percentile in PERCENTILES), "max", "rate")

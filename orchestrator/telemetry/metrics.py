@@ -79,23 +79,23 @@ class RunMetrics:
         self._counters: Counter[str] = Counter()
         self._errors: Counter[tuple[str, str]] = Counter()
         """State and kind of failure → number."""
-        run.collector.tap = self
+        run.tap(self)
 
     def measured(self, name: str, seconds: Sequence[float]) -> None:
-        """See :class:`~orchestrator.load.collector.Tap`."""
+        """See :class:`~orchestrator.load.tally.Tap`."""
         if name not in self._spans:
             self._spans[name] = Buckets(WHOLE_BOUNDS)
         self._spans[name].record(seconds)
 
     def called(self, state: str, handler: str, outcome: str, seconds: Sequence[float]) -> None:
-        """See :class:`~orchestrator.load.collector.Tap`."""
+        """See :class:`~orchestrator.load.tally.Tap`."""
         key = (state, handler, outcome)
         if key not in self._calls:
             self._calls[key] = Buckets(CALL_BOUNDS)
         self._calls[key].record(seconds)
 
     def ticked(self, recent: Window) -> None:
-        """See :class:`~orchestrator.load.collector.Tap`."""
+        """See :class:`~orchestrator.load.tally.Tap`."""
         self._counters.update(recent.counters)
         for key, tally in recent.errors.items():
             self._errors[key.state, key.kind] += tally.count
@@ -175,15 +175,15 @@ class RunMetrics:
             if status in TERMINAL
         ]
         yield _family("instances_ended", Kind.COUNTER, "Instances that have ended, by status.", ended)
-        here = Counter(state for state, _ in run.collector.place.values())
-        places = [self._point(here[name], state=name) for name in (*self._workflow.state_named, ROLLING_BACK)]
+        live = run.live
+        places = [self._point(live.states[name].here, state=name) for name in (*self._workflow.state_named, ROLLING_BACK)]
         yield _family("instances_in_state", Kind.GAUGE, "Instances that are in a state now.", places)
         yield self._gauge("instances_active", "Instances that this process drives now.", run.active)
         yield self._gauge("instances_wanted", "Load that a closed scenario wants now; 0 for arrivals.", run.wanted)
         yield self._gauge(
             "instances_in_load",
             "Instances that make load now: in a scenario with rounds, those in a round.",
-            run.collector.offered,
+            live.offered,
         )
         yield self._gauge("places_held_back", "Places of a soak that wait after repeated failures.", run.held_back)
 

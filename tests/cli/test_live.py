@@ -76,7 +76,7 @@ async def test_a_low_terminal_shows_broken_thresholds_and_errors_first_and_count
     failed = {"state": "step_07", "handler": "run", "attempt": 1, "failure": "transient", "code": "503", "error": "too busy"}
     async with overloaded(ledger, vault, "missed < 1%") as (workflow, run):
         for _ in range(47):
-            run.collector(Event(run_id=run.id, number=0, kind=EventKind.RETRY, at=0.0, **failed))
+            run._collector(Event(run_id=run.id, number=0, kind=EventKind.RETRY, at=0.0, **failed))
         low = shown(workflow, run, 24)
         tall = shown(workflow, run, 40)
     assert len(low) <= 23

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from orchestrator import ENDLESS, Event, EventKind, NextRound, Scenario, Stage, Status, ThinkTime, ThinkTimeKind
 from orchestrator.load import abort as aborting
 from orchestrator.load.abort import ends_scenario
-from orchestrator.load.collector import Collector
+from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.histogram import Histogram
 from orchestrator.load.thresholds import Measured, Threshold, parse
+from orchestrator.load.timeline import Interval
 from tests.support.toy import Ledger, Making, One, toy
 
 
@@ -78,12 +79,9 @@ class Simulation:
         self.collector = Collector(
             WORKFLOW,
             self.clock,
-            elapsed=lambda: self.clock.time,
-            active=lambda: self.active,
-            wanted=lambda: self.wanted,
+            Progress(elapsed=lambda: self.clock.time, active=lambda: self.active, wanted=lambda: self.wanted),
+            Interval(warm_up=scenario.warm_up, length=scenario.length),
             rounds=scenario.rounds != 1,
-            warm_up=scenario.warm_up,
-            length=scenario.length,
             arrivals=scenario.is_open,
         )
         self._todo: list[tuple[float, int, Any]] = []

@@ -12,7 +12,8 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from orchestrator.load.histogram import HIGHEST_US, Histogram
-from orchestrator.load.statistics import PERCENTILES, Latency, Window
+from orchestrator.load.latency import PERCENTILES, Latency
+from orchestrator.load.statistics import Window
 
 EDGES = [1, 2, 127, 128, 255, 256, 257, 511, 512, 1023, 1024, 7_200_000_000, HIGHEST_US - 1, HIGHEST_US]
 

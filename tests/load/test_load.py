@@ -701,9 +701,9 @@ async def test_a_user_of_a_soak_who_fails_is_replaced(store: MemoryStore, vault:
     now_and_then(ledger, 20)
     scenario, options = Scenario(concurrency=4, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, options=options, scenario=scenario, on_success="teardown") as run:
-        await until(lambda: run.collector.counters["replaced"] >= 3)
+        await until(lambda: run.live.count("replaced") >= 3)
         # During the scenario the number of users is as wanted, except at the moment of a change.
-        await until(lambda: run.collector.offered == 4 == run.wanted)
+        await until(lambda: run.live.offered == 4 == run.wanted)
         clock.time += 11
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
@@ -722,13 +722,13 @@ async def test_a_soak_that_was_interrupted_still_replaces_and_numbers_go_on(stor
     now_and_then(ledger, 15)
     scenario, options = Scenario(concurrency=3, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, options=options, scenario=scenario) as run:
-        await until(lambda: run.collector.counters["replaced"] >= 2)
+        await until(lambda: run.live.count("replaced") >= 2)
         run.cancel()
         before = await run.wait()
     assert before.interrupted
     async with resume(rounds(ledger), before.run_id, store=store, options=options) as run:
-        replaced = run.collector.counters["replaced"]
-        await until(lambda: run.collector.counters["replaced"] >= replaced + 2)
+        replaced = run.live.count("replaced")
+        await until(lambda: run.live.count("replaced") >= replaced + 2)
         clock.time += 11
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
@@ -745,11 +745,11 @@ async def test_users_whose_server_refuses_everything_come_back_ever_more_slowly(
     scenario, options = Scenario(concurrency=4, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, options=options, scenario=scenario) as run:
         await until(lambda: run.held_back == 4)
-        assert run.collector.counters["started"] == 4
+        assert run.live.count("started") == 4
         clock.time += 1.01  # the first wait is at most a second, the second one at least that
-        await until(lambda: run.held_back == 4 and run.collector.counters["started"] == 8)
+        await until(lambda: run.held_back == 4 and run.live.count("started") == 8)
         clock.time += 2.01
-        await until(lambda: run.held_back == 4 and run.collector.counters["started"] == 12)
+        await until(lambda: run.held_back == 4 and run.live.count("started") == 12)
         clock.time += 10
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
@@ -766,7 +766,7 @@ async def test_a_soak_by_stages_has_as_many_users_as_the_ramp_says(store: Memory
     async with start(rounds(ledger), store=store, options=options, scenario=scenario, on_success="teardown") as run:
         for at, users in ((0.5, 1), (5, 4), (9.9, 8), (15, 8), (22, 7), (26, 4), (29, 1)):
             clock.time = 100.0 + at
-            await until(lambda users=users: run.collector.offered == users == run.wanted)
+            await until(lambda users=users: run.live.offered == users == run.wanted)
         clock.time = 131.0
         result = await run.wait()
     assert result.status is RunStatus.FINISHED
@@ -800,9 +800,9 @@ async def test_the_load_that_was_wanted_is_shown_beside_the_one_that_there_was(s
     ledger.script["run provide"] = [None, None, *[PermanentError("refused")] * 1000]
     scenario, options = Scenario(concurrency=5, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     async with start(rounds(ledger), store=store, scenario=scenario, options=options) as run:
-        await until(lambda: run.collector.offered == 2 and run.held_back == 3)
+        await until(lambda: run.live.offered == 2 and run.held_back == 3)
         for _ in range(20):
-            run.collector.sample()
+            run._collector.sample()
         clock.time += 11
         result = await run.wait()
     measured = (await statistics(store, result.run_id)).measured()
@@ -828,9 +828,9 @@ async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_re
     options = Options(vault=vault, clock=clock, lease_s=3600)
     async with start(workflow, store=store, options=options, scenario=scenario, thresholds=thresholds) as run:
         clock.time += 0.99
-        await until(lambda: run.collector.counters["started"] == 20 and run.collector.counters["ended.completed"] == 5)
+        await until(lambda: run.live.count("started") == 20 and run.live.count("ended.completed") == 5)
         clock.time += 0.01
-        await until(lambda: run.collector.statistics.seconds >= 0.99)  # the tick at the end of its time
+        await until(lambda: run.statistics.seconds >= 0.99)  # the tick at the end of its time
         clock.time += 0.5
         late.set()
         result = await run.wait()
@@ -863,7 +863,7 @@ async def test_every_report_of_a_soak_tells_of_failed_rounds_and_of_missing_user
     scenario, options = Scenario(concurrency=3, duration=10.0, rounds=ENDLESS), Options(vault=vault, clock=clock, lease_s=3600)
     workflow = rounds(ledger)
     async with start(workflow, store=store, scenario=scenario, options=options, thresholds=["round.failed < 60%"]) as run:
-        await until(lambda: run.collector.counters["replaced"] >= 2)
+        await until(lambda: run.live.count("replaced") >= 2)
         clock.time += 11
         result = await run.wait()
     summary = await summary_of(workflow, store, vault, result)

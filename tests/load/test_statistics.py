@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import EventKind, Repeat, Segment, State, done
-from orchestrator.load import collector as collecting
+from orchestrator.load import timeline
+from orchestrator.load.collector import resident_bytes
 from orchestrator.load.statistics import ErrorKey, Statistics, Window
 from tests.support.measuring import Setting, ticks
 from tests.support.toy import Ledger, Three, toy
@@ -43,7 +44,7 @@ def test_a_span_goes_over_ways_back_and_begins_anew_with_each_round() -> None:
     assert (span.min, span.max) == (pytest.approx(1.0, rel=0.01), pytest.approx(3.0, rel=0.01))
     assert statistics.latency("instance").max == pytest.approx(54.1, rel=0.01)
     assert statistics.total.counters["ended.completed"] == 1
-    assert at.collector.place == {}
+    assert at.collector.recorder.place == {}
 
 
 def test_a_late_start_counts_from_when_it_was_due() -> None:
@@ -70,7 +71,7 @@ def test_the_warm_up_ends_with_a_window_of_its_own() -> None:
     at = Setting(warm_up=3.0)
     for _ in range(4):
         at.clock.time += at.collector.next_tick
-        at.collector.tallies["begin"].totals.append(at.clock.time)
+        at.collector.recorder.tallies["begin"].totals.append(at.clock.time)
         at.tick()
     statistics = at.read()
     assert [(w.elapsed, w.width, w.warm) for w in statistics.windows] == [
@@ -109,7 +110,7 @@ def test_rates_and_counts_cover_the_measured_interval_and_percentiles_the_gracef
 
 
 def test_windows_of_the_measured_interval_and_of_the_graceful_stop_are_never_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "WINDOWS", 10)
+    monkeypatch.setattr(timeline, "WINDOWS", 10)
     at = Setting(warm_up=25.0, length=75.0)
     ticks(at, 300.0)
     statistics = at.read()
@@ -165,7 +166,7 @@ def test_names_of_the_statistics_are_not_for_states() -> None:
 
 
 def test_the_memory_of_this_process_is_measured() -> None:
-    before = collecting.resident_bytes()
+    before = resident_bytes()
     held = b"x" * 50_000_000
     assert before > 1_000_000
-    assert collecting.resident_bytes() - before > 0.8 * len(held)
+    assert resident_bytes() - before > 0.8 * len(held)

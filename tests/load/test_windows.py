@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.load import collector as collecting
-from orchestrator.load.statistics import ErrorKey, Latency, Statistics, Window, merged_by_time
+from orchestrator.load import timeline
+from orchestrator.load.latency import Latency
+from orchestrator.load.statistics import ErrorKey, Statistics, Window, merged_by_time
 from orchestrator.storage.base import StoredWindow
 from tests.support.measuring import NOW, Setting, ticks
 
@@ -38,11 +39,11 @@ def test_windows_of_several_processes_are_one_when_merged() -> None:
 
 
 def test_windows_are_bounded_and_lose_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "WINDOWS", 10)
+    monkeypatch.setattr(timeline, "WINDOWS", 10)
     at, most = Setting(), 0
     for number in range(500):
         at.clock.time += 2.0
-        at.collector.tallies["begin"].totals.append(0.001 * (number + 1))
+        at.collector.recorder.tallies["begin"].totals.append(0.001 * (number + 1))
         at.tick()
         most = max(most, len(at.rows))
     assert most <= 21
@@ -66,7 +67,7 @@ def test_windows_do_not_keep_the_bytes_that_orjson_allocates_for_their_rows() ->
     def measure(windows: int) -> None:
         for _ in range(windows):
             at.clock.time += 2.0
-            for tally in at.collector.tallies.values():
+            for tally in at.collector.recorder.tallies.values():
                 tally.totals.extend(rng.lognormvariate(-3, 1) for _ in range(100))
                 tally.calls["run", "done"].extend(tally.totals)
             at.tick()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from orchestrator import Back, Event, EventKind, NextRound, Segment
-from orchestrator.load.collector import Collector
+from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.statistics import Statistics
+from orchestrator.load.timeline import Interval
 from orchestrator.storage.base import StoredWindow
 from tests.support.toy import Ledger, Making, toy
 
@@ -49,7 +50,14 @@ class Setting:
         self.clock = Clock()
         self.active = 0
         self.rows: dict[int, bytes] = {}
-        self.collector = Collector(WORKFLOW, self.clock, elapsed=lambda: self.clock.time, active=lambda: self.active, **more)
+        progress = Progress(
+            elapsed=lambda: self.clock.time,
+            active=lambda: self.active,
+            wanted=more.pop("wanted", int),
+            aborted=more.pop("aborted", bool),
+        )
+        interval = Interval(warm_up=more.pop("warm_up", 0.0), length=more.pop("length", None))
+        self.collector = Collector(WORKFLOW, self.clock, progress, interval, **more)
 
     def tell(self, kind, number=0, state="sign", **more) -> None:
         self.collector(Event(run_id="r", number=number, kind=kind, at=self.clock.now(), state=state, **more))
@@ -69,9 +77,9 @@ class Setting:
         )
 
     def tick(self) -> None:
-        rows, gone = self.collector.tick()
-        self.rows |= rows
-        for place in gone:
+        rows = self.collector.tick()
+        self.rows |= rows.stored
+        for place in rows.gone:
             del self.rows[place]
 
     def stored(self, shard: int = 0) -> list[StoredWindow]:
@@ -84,5 +92,5 @@ class Setting:
 def ticks(at: Setting, until: float) -> None:
     while at.clock.time < until - 0.001:
         at.clock.time += at.collector.next_tick
-        at.collector.tallies["begin"].totals.append(at.clock.time)
+        at.collector.recorder.tallies["begin"].totals.append(at.clock.time)
         at.tick()

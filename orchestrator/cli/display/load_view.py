@@ -19,9 +19,9 @@ from orchestrator.cli.display.progress import SAMPLE_EVERY_S, SAMPLES_KEPT, Prog
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.definition.workflow import Workflow
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.load.latency import Latency
 from orchestrator.load.live import StateNow
 from orchestrator.load.series import START_LAG
-from orchestrator.load.statistics import Latency
 from orchestrator.load.thresholds import Verdict
 from orchestrator.report.text import error_line, milliseconds
 
