@@ -48,7 +48,7 @@ class EngineSettings:
         env=["ORCHESTRATOR_STORE"],
     )
     store_timeout: float = setting(
-        "How long to wait for a database that stops to answer, in seconds.", default=30.0, env=["ORCHESTRATOR_STORE_TIMEOUT"]
+        "How long to wait for a database that does not answer, in seconds.", default=30.0, env=["ORCHESTRATOR_STORE_TIMEOUT"]
     )
     lease: float = setting("Lease duration in seconds.", default=LEASE_S, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(

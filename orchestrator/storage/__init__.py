@@ -104,7 +104,7 @@ async def open_store(
     Args:
         create: Make the file, or the schema in the database, if it does not exist; ``False`` raises ``StoreError`` instead.
         clock: Measures leases; ``None``: the machine's clock, or that of the database.
-        timeout_s: How long an open database that stops to answer is awaited before a method raises ``StoreError``.
+        timeout_s: How long an open database that does not answer is awaited before a method raises ``StoreError``.
 
     Raises:
         SettingError: The URL has an unknown scheme, names a folder, or needs an extra that is not installed.

@@ -43,7 +43,7 @@ class PostgreSQLStore(Store):
 
         Args:
             clock: Measures leases; ``None``: the clock of the database.
-            timeout_s: How long a server that stops to answer is awaited. One that does not answer now is an error.
+            timeout_s: How long a server that does not answer is awaited. One that does not answer now is an error.
         """
         address = Address.parse(url, os.environ)
         writer = Session(address, timeout_s, clock)
