@@ -27,6 +27,7 @@ from orchestrator.driving.preconditions import check_definition, check_quotas_of
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.services import open_services
 from orchestrator.driving.shard import ShardDriver
+from orchestrator.driving.wishes import Wishes
 from orchestrator.errors import (
     CheckpointError,
     LeaseExpiredError,
@@ -35,9 +36,8 @@ from orchestrator.errors import (
 from orchestrator.inspection.result import RunResult, result_of
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
+from orchestrator.lifecycle.scenario import Scenario
 
-WISHES_EVERY_S = 1.0
-"""How often the store is asked for wishes of other processes."""
 END_LIMIT_S = 20.0
 """Time limit for storing the status of an ending run and releasing its lease."""
 
@@ -227,7 +227,8 @@ class Coordinator(Generic[C, S]):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
             tasks.start_soon(engine.keep, self._fail, name=f"statistics of {self.record.id}")
-            tasks.start_soon(self._heed_store, engine, name=f"wishes for {self.record.id}")
+            wishes = Wishes(self._job, self.record, self._leases)
+            tasks.start_soon(wishes.keep, self.stop, self._change, name=f"wishes for {self.record.id}")
             if self._follower is not None:
                 tasks.start_soon(self._follow, self._follower, engine, name=f"orders of {self.record.id}")
             self.ready.set()
@@ -238,26 +239,10 @@ class Coordinator(Generic[C, S]):
                 self._fail(CheckpointError(f"{engine.unreadable[0]}{more}; all other instances were driven"))
             tasks.cancel_scope.cancel()
 
-    async def _heed_store(self, engine: Engine) -> None:
-        """Do what other processes ask for in the store: stop, or go on by another scenario."""
-        store, run_id = self._job.store, self.record.id
-        while True:
-            await self._job.clock.sleep(WISHES_EVERY_S)
-            try:
-                shards, scenario = await store.shards(run_id), (await store.run(run_id)).scenario
-            except StoreError:
-                continue  # the checkpoints report a store that has failed
-            # A launcher has no shard of its own.
-            ours = {shard.index: shard.epoch for shard in self._leases.shards}
-            if any(
-                shard.must_stop and ours.get(shard.index, shard.epoch) == shard.epoch
-                for shard in shards
-                if not ours or shard.index in ours
-            ):
-                self.stop()
-            if scenario != self.record.scenario:
-                self.record = attrs.evolve(self.record, scenario=scenario)
-                engine.change(scenario)
+    def _change(self, scenario: Scenario) -> None:
+        """Go on by another scenario."""
+        self.record = attrs.evolve(self.record, scenario=scenario)
+        self.engine.change(scenario)
 
     async def _follow(self, follower: Follower, engine: Engine) -> None:
         """Obey the launcher."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Generic
 
 import anyio
 import attrs
-from anyio.abc import TaskGroup
 
 from orchestrator.definition.state import C, S
 from orchestrator.driving.admission import Admission
@@ -30,6 +29,7 @@ from orchestrator.driving.options import Job
 from orchestrator.driving.orders import Follower, Orders
 from orchestrator.driving.plan import Mode, Plan
 from orchestrator.driving.reuse import ReusedInstances
+from orchestrator.driving.staff import Staff
 from orchestrator.errors import CheckpointError, DefinitionError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
@@ -78,7 +78,7 @@ class ShardDriver(Generic[C, S]):
         self._reader = job.stored(record).reader()
         self._walked = False
         self._begun = anyio.Event()
-        self._staff: _Staff | None = None
+        self._staff: Staff | None = None
         """The workers, while they work."""
 
     @property
@@ -147,7 +147,7 @@ class ShardDriver(Generic[C, S]):
         if not self.put_back:
             await self._put_back(drive)
         async with anyio.create_task_group() as tasks:
-            self._staff = _Staff(tasks, partial(self._worker, drive, left, numbers, fail), f"{self._record.id} worker")
+            self._staff = Staff(tasks, partial(self._worker, drive, left, numbers, fail), f"{self._record.id} worker")
             self._staff.fill(self._admission.places)
             await self._staff.gone.wait()
             self._staff = None
@@ -174,21 +174,14 @@ class ShardDriver(Generic[C, S]):
         return found
 
     def _context(self, services: S, stopping: anyio.Event, observers: Observers) -> DriveContext[C, S]:
-        record = self._record
-        return DriveContext(
-            workflow=self._job.workflow,
+        return DriveContext.of(
+            self._job,
+            self._record,
+            self._leases,
             services=services,
-            store=self._job.store,
             codec=self._reader.codec,
-            shard_of=self._leases.shard_of,
-            lease=self._leases.lease,
             limits=self._limits,
             admission=self._admission,
-            clock=self._job.clock,
-            rng=self._job.options.rng,
-            on_failure=record.on_failure,
-            on_success=record.on_success,
-            recorded=record.recorded,
             observers=observers,
             stopping=stopping,
         )
@@ -296,47 +289,6 @@ def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tup
 def _was_fruitless(instance: AnyInstance) -> bool:
     """Whether it ended without success before finishing a round."""
     return not instance.rounds and instance.status is not Status.COMPLETED
-
-
-class _Staff:
-    """The workers of a process.
-
-    Args:
-        work: Called with the index of a worker.
-        name: Begins the names of the workers.
-    """
-
-    def __init__(self, tasks: TaskGroup, work: Callable[[int], Awaitable[None]], name: str) -> None:
-        self.gone = anyio.Event()
-        """Set: all workers have ended."""
-        self._tasks = tasks
-        self._work = work
-        self._name = name
-        self._free: list[int] = []
-        """Indices of workers that have ended, and may be used again."""
-        self._made = 0
-
-    def fill(self, places: int) -> None:
-        """Have as many workers as places; those that are too many end by themselves."""
-        for _ in range(places - self._made + len(self._free)):
-            if self._free:
-                index = heapq.heappop(self._free)
-            else:
-                index = self._made
-                self._made += 1
-            self._tasks.start_soon(self._run, index, name=f"{self._name} {index}")
-        self._end_if_empty()
-
-    async def _run(self, index: int) -> None:
-        try:
-            await self._work(index)
-        finally:
-            heapq.heappush(self._free, index)
-            self._end_if_empty()
-
-    def _end_if_empty(self) -> None:
-        if len(self._free) == self._made:
-            self.gone.set()
 
 
 class _Queue:
