@@ -179,9 +179,9 @@ def _span_exporter(environ: Mapping[str, str]) -> SpanExporter | None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
 
         return Grpc()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from orchestrator.telemetry.encoding import HttpSpanExporter  # noqa: PLC0415
 
-    return OTLPSpanExporter()
+    return HttpSpanExporter()
 
 
 def _metric_exporter(environ: Mapping[str, str]) -> MetricExporter | None:
