@@ -86,7 +86,7 @@ async def test_a_run_is_stopped_and_resumed_by_the_page(vault: Vault) -> None:
         entered.set()
         await leave.wait()
 
-    ledger, options = Ledger(script={"run two": [hold]}), fast(vault)
+    ledger, options = Ledger(script={"run two": [hold]}), Options(vault=vault)
     workflow = toy(ledger)
     async with open_store("memory:") as store, driving_page(store, vault, workflow, options) as page:
         answer = await page.post("/start", {"action": "start"})
@@ -201,7 +201,7 @@ async def test_a_run_that_another_process_drives_is_stopped_and_changed_by_the_s
     workflow = toy(Ledger(script={"run two": [hold, hold, hold]}))
     async with (
         open_store("memory:") as store,
-        start(workflow, store=store, instances=9, concurrency=3, options=fast(vault)) as run,
+        start(workflow, store=store, instances=9, concurrency=3, options=Options(vault=vault, grace_s=0.1)) as run,
         page_of(store, vault, workflow) as page,  # knows nothing of this run but the store
     ):
         await entered.wait()
@@ -227,7 +227,7 @@ async def test_an_impossible_value_is_refused_in_words(vault: Vault, value: str)
     workflow = toy(Ledger(script={"run two": [hold, hold]}))
     async with (
         open_store("memory:") as store,
-        start(workflow, store=store, instances=9, concurrency=2, options=fast(vault, grace_s=0.1)) as run,
+        start(workflow, store=store, instances=9, concurrency=2, options=Options(vault=vault, grace_s=0.1)) as run,
         page_of(store, vault, workflow) as page,
     ):
         await entered.wait()
@@ -249,7 +249,7 @@ async def test_a_read_only_page_offers_no_change_of_a_running_run(vault: Vault) 
     settings = WebSettings(port=0, read_only=True)
     async with (
         open_store("memory:") as store,
-        start(workflow, store=store, instances=9, concurrency=2, options=fast(vault, grace_s=0.1)) as run,
+        start(workflow, store=store, instances=9, concurrency=2, options=Options(vault=vault, grace_s=0.1)) as run,
         page_of(store, vault, workflow, settings=settings) as page,
     ):
         await entered.wait()

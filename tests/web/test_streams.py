@@ -9,7 +9,7 @@ import aiohttp
 import anyio
 import pytest
 
-from orchestrator import PermanentError, Secret, Vault, open_store, start
+from orchestrator import Options, PermanentError, Secret, Vault, open_store, start
 from orchestrator.web import events
 from orchestrator.web.settings import WebSettings
 from tests.support.page import page_of
@@ -40,7 +40,10 @@ async def test_a_stream_sends_the_parts_that_change_and_no_others(vault: Vault, 
         raise PermanentError("broken off")
 
     workflow = toy(Ledger(script={"run two": [hold]}))
-    async with open_store("memory:") as store, start(workflow, store=store, on_failure="keep", options=fast(vault)) as run:
+    async with (
+        open_store("memory:") as store,
+        start(workflow, store=store, on_failure="keep", options=Options(vault=vault)) as run,
+    ):
         await entered.wait()
         async with page_of(store, vault, workflow) as page, page.session.get(page.url(f"/runs/{run.id}/events")) as stream:
             with anyio.fail_after(20):

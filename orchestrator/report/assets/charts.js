@@ -17,6 +17,7 @@ const Charts = (() => {
     ctx.font = `${11 * devicePixelRatio}px system-ui`;
     ctx.textAlign = "left";
     ctx.setLineDash([4, 4]);
+    let taken = -Infinity, row = 0;
     for (const [x, text] of spec.marks || []) {
       const at = u.valToPos(x, "x", true);
       if (at < box.left || at > box.left + box.width) continue;
@@ -24,7 +25,10 @@ const Charts = (() => {
       ctx.beginPath(); ctx.moveTo(at, box.top); ctx.lineTo(at, box.top + box.height); ctx.stroke();
       const fits = at + 5 + ctx.measureText(text).width < box.left + box.width;
       ctx.textAlign = fits ? "left" : "right";
-      ctx.fillText(text, at + (fits ? 5 : -5), box.top + 12 * devicePixelRatio);
+      // A word that would cover the one before goes a line lower.
+      row = at < taken ? row + 1 : 0;
+      taken = Math.max(taken, at + (fits ? 10 + ctx.measureText(text).width : 0));
+      ctx.fillText(text, at + (fits ? 5 : -5), box.top + (12 + 13 * (row % 4)) * devicePixelRatio);
     }
     ctx.restore();
   };

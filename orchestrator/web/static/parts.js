@@ -1,10 +1,18 @@
 /* Replaces the parts of a page that have changed, as an event stream sends them. The server has escaped all text. */
 
+// While a button of the mouse is down, parts wait: a link that is replaced between press and release is not followed.
+let pressed = false, waiting = {};
+addEventListener("pointerdown", () => { pressed = true; }, true);
+for (const kind of ["pointerup", "pointercancel"]) {
+  addEventListener(kind, () => { pressed = false; setTimeout(() => { const parts = waiting; waiting = {}; replaceParts(parts); }); }, true);
+}
+
 /** Replace parts; the focus stays on the same element, which may be new. */
 export function replaceParts(parts) {
+  if (pressed) { Object.assign(waiting, parts); return; }
   for (const [name, html] of Object.entries(parts)) {
     const place = document.getElementById("part-" + name);
-    if (!place || place.dataset.busy) continue;
+    if (!place) continue;
     // A number that is being typed in stays.
     if (place.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox])")) continue;
     const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
