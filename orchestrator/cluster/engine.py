@@ -11,20 +11,23 @@ Rules of this file:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import attrs
-import orjson
 
+from orchestrator.cluster.attempts import Attempts
+from orchestrator.cluster.judge import Judge
 from orchestrator.cluster.numbers import RunNumbers
+from orchestrator.cluster.pattern import pattern_of
 from orchestrator.cluster.pool import Ending, OpenPool, Pool, Task, TaskEnd, WorkerLostError
-from orchestrator.cluster.reference import reference_to
 from orchestrator.cluster.schedule import Part, parts_of, places_for, runs_at_once
+from orchestrator.cluster.shielded import finish_within
+from orchestrator.cluster.slots import Slots
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.observers import Observers
@@ -37,18 +40,14 @@ from orchestrator.errors import CheckpointError, ClusterError, StoreError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
 from orchestrator.load.series import ABORTED
-from orchestrator.load.thresholds import Verdict, parse_all
+from orchestrator.load.thresholds import Verdict
 from orchestrator.load.timeline import TICK_S
-from orchestrator.storage.checkpoint import dumps, make_converter
 
 LOOK_EVERY_S = 1.0
 """How often the launcher counts workers and repeats orders that are not confirmed."""
-SMALLER_AFTER_S = 10.0
-"""How long workers must be missing before the others get their part of the rates: a process that died is replaced soon."""
 START_DELAY_S = 0.2
 """From the agreement on a common start to the start."""
 CANCEL_LIMIT_S = 5.0
@@ -90,14 +89,9 @@ class ClusterEngine:
         self._reused, self._retried = reused, retried
         self._open_pool = open_pool
         self._store = store
-        self._thresholds = parse_all(record.thresholds, job.workflow)
+        self._judge = Judge(job.workflow, record, plan)
         self._at_once = runs_at_once(record.scenario, plan)
-        self._reports: dict[str, Report] = {}
-        """Attempt → its latest report."""
-        self._heard: dict[str, float] = {}
-        """Attempt → when that came, as steady time."""
-        self._running: dict[str, Part] = {}
-        """Attempt → the part that it drives."""
+        self._attempts = Attempts(job.clock)
         self._waiting: list[Part] = []
         """Urgent ones first."""
         self._orders = Orders(number=1, start_at=None if self._at_once else 0.0)
@@ -109,8 +103,7 @@ class ClusterEngine:
         """Set when somebody waits for orders."""
         self._before = self._began = 0.0
         """Seconds of the scenario before this launch, and the steady time when the workers were there."""
-        self._missing_since: float | None = None
-        self._verdicts: list[Verdict] = []
+        self._slots = Slots()
         self._task: Task | None = None
         """Pattern of all tasks."""
 
@@ -123,7 +116,7 @@ class ClusterEngine:
         return self._numbers.arrivals() if self._plan.measures else None
 
     def verdicts(self) -> list[Verdict]:
-        return self._verdicts
+        return self._judge.verdicts
 
     def close(self) -> None:
         self._give(stop=True)
@@ -140,13 +133,13 @@ class ClusterEngine:
         rows = await self._job.store.statistics(self._record.id) if self._plan.measures else []
         shards = await self._job.store.shards(self._record.id)
         self._of = len(shards)
-        self._numbers = RunNumbers(self._job, self._record, len(shards), rows, judged=bool(self._thresholds))
-        self._judge()
+        self._numbers = RunNumbers(self._job, self._record, len(shards), rows, judged=bool(self._judge))
+        self._end_if_broken()
 
     async def keep(self, fail: Callable[[Exception], None]) -> None:
         while True:
             await self._job.clock.sleep(TICK_S)
-            self._judge()
+            self._end_if_broken()
 
     async def save(self) -> None:
         """The workers store the measurements."""
@@ -161,33 +154,14 @@ class ClusterEngine:
             resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._retried)
             await resetting.reset(services, observers)
             self.put_back = resetting.put_back
-        self._task = self._pattern(settings)
-        finished, shield = anyio.Event(), anyio.CancelScope(shield=True)
-
-        async def spread() -> None:
-            try:
-                with shield:
-                    await self._spread(fail)
-            except Exception as error:  # noqa: BLE001  # raised by the coordinator
-                fail(error)
-            finally:
-                finished.set()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(spread)
-            try:
-                await finished.wait()
-            except anyio.get_cancelled_exc_class():
-                self._give(stop=True, cancel=True)
-                with anyio.move_on_after(CANCEL_LIMIT_S, shield=True):
-                    await finished.wait()
-                shield.cancel()
-                with anyio.CancelScope(shield=True):
-                    await finished.wait()
-                raise
-            finally:
-                with anyio.CancelScope(shield=True), suppress(StoreError):
-                    await self._leases.take_back()
+        self._task = pattern_of(self._job, self._record, settings, self._orders, store=self._store, judged=bool(self._judge))
+        try:
+            await finish_within(
+                CANCEL_LIMIT_S, partial(self._spread, fail), fail, on_cancel=lambda: self._give(stop=True, cancel=True)
+            )
+        finally:
+            with anyio.CancelScope(shield=True), suppress(StoreError):
+                await self._leases.take_back()
 
     async def _spread(self, fail: Callable[[Exception], None]) -> None:
         """Open the pool and let its workers drive everything."""
@@ -205,12 +179,12 @@ class ClusterEngine:
 
     async def _start_parts(self, pool: Pool, tasks: anyio.abc.TaskGroup, fail: Callable[[Exception], None]) -> None:
         """Start parts while places are free, until none waits and none runs."""
-        while self._running or (self._waiting and not self._orders.stop):
+        while self._attempts or (self._waiting and not self._orders.stop):
             self._changed = anyio.Event()
             while not self._orders.stop and (part := self._next_part()) is not None:
                 attempt = f"{self._record.id}-{part.shards[0]}-{uuid4().hex[:8]}"
                 self._waiting.remove(part)
-                self._running[attempt] = part
+                self._attempts.begin(attempt, part)
                 tasks.start_soon(self._run, pool, attempt, part, fail)
             await self._changed.wait()
 
@@ -227,30 +201,21 @@ class ClusterEngine:
         if self._at_once:
             return part
         slots = self._orders.slots or 1
-        if len(self._running) >= slots or not self._is_confirmed():
+        if len(self._attempts) >= slots or not self._is_confirmed():
             return None
-        part.places = places_for(self._record.scenario, slots, self._running.values(), part, self._of)
+        part.places = places_for(self._record.scenario, slots, self._attempts.parts, part, self._of)
         return part if part.places else None
 
     def _is_confirmed(self) -> bool:
         """Whether all who drive now divide the rates by the slots of now; new ones do."""
-        if not self._record.rates:
-            return True
-        reports = (self._reports.get(attempt) for attempt in self._running)
-        return all(report is None or report.orders >= self._slots_since for report in reports)
+        return not self._record.rates or self._attempts.confirm(self._slots_since)
 
     async def _run(self, pool: Pool, attempt: str, part: Part, fail: Callable[[Exception], None]) -> None:
         assert self._task is not None
         try:
             await self._leases.hand_over(part.shards)
-            task = attrs.evolve(
-                self._task,
-                shards=part.shards,
-                attempt=attempt,
-                places=part.places,
-                elapsed=self._elapsed,
-                orders=self._orders,
-            )
+            shards, places, elapsed = part.shards, part.places, self._elapsed
+            task = attrs.evolve(self._task, shards=shards, attempt=attempt, places=places, elapsed=elapsed, orders=self._orders)
             part.attempts += 1
             try:
                 end = await pool.run(task, urgent=part.attempts > 1)
@@ -260,28 +225,20 @@ class ClusterEngine:
         except (StoreError, ClusterError) as error:
             fail(error)
         finally:
-            del self._running[attempt]
-            self._reports.pop(attempt, None)
-            self._heard.pop(attempt, None)
+            self._attempts.end(attempt)
             self._numbers.rest(part.shards)
             self._changed.set()
 
     async def _act_on(self, end: TaskEnd, part: Part, fail: Callable[[Exception], None]) -> None:
         """Queue a part again whose task has not finished it."""
-        where = f"{end.process}: " if end.process else ""
         if end.ending is Ending.DONE:
             return
         if end.ending is Ending.UNREADABLE:
             self.unreadable = (*self.unreadable, CheckpointError(end.error))
             return
-        if end.ending is Ending.FAILED:
-            fail(ClusterError(f"{where}{end.error}"))
+        if (error := _fatal(end, part)) is not None:
+            fail(ClusterError(error))
             return
-        if end.ending not in {Ending.STOPPED, Ending.HELD}:
-            part.failures += 1
-            if part.failures > FAILURES:
-                fail(ClusterError(f"{where}{end.error} (shard {', '.join(map(str, part.shards))})"))
-                return
         if end.ending not in {Ending.STOPPED, Ending.GONE}:
             await anyio.sleep(AGAIN_S)
         self._waiting.insert(0, part)
@@ -294,52 +251,39 @@ class ClusterEngine:
             self._news = anyio.Event()
             await self._count_workers(pool)
             self._agree_on_start()
-            for attempt in list(self._running):
-                report = self._reports.get(attempt)
-                if report is not None and report.orders < self._orders.number:
-                    await pool.send(attempt, self._orders)
-                if report is not None and not report.waits and self._silent_s(attempt) > self._job.options.lease_s + SLACK_S:
-                    self._heard[attempt] = math.inf
-                    pool.replace(attempt)
-
-    def _silent_s(self, attempt: str) -> float:
-        """Seconds since the last report of a worker: when its lease has expired, it is frozen, or cut off."""
-        return self._job.clock.steady() - self._heard[attempt]
+            for attempt in self._attempts.behind(self._orders.number):
+                await pool.send(attempt, self._orders)
+            for attempt in self._attempts.silent(self._job.options.lease_s + SLACK_S):  # its lease has expired
+                pool.replace(attempt)
 
     async def _count_workers(self, pool: Pool) -> None:
         """Divide the rates by the workers that there are; see the rules of this file."""
         if self._at_once:
             return
-        workers, slots, now = await pool.size(), self._orders.slots or 1, self._job.clock.steady()
-        wanted = max(1, min(workers, len(self._running) + len(self._waiting)))
-        if wanted >= slots:
-            self._missing_since = None
-        if wanted > slots:
-            self._give(slots=wanted)
-            self._slots_since = self._orders.number
-        elif wanted < slots:
-            self._missing_since = self._missing_since or now
-            if now - self._missing_since > SMALLER_AFTER_S and len(self._running) <= wanted:
-                self._give(slots=wanted)
+        slots = self._orders.slots or 1
+        chosen = self._slots.choose(
+            slots,
+            workers=await pool.size(),
+            driven=len(self._attempts),
+            waiting=len(self._waiting),
+            now=self._job.clock.steady(),
+        )
+        if chosen is not None:
+            self._give(slots=chosen)
+            if chosen > slots:
+                self._slots_since = self._orders.number
         self._changed.set()
 
     def _agree_on_start(self) -> None:
         """When all parts wait for it, start them together."""
-        if self._orders.start_at is not None or self._waiting or not self._running:
-            return
-        reports = [self._reports.get(attempt) for attempt in self._running]
-        if all(report is not None and report.waits for report in reports):
+        if self._orders.start_at is None and not self._waiting and self._attempts and self._attempts.all_wait:
             self._give(start_at=self._job.clock.now() + START_DELAY_S)
 
     def _take_report(self, attempt: str, report: Report) -> None:
-        part, before = self._running.get(attempt), self._reports.get(attempt)
-        if part is None or (before is not None and before.number >= report.number):
+        part = self._attempts.take(attempt, report)
+        if part is None:
             return
-        self._reports[attempt] = report
-        self._heard[attempt] = self._job.clock.steady()
         self._numbers.take(part.shards, report)
-        if report.number > FAILURES:
-            part.failures = 0  # it has worked for some seconds
         if report.orders < self._orders.number or report.waits:
             self._news.set()
         self._changed.set()
@@ -352,37 +296,26 @@ class ClusterEngine:
             self._news.set()
             self._changed.set()
 
-    def _judge(self) -> None:
+    def _end_if_broken(self) -> None:
         """Judge the thresholds, and end the scenario at one that is certainly broken, if the run asks for that."""
-        if not self._thresholds:
+        if not self._judge:
             return
-        measured, scenario = self._numbers.measured(), self._record.scenario
-        self._verdicts = [threshold.judge(measured) for threshold in self._thresholds]
-        in_time = scenario.length is None or self.live.elapsed < scenario.length
-        if not (self._plan.measures and self._record.abort and in_time) or self.broken or self.live.count(ABORTED):
+        broken = self._judge.judge(self._numbers.measured(), self._record.scenario, self.live.elapsed)
+        if broken is None or self.broken or self.live.count(ABORTED) or not self._attempts:
             return
-        broken = next((one for one in self._thresholds if ends_scenario(one, measured, scenario)), None)
-        if broken is not None and self._running:
-            self.broken = f"{broken.text} (it is {broken.judge(measured).value})"
-            missed = arrivals.overdue if (arrivals := self.arrivals) is not None else 0
-            recorder = next(iter(self._running.values())).shards[0]
-            self._give(abort=Abort(threshold=self.broken, missed=missed, recorder=recorder))
+        self.broken = broken
+        missed = arrivals.overdue if (arrivals := self.arrivals) is not None else 0
+        recorder = next(iter(self._attempts.parts)).shards[0]
+        self._give(abort=Abort(threshold=broken, missed=missed, recorder=recorder))
 
-    def _pattern(self, settings: Any) -> Task:
-        job, record = self._job, self._record
-        sealed = orjson.loads(dumps(make_converter().unstructure(settings), job.vault, record.id.encode()))
-        return Task(
-            run_id=record.id,
-            shards=(),
-            attempt="",
-            workflow=reference_to(job.workflow),
-            definition=job.workflow.definition,
-            store=self._store,
-            settings={"workflow": sealed},
-            lease_s=job.options.lease_s,
-            grace_s=job.options.grace_s,
-            places=None,
-            elapsed=0.0,
-            judged=bool(self._thresholds),
-            orders=self._orders,
-        )
+
+def _fatal(end: TaskEnd, part: Part) -> str | None:
+    """The error that ends the run; ``None``: the part is driven again. Counts the failures of the part."""
+    said = f"{end.process}: {end.error}" if end.process else end.error
+    if end.ending is Ending.FAILED:
+        return said
+    if end.ending not in {Ending.STOPPED, Ending.HELD}:
+        part.failures += 1
+        if part.failures > FAILURES:
+            return f"{said} (shard {', '.join(map(str, part.shards))})"
+    return None
