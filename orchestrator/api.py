@@ -19,6 +19,7 @@ from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import ConfigurationError, RunExistsError, ServicesError, SettingError, UnknownRunError
+from orchestrator.inputs.staging import Data, Source, same_rows
 from orchestrator.inspection.conflict import changed_settings
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import StoredRun, check_key
@@ -28,6 +29,7 @@ from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.events import EventStream
 from orchestrator.lifecycle.ids import check_run_id, new_run_id
 from orchestrator.lifecycle.instance import Instance
+from orchestrator.lifecycle.rows import Rows, fitted
 from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
@@ -200,7 +202,7 @@ async def start(
     *,
     store: Store,
     scenario: Scenario | None = None,
-    instances: int = 1,
+    instances: int | None = None,
     concurrency: int = 1,
     on_failure: OnFailure | Literal["rollback", "keep"] = OnFailure.ROLLBACK,
     on_success: OnSuccess | Literal["keep", "teardown"] = OnSuccess.KEEP,
@@ -214,6 +216,8 @@ async def start(
     run_id: str | None = None,
     processes: int = 1,
     cluster: OpenPool | None = None,
+    data: Data | None = None,
+    data_repeat: bool = False,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
     """Start a run. Leaving the block waits for it; leaving the block with an exception suspends it.
@@ -226,6 +230,7 @@ async def start(
     Args:
         settings: An instance of ``workflow.settings``.
         scenario: How instances are admitted; ``None``: ``instances`` of them, ``concurrency`` at once.
+        instances: Number of instances; ``None``: one, or one for each row of ``data``.
         on_failure: Whether an instance that fails is rolled back or kept.
         on_success: Whether a completed instance is kept or torn down.
         rates: Rate group → attempts per second; a group without an entry is unlimited. ``None``: the workflow's rates.
@@ -242,6 +247,10 @@ async def start(
         processes: Worker processes that drive the run on this machine. They find the workflow by its entry point or its module, and
             the key in ``ORCHESTRATOR_KEY`` or the key file. The program must guard its start with ``if __name__ == "__main__":``.
         cluster: Worker processes of a cluster, instead (see :func:`orchestrator.dask_cluster`).
+        data: Rows for the instances, in order: a CSV or JSONL file, or mappings (``Workflow.row`` names the columns). They are
+            stored, encrypted, before the run, so a resume needs no file. A scenario that does not say how many instances there are
+            ends with the last row.
+        data_repeat: Whether instances after the last row begin again with the first.
 
     Raises:
         ServicesError: The workflow's services could not be opened; nothing was stored.
@@ -256,37 +265,49 @@ async def start(
     limits = dict(workflow.rates(settings) if rates is None else rates)
     check(workflow, scenario, limits, thresholds, Recorded(recorded))
     spread = _spread(processes, cluster, store, options) if drive else None
-    shards = shards or (1 if spread is None else await spread.shards(scenario))
-    check_shards(scenario, shards)
     vault = _vault(options, store, create=True)
     now = options.clock.now()
     new_id = run_id or new_run_id(now)
-    sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, new_id.encode()))
-    record = RunRecord(
-        id=new_id,
-        workflow=workflow.name,
-        version=workflow.version,
-        definition=workflow.definition,
-        status=RunStatus.RUNNING,
-        scenario=scenario,
-        settings={"workflow": sealed},
-        on_failure=OnFailure(on_failure),
-        on_success=OnSuccess(on_success),
-        rates=limits,
-        thresholds=tuple(thresholds),
-        abort=abort,
-        recorded=Recorded(recorded),
-        reports=dict(reports or {}),
-        key_id=vault.key_id,
-        created_at=now,
-        updated_at=now,
-    )
+    source = None if data is None else Source(workflow=workflow, data=data, run_id=new_id, vault=vault)
     job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
     engine = spread.engine() if spread else None
-    if run_id is None or not await _is_stored(store, run_id):
-        opened, assignment = False, Assignment(mode=Mode.START, shards=shards, drives=drive)
+
+    def record(rows: Rows | None) -> RunRecord:
+        suited = scenario if rows is None else fitted(scenario, rows.count, repeat=data_repeat)
+        check(workflow, suited, limits, thresholds, Recorded(recorded))
+        sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, new_id.encode()))
+        return RunRecord(
+            id=new_id,
+            workflow=workflow.name,
+            version=workflow.version,
+            definition=workflow.definition,
+            status=RunStatus.RUNNING,
+            scenario=suited,
+            settings={"workflow": sealed},
+            on_failure=OnFailure(on_failure),
+            on_success=OnSuccess(on_success),
+            rates=limits,
+            thresholds=tuple(thresholds),
+            abort=abort,
+            recorded=Recorded(recorded),
+            reports=dict(reports or {}),
+            rows=rows,
+            key_id=vault.key_id,
+            created_at=now,
+            updated_at=now,
+        )
+
+    if run_id is not None and await _is_stored(store, run_id):
+        wanted = record(None if source is None else await source.measured(repeat=data_repeat))
+    else:
+        opened = False
+        rows = None if source is None else await source.staged(store, repeat=data_repeat)
         try:
-            async with _running(Coordinator(job, record, assignment, engine=engine)) as run:
+            wanted = record(rows)
+            parts = shards or (1 if spread is None else await spread.shards(wanted.scenario))
+            check_shards(wanted.scenario, parts)
+            assignment = Assignment(mode=Mode.START, shards=parts, drives=drive)
+            async with _running(Coordinator(job, wanted, assignment, engine=engine)) as run:
                 opened = True
                 yield run
             return
@@ -294,7 +315,11 @@ async def start(
             # Another process may have stored the run meanwhile; it may also use the services that exist once for a run.
             if opened or run_id is None or not await _is_stored(store, run_id):
                 raise
-    async with _existing(job, record, engine, drive=drive) as run:
+        finally:
+            if rows is not None and not opened:
+                with anyio.CancelScope(shield=True):
+                    await store.discard_rows(rows.key)
+    async with _existing(job, wanted, engine, drive=drive) as run:
         yield run
 
 
@@ -312,7 +337,9 @@ async def _existing(job: Job[C, S], wanted: RunRecord, engine: EngineFactory | N
     record = await job.store.run(wanted.id)
     check_key(record, job.vault)
     stored = job.stored(record)
-    changes = changed_settings(stored, wanted, job.settings)
+    rows, given = record.rows, wanted.rows
+    same = rows is None or given is None or same_rows(rows, given, record.id, job.vault)
+    changes = changed_settings(stored, wanted, job.settings, same_rows=same)
     settings = attrs.evolve(stored.settings(), **changes) if changes else stored.settings()
     drives = drive and record.status is not RunStatus.FINISHED
     assignment = Assignment(mode=Mode.RESUME, drives=drives)

@@ -217,12 +217,12 @@ def convert(s: Setting, raw: object, source: str) -> Any:
         if s.parse is not None:
             return s.parse(_parsable(raw))
         if s.type is bool:
-            return _boolean(raw)
+            return as_boolean(raw)
         if isinstance(s.type, type) and issubclass(s.type, Enum):
             return _choice(s.type, raw)
         if s.type in (int, float):
-            return _number(s.type, raw)
-        return _text(s.type, raw)
+            return as_number(s.type, raw)
+        return as_text(s.type, raw)
     except (OSError, RuntimeError) as error:
         raise SettingError(
             name, f"{shortened(raw)} cannot be read: {getattr(error, 'strerror', None) or error}", source
@@ -247,13 +247,15 @@ def _parsable(raw: object) -> str:
     return ",".join(map(str, items))
 
 
-def _text(kind: Any, raw: object) -> Any:
+def as_text(kind: Any, raw: object) -> Any:
+    """``raw``, which must be text, as ``kind``. Raises ``TypeError``."""
     if not isinstance(raw, str):
         raise TypeError(f"{shortened(raw)} is not text")
     return kind(raw)
 
 
-def _number(kind: Any, raw: object) -> Any:
+def as_number(kind: Any, raw: object) -> Any:
+    """A number, or its text, as ``int`` or ``float``. Raises ``ValueError``."""
     if kind is int and not isinstance(raw, float) and re.fullmatch(r"\s*[+-]?[0-9]{19,}\s*", str(raw)):
         # No store holds it as an integer, and Python does not even read more than 4300 digits.
         raise ValueError(f"{shortened(raw)} is too large")
@@ -265,7 +267,8 @@ def _number(kind: Any, raw: object) -> Any:
         raise ValueError(f"{shortened(raw)} is not a {'whole ' if kind is int else ''}number") from None
 
 
-def _boolean(raw: object) -> bool:
+def as_boolean(raw: object) -> bool:
+    """A boolean, or a word for one. Raises ``ValueError``."""
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if str(raw).lower() not in words:
         raise ValueError(f"must be true or false, not {shortened(raw)}")

@@ -16,7 +16,7 @@ from orchestrator.api import Run
 from orchestrator.cli.console import stderr
 from orchestrator.cli.preparing import Prepared, prepare
 from orchestrator.cli.resolver import LOAD_TABLE, RUN_TABLE, Resolver
-from orchestrator.cli.settings import LoadSettings, OutputSettings, RunSettings
+from orchestrator.cli.settings import DataSettings, LoadSettings, RunSettings
 from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.registry import find_workflow, workflow_names
 from orchestrator.driving.options import Options
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 AUTOMATIC = "auto"
 """Stands for ``--web`` without a port."""
 _TABLES: Mapping[Kind, tuple[Any, str]] = {Kind.RUN: (RunSettings, RUN_TABLE), Kind.LOAD: (LoadSettings, LOAD_TABLE)}
-_LEFT_OUT = {setting.name for setting in settings_of(OutputSettings)}
-"""A form writes no files on the machine of the server; the page has the reports."""
+_LEFT_OUT = {setting.name for setting in settings_of(DataSettings)}
+"""A form reads and writes no files on the machine of the server; the page has the reports."""
 
 
 class SettingsPlanner:

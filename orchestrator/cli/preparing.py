@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import anyio.to_thread
 import attrs
 
 from orchestrator import api
@@ -16,7 +17,9 @@ from orchestrator.cli.settings import LoadSettings, RunSettings
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import SettingError
+from orchestrator.inputs.staging import count_rows, form_of
 from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.lifecycle.rows import fitted
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.estimate import Estimate, estimate
 from orchestrator.settings import settings_of
@@ -55,6 +58,10 @@ async def prepare(
     else:
         settings = await _settings_of_used(resolver, workflow, store, vault, scenario.reuse)
     rates = workflow.rates(settings) if wanted.rates is None else wanted.rates
+    if wanted.data is not None:
+        form_of(workflow)
+        count = await anyio.to_thread.run_sync(count_rows, wanted.data)
+        scenario = fitted(scenario, max(1, count), repeat=wanted.data_repeat)
     thresholds, abort = (wanted.threshold, wanted.abort) if isinstance(wanted, LoadSettings) else ((), False)
     api.check(workflow, scenario, rates, thresholds, wanted.record)
     if wanted.shards is not None:
@@ -73,6 +80,8 @@ async def prepare(
             "abort": abort,
             "recorded": wanted.record,
             "shards": wanted.shards,
+            "data": wanted.data,
+            "data_repeat": wanted.data_repeat,
         },
     )
 

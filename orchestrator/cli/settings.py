@@ -210,10 +210,20 @@ class OutputSettings:
 
 
 @attrs.frozen(kw_only=True)
-class RunSettings(OutputSettings):
+class DataSettings(OutputSettings):
+    """The input of the instances."""
+
+    data: str | None = setting(
+        "Rows for the instances, one for each: a .csv or .jsonl file. They are stored with the run.", group="Input"
+    )
+    data_repeat: bool = setting("Begin again with the first row after the last.", default=False, group="Input")
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings(DataSettings):
     """The settings of a run; the table ``[run]``."""
 
-    instances: int = setting("Number of instances.", default=1)
+    instances: int | None = setting("Number of instances; by default 1, or one for each row of --data.")
     concurrency: int = setting("Instances that run at once.", default=1)
     rounds: int = setting("Rounds of each instance, e.g. sign-ons.", default=_SCENARIO.rounds)
     on_failure: OnFailure = _on_failure()
@@ -230,11 +240,12 @@ class RunSettings(OutputSettings):
 
 
 @attrs.frozen(kw_only=True)
-class LoadSettings(OutputSettings):
+class LoadSettings(DataSettings):
     """A scenario of load; the table ``[load]``. Durations are written like 30s, 2m or 1h30m."""
 
     instances: int | None = setting(
-        "Number of instances; by default as many as the time allows. With endless rounds: instances at once.", group="Closed"
+        "Number of instances; by default as many as the time, or the rows of --data, allow. With endless rounds: instances at once.",
+        group="Closed",
     )
     concurrency: int | None = setting(f"Instances at once; by default 1, or {OPEN_CONCURRENCY} with arrivals.", group="Closed")
     stages: tuple[Stage, ...] = setting(

@@ -16,6 +16,7 @@ from orchestrator.definition.fingerprint import digest, fingerprints
 from orchestrator.definition.machine import Machine, Move
 from orchestrator.definition.state import Back, C, NextRound, S, State
 from orchestrator.definition.tracing import RequestTracer
+from orchestrator.errors import DefinitionError
 from orchestrator.json_types import JSONObject
 
 COMPLETED = "completed"
@@ -112,9 +113,13 @@ class Workflow(Generic[C, S]):
     states: tuple[State[C, S], ...]
     """Instances start in the first one."""
     ends: tuple[str, ...] = (COMPLETED,)
-    initial_context: Callable[[str, int, Any], C]
-    """Run id, number of the instance, settings → its first context. Create the secrets that the states will need (a
+    initial_context: Callable[[str, int, Any], C] | Callable[[str, int, Any, Any], C]
+    """Run id, number of the instance, settings → its first context. With ``row``, a fourth argument is the row of the instance, or
+    ``None`` if the run was started without rows. Create the secrets that the states will need (a
     password, a key) here: then they are stored before they are used."""
+    row: type[Any] | None = None
+    """An attrs class: the input of one instance (``start(data=…)``, ``--data``). Its fields are the columns; those with a default may
+    be empty. Rows are encrypted in the store. ``None``: the workflow takes no rows."""
     open_services: Services
     """The settings that ``open_shared`` returned, :class:`ServiceContext` → the services that all instances of a process share, as
     an async context manager. It raises :class:`~orchestrator.errors.ServicesError` if they cannot be opened."""
@@ -149,6 +154,15 @@ class Workflow(Generic[C, S]):
 
     def __attrs_post_init__(self) -> None:
         check(self)
+
+    def first_context(self, run_id: str, number: int, settings: Any, row: Any = None) -> C:
+        """The first context of an instance. Raises ``DefinitionError`` if it is of another class."""
+        make: Callable[..., C] = self.initial_context
+        context = make(run_id, number, settings) if self.row is None else make(run_id, number, settings, row)
+        if type(context) is not self.context:
+            wanted, made = self.context.__name__, type(context).__name__
+            raise DefinitionError(self.name, f"its initial context is a {made}, not a {wanted}")
+        return context
 
     @cached_property
     def machine(self) -> Machine:

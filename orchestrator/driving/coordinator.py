@@ -175,7 +175,7 @@ class Coordinator(Generic[C, S]):
 
     async def _read(self) -> None:
         """Read the measurements of a run without claiming it; the result is read at the end."""
-        engine = self._make_engine(self._job, self.record, self._plan, self._leases, None, None)
+        engine = ShardDriver(self._job, self.record, self._plan, self._leases, None, None)
         await engine.open(self.observers)
         self._engine = engine
 

@@ -13,6 +13,7 @@ from orchestrator.clock import Clock, SystemClock
 from orchestrator.definition.state import C, S
 from orchestrator.definition.tracing import RequestTracer
 from orchestrator.definition.workflow import Workflow
+from orchestrator.inputs.staging import StoredRows
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
@@ -68,3 +69,9 @@ class Job(Generic[C, S]):
     def stored(self, record: RunRecord) -> StoredRun[C]:
         """A run of this workflow in this store."""
         return StoredRun(record=record, workflow=self.workflow, store=self.store, vault=self.vault)
+
+    def rows_of(self, record: RunRecord) -> StoredRows[C] | None:
+        """The rows of a run of this workflow; ``None``: it has none."""
+        if record.rows is None:
+            return None
+        return StoredRows(workflow=self.workflow, run_id=record.id, rows=record.rows, store=self.store, vault=self.vault)

@@ -30,7 +30,7 @@ from orchestrator.driving.orders import Follower, Orders
 from orchestrator.driving.plan import Mode, Plan
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.staff import Staff
-from orchestrator.errors import CheckpointError, DefinitionError
+from orchestrator.errors import CheckpointError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Instance, Status, admit
@@ -76,6 +76,7 @@ class ShardDriver(Generic[C, S]):
         self._reused = reused
         self._retried = retried
         self._reader = job.stored(record).reader()
+        self._rows = job.rows_of(record)
         self._walked = False
         self._begun = anyio.Event()
         self._staff: Staff | None = None
@@ -154,12 +155,6 @@ class ShardDriver(Generic[C, S]):
         if not stopping.is_set():
             self._admission.end()
 
-    @property
-    def _total(self) -> int:
-        """Instances of the scenario."""
-        total = self._record.scenario.total
-        return UNBOUNDED if total is None else total
-
     async def done(self) -> list[int]:
         if not (self._walked and self.put_back):
             return []
@@ -169,7 +164,7 @@ class ShardDriver(Generic[C, S]):
                 continue
             # After a clean-up or a retry, or at the end of the scenario, no further instance is admitted.
             over = not self._plan.measures or not self._plan.admits or self._admission.is_over
-            if over or (self._total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._total)):
+            if over or (self._record.total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._record.total)):
                 found.append(shard.index)
         return found
 
@@ -211,7 +206,7 @@ class ShardDriver(Generic[C, S]):
             held_s = await admission.hold_back(index, fruitless)
             if not await admission.place():
                 return
-            number = numbers.next(self._total)
+            number = numbers.next(self._record.total)
             late_s = None if number is None else await admission.turn(number)
             if number is None or late_s is None:
                 admission.give_back(None)
@@ -254,7 +249,7 @@ class ShardDriver(Generic[C, S]):
 
     async def _numbers(self) -> Numbers:
         """Numbers of our instances that were not admitted yet, in order."""
-        share, total = self._leases.share, self._total
+        share, total = self._leases.share, self._record.total
         if not self._plan.admits:
             return Numbers(())
         if self._plan.mode is Mode.START and share.is_all:
@@ -274,12 +269,8 @@ class ShardDriver(Generic[C, S]):
     async def _first_context(self, number: int) -> C:
         if self._reused is not None:
             return await self._reused.context(number)
-        workflow = self._job.workflow
-        context = workflow.initial_context(self._record.id, number, self._job.settings)
-        if type(context) is not workflow.context:
-            wanted, made = workflow.context.__name__, type(context).__name__
-            raise DefinitionError(workflow.name, f"its initial context is a {made}, not a {wanted}")
-        return context
+        row = None if self._rows is None else await self._rows.row(number)
+        return self._job.workflow.first_context(self._record.id, number, self._job.settings, row)
 
 
 def _driver(drive: DriveContext[C, S], instance: Instance[C], how: Begin) -> tuple[Driver[C, S], Begin]:

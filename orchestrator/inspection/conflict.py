@@ -9,6 +9,7 @@ import attrs
 
 from orchestrator.errors import RunConflictError, shortened
 from orchestrator.inspection.stored_run import AnyStoredRun
+from orchestrator.lifecycle.rows import Rows
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.secret import secrets_in
@@ -19,17 +20,18 @@ _SAME = ("workflow", "on_failure", "on_success", "rates", "thresholds", "abort",
 to the command that writes them."""
 
 
-def changed_settings(stored: AnyStoredRun, wanted: RunRecord, settings: Any) -> Mapping[str, Any]:
+def changed_settings(stored: AnyStoredRun, wanted: RunRecord, settings: Any, *, same_rows: bool) -> Mapping[str, Any]:
     """The renewable settings (credentials) that a second start changes, for the resumption.
 
     Args:
         wanted: The record that the second start would have stored.
         settings: Its settings of the workflow.
+        same_rows: Whether both have rows with the same content, or none.
 
     Raises:
         RunConflictError: The second start asks for another run.
     """
-    differences = list(_differences(stored.record, wanted))
+    differences = [*_differences(stored.record, wanted), *_row_differences(stored.record.rows, wanted.rows, same_rows)]
     changes = {}
     if wanted.workflow == stored.record.workflow:
         before = stored.settings()
@@ -51,9 +53,24 @@ def _differences(stored: RunRecord, wanted: RunRecord) -> Iterator[str]:
         if old != new:
             yield _difference(name, old, new)
     for field in attrs.fields(Scenario):
+        if field.name == "changes":
+            continue  # made while the run was driven
         old, new = getattr(stored.scenario, field.name), getattr(wanted.scenario, field.name)
         if old != new:
             yield _difference(field.name, old, new)
+
+
+def _row_differences(stored: Rows | None, wanted: Rows | None, same: bool) -> Iterator[str]:
+    if stored is None or wanted is None:
+        if stored is not wanted:
+            yield "data was not given" if stored is None else "data was given"
+        return
+    if stored.count != wanted.count:
+        yield f"data has {wanted.count} rows, and had {stored.count}"
+    elif not same:
+        yield "rows of data have changed"
+    if stored.repeat != wanted.repeat:
+        yield _difference("data_repeat", stored.repeat, wanted.repeat)
 
 
 def _difference(name: str, old: object, new: object) -> str:

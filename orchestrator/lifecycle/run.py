@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from orchestrator.lifecycle.bounds import UNBOUNDED
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.rows import Rows
 from orchestrator.lifecycle.scenario import Scenario
@@ -69,3 +70,9 @@ class RunRecord:
     """Id of the key that encrypted its secrets."""
     created_at: float
     updated_at: float
+
+    @property
+    def total(self) -> int:
+        """Maximum number of instances; ``UNBOUNDED``: only time limits it. Without rows, there are no further instances."""
+        total = UNBOUNDED if self.scenario.total is None else self.scenario.total
+        return total if self.rows is None or self.rows.repeat else min(total, self.rows.count)

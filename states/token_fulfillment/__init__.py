@@ -22,7 +22,7 @@ The table, as the states declare it (``orchestrator graph`` draws it)::
 from orchestrator import Segment, Workflow
 from states.pingone import PingOne
 from states.token_fulfillment.applications import CreateApplication, ReadApplicationSecret
-from states.token_fulfillment.context import TokenContext, initial_context, prove
+from states.token_fulfillment.context import TokenContext, TokenRow, initial_context, prove
 from states.token_fulfillment.resources import CreateResource, CreateScope, GrantAccess, MapAttribute
 from states.token_fulfillment.services import check, forget, notices, open_services, open_shared, prepare, quotas, rates
 from states.token_fulfillment.settings import TokenFulfillmentSettings
@@ -52,6 +52,7 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
         ExchangeToken(),
         IntrospectToken(),
     ),
+    row=TokenRow,
     initial_context=initial_context,
     open_services=open_services,
     forget=forget,
@@ -66,4 +67,4 @@ WORKFLOW: Workflow[TokenContext, PingOne] = Workflow(
     segments=(Segment("provisioning", "create_application", "set_password"), Segment("sign_on", "authorize", "exchange_token")),
 )
 
-__all__ = ["WORKFLOW", "TokenContext", "TokenFulfillmentSettings"]
+__all__ = ["WORKFLOW", "TokenContext", "TokenFulfillmentSettings", "TokenRow"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import attrs
 
 from orchestrator import Proof, Secret, visible
 from states.pingone.assertion import ClientAuthentication, new_private_key
+from states.token_fulfillment import names
 from states.token_fulfillment.settings import TokenFulfillmentSettings
 
 
@@ -30,12 +32,36 @@ class Verified:
     """Whether the introspection shows the claim too. The vendor's pages disagree on that."""
 
 
+@attrs.frozen(kw_only=True)
+class TokenRow:
+    """The input of one instance, for ``--data``. Every column may be left out, or be empty."""
+
+    username: str | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.max_len(128)))
+    """It must be free in the environment; by default it derives from the instance."""
+    email: str | None = attrs.field(default=None)
+    given_name: str | None = None
+    family_name: str | None = None
+    password: Secret | None = None
+    """It must meet the password policy; by default a random one."""
+    value: str | None = None
+    """Value of the claim in the assertion."""
+
+    @email.validator
+    def _check_email(self, _: object, email: str | None) -> None:
+        if email is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+            raise ValueError(f"column 'email': {email!r} is not an email address")
+
+
 @attrs.frozen(kw_only=True, slots=False)  # no slots: a checkpoint encodes its dictionary as it is
 class TokenContext:
     """The context of the token-fulfillment workflow."""
 
     value: str
     """Value of the custom claim."""
+    username: str
+    email: str
+    given_name: str = "Token"
+    family_name: str = "User"
     password: Secret
     private_key: Secret | None = None
     """For ``PRIVATE_KEY_JWT``. It is created with the instance, so it is stored before the application that trusts it."""
@@ -67,14 +93,20 @@ class TokenContext:
     verified: Verified | None = None
 
 
-def initial_context(run_id: str, number: int, settings: TokenFulfillmentSettings) -> TokenContext:
+def initial_context(run_id: str, number: int, settings: TokenFulfillmentSettings, row: TokenRow | None) -> TokenContext:
     """The first context of an instance, with the secrets that it will use."""
     with_key = settings.auth_method is ClientAuthentication.PRIVATE_KEY_JWT
+    origin, row = f"{run_id}-{number}", row or TokenRow()
+    value = settings.value if row.value is None else row.value
     return TokenContext(
-        value=settings.value if settings.value is not None else f"customValue-{run_id}-{number}",
-        password=new_password(),
+        value=f"customValue-{origin}" if value is None else value,
+        username=row.username or names.username(origin),
+        email=row.email or names.email(origin),
+        given_name=row.given_name or "Token",
+        family_name=row.family_name or "User",
+        password=row.password or new_password(),
         private_key=new_private_key() if with_key else None,
-        origin=f"{run_id}-{number}",
+        origin=origin,
     )
 
 

@@ -46,11 +46,19 @@ class CreatingState(TokenState):
     def listing(self, step: TokenStep) -> Listing:
         """The list in which it is found by its name."""
 
+    def is_ours(self, step: TokenStep) -> bool:
+        """Whether an object with this name must be that of this instance. If not, the listing tells."""
+        return True
+
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         try:
             with Grace(step, *self.passing):
                 return self._learnt(step, await self.create(step))
         except AlreadyExistsError as error:
+            if not self.is_ours(step):
+                if (found := await self.look(step, thoroughly=True)) is None:
+                    raise
+                return self._learnt(step, found)
             if error.existing_id is not None:
                 return self._learnt(step, {"id": error.existing_id})
             found = await self.look(step, thoroughly=False)

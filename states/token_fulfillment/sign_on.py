@@ -90,11 +90,10 @@ class SubmitCredentials(TokenState):
 
     async def run(self, step: TokenStep) -> Outcome[TokenContext]:
         here = step.context
-        username = names.username(step.context.origin)
         passing = (RefusedError,) if step.attempt < MOST_CREDENTIALS else ()
         with Grace(step, *passing, pause_s=CREDENTIALS_PAUSE_S):
             try:
-                flow = await step.services.sign_on.check(here.flow_id, here.cookies, username, here.password)
+                flow = await step.services.sign_on.check(here.flow_id, here.cookies, here.username, here.password)
             except MissingError as error:
                 raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
         if flow.status != COMPLETED:

@@ -60,20 +60,36 @@ class CreateUser(RemovableState):
     """The vendor does not document the refusal of an unknown population."""
 
     def object_name(self, step: TokenStep) -> str:
-        return names.username(step.context.origin)
+        return step.context.username
+
+    def is_ours(self, step: TokenStep) -> bool:
+        # A username that a row names may be that of a user who was there before.
+        return step.context.username == names.username(step.context.origin)
 
     async def create(self, step: TokenStep) -> Found:
+        here = step.context
         body = {
-            "email": names.email(step.context.origin),
-            "name": {"given": "Token", "family": "User"},
-            "population": {"id": step.context.population_id},
-            "username": names.username(step.context.origin),
+            "email": here.email,
+            "name": {"given": here.given_name, "family": here.family_name},
+            "population": {"id": here.population_id},
+            "username": here.username,
         }
         return await step.services.management.create("user", "users", body)
 
     def listing(self, step: TokenStep) -> Listing:
-        username = names.username(step.context.origin)
-        return Listing("users", "users", lambda row: row.get("username") == username, scim=f'username eq "{username}"')
+        here = step.context
+
+        def is_ours(row: Found) -> bool:
+            population = row.get("population")
+            # The population was made for this user: one of the same name elsewhere is neither adopted nor deleted.
+            return (
+                row.get("username") == here.username
+                and isinstance(population, dict)
+                and population.get("id") == here.population_id
+            )
+
+        quoted = here.username.replace("\\", "\\\\").replace('"', '\\"')
+        return Listing("users", "users", is_ours, scim=f'username eq "{quoted}"')
 
     async def delete(self, step: TokenStep, object_id: str) -> None:
         await step.services.management.delete("user", f"users/{object_id}")

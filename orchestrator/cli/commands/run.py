@@ -37,6 +37,7 @@ async def command(
       orchestrator run    (once, on the sandbox)
       orchestrator run --instances 100 --concurrency 20 --on-success teardown
       orchestrator run --id onboarding-4711a    (again after a crash: the same run goes on)
+      orchestrator run --data users.csv --concurrency 5    (one instance for each row)
       orchestrator run --region EU    (with PINGONE_CLIENT_ID and so on exported)
     """
     found = find_workflow(workflow or default_workflow())
@@ -47,7 +48,8 @@ async def command(
     outputs.check()
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
-    display = display_of(found, scenario, json, found.name, many=engine.processes > 1)
+    many = engine.processes > 1 or (wanted.data is not None and wanted.instances != 1)
+    display = display_of(found, scenario, json, found.name, many=many)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
         opened_store(engine) as store,

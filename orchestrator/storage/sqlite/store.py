@@ -108,6 +108,7 @@ class SQLiteStore(Store):
     async def discard_rows(self, key: str) -> None:
         await self._db.write(inputs.abandon, key)
         await self.sweep()
+        await self.compact()
 
     async def rows(self, key: str, *, after: int = -1, limit: int = 500) -> list[tuple[int, bytes]]:
         return await self._db.read(inputs.get, key, after, limit)
