@@ -16,8 +16,8 @@ import pstats
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,35 +77,44 @@ async def engine(store: Store, instances: int, concurrency: int) -> None:
         await run.wait()
 
 
-async def floor(store: Store, instances: int, concurrency: int) -> None:
-    """Create and write the same rows, as often, through the same commit."""
+Written = tuple[Checkpoint, Any, list[Event]]
+"""What an instance writes in one step: the checkpoint, the data in its body, and the events."""
+
+
+async def recorded(store: Store) -> tuple[Shard, list[Written]]:
+    """Run one instance, and return what it has written, under a claim that goes on."""
     recorder = _Recorder()
     options = Options(vault=Vault(bytes(32), "the benchmark"))
     async with start(WORKFLOW, store=recorder.wrap(store), options=options) as run:
         await run.wait()
-    shard, saves = recorder.shard, recorder.saves
-    assert shard is not None
+    assert recorder.shard is not None
+    return recorder.shard, [(checkpoint, orjson.loads(checkpoint.body), events) for checkpoint, events in recorder.saves]
+
+
+def save_of(shard: Shard, number: int, step: Written) -> Save:
+    """The same save for another instance."""
+    checkpoint, data, events = step
+    row = Checkpoint(
+        run_id=shard.run_id,
+        number=number,
+        status=checkpoint.status,
+        position=checkpoint.position,
+        updated_at=checkpoint.updated_at,
+        not_before=None,
+        body=orjson.dumps(data),
+    )
+    return Save(shard, row, [attrs.evolve(event, number=number) for event in events])
+
+
+async def floor(store: Store, instances: int, concurrency: int) -> None:
+    """Create and write the same rows, as often, through the same commit."""
+    shard, steps = await recorded(store)
     numbers = iter(range(1, instances + 1))
-    steps = [(checkpoint, orjson.loads(checkpoint.body), events) for checkpoint, events in saves]
 
     async def worker() -> None:
         for number in numbers:
-            for checkpoint, data, events in steps:
-                await store.save(
-                    Save(
-                        shard,
-                        Checkpoint(
-                            run_id=shard.run_id,
-                            number=number,
-                            status=checkpoint.status,
-                            position=checkpoint.position,
-                            updated_at=checkpoint.updated_at,
-                            not_before=None,
-                            body=orjson.dumps(data),
-                        ),
-                        [attrs.evolve(event, number=number) for event in events],
-                    )
-                )
+            for step in steps:
+                await store.save(save_of(shard, number, step))
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(concurrency):
@@ -143,20 +152,42 @@ Measured = tuple[float, float]
 """Steps per second, and CPU in µs per step."""
 
 
-def measure(work: Callable[[Store, int, int], Awaitable[None]], instances: int, concurrency: int) -> Measured:
-    """Measure one round on a new database."""
+@asynccontextmanager
+async def new_file() -> AsyncIterator[Store]:
+    """A new SQLite store."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_store(f"sqlite:{Path(folder) / 'runs.db'}") as store:
+            yield store
+
+
+def measure(
+    work: Callable[[Store, int, int], Awaitable[None]],
+    instances: int,
+    concurrency: int,
+    opened: Callable[[], AbstractAsyncContextManager[Store]] = new_file,
+) -> Measured:
+    """Measure one round on a new store."""
 
     async def run() -> Measured:
-        with tempfile.TemporaryDirectory() as folder:
-            async with open_store(f"sqlite:{Path(folder) / 'runs.db'}") as store:
-                gc.collect()
-                wall, cpu = time.perf_counter(), time.process_time()
-                await work(store, instances, concurrency)
-                wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        async with opened() as store:
+            gc.collect()
+            wall, cpu = time.perf_counter(), time.process_time()
+            await work(store, instances, concurrency)
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         steps = instances * STATES
         return steps / wall, cpu / steps * 1e6
 
     return asyncio.run(run())
+
+
+def show(rounds: Mapping[str, Sequence[Measured]]) -> None:
+    """Print medians and the range."""
+    for name, values in rounds.items():
+        rates, cpus = [v[0] for v in values], [v[1] for v in values]
+        print(
+            f"{name:10} {statistics.median(rates):8.0f} steps/s [{min(rates):.0f}-{max(rates):.0f}]   "
+            f"{statistics.median(cpus):6.0f} µs CPU per step [{min(cpus):.0f}-{max(cpus):.0f}]"
+        )
 
 
 def main() -> None:
@@ -178,12 +209,7 @@ def main() -> None:
         rounds["floor"].append(measure(floor, args.instances, args.concurrency))
         rounds["engine"].append(measure(engine, args.instances, args.concurrency))
     print(f"{STATES} states, {args.instances} instances, {args.concurrency} concurrent, {args.rounds} rounds, medians [min-max]")
-    for name, values in rounds.items():
-        rates, cpus = [v[0] for v in values], [v[1] for v in values]
-        print(
-            f"{name:8} {statistics.median(rates):8.0f} steps/s [{min(rates):.0f}-{max(rates):.0f}]   "
-            f"{statistics.median(cpus):6.0f} µs CPU per step [{min(cpus):.0f}-{max(cpus):.0f}]"
-        )
+    show(rounds)
     ratios = [e[0] / f[0] for e, f in zip(rounds["engine"], rounds["floor"], strict=True)]
     print(f"ratio of steps per second, engine to floor: {statistics.median(ratios):.2f} (goal: at least 0.5)")
 

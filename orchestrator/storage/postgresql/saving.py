@@ -97,6 +97,16 @@ def _cleaned(event: Event) -> Event:
 
 
 async def _put(link: Link, saves: Sequence[Save]) -> Errors:
+    sql, values = statement(saves)
+    current = {tuple(row) for row in await link.db.fetch(sql, *values)}
+    return [
+        None if (shard.run_id, shard.index, shard.epoch) in current else StaleEpochError(shard.run_id, shard.epoch)
+        for shard in (save.shard for save in saves)
+    ]
+
+
+def statement(saves: Sequence[Save]) -> tuple[str, list[Sequence[Any]]]:
+    """The statement that writes a batch, and its values: one array for each column."""
     evidence, outdated = [], []
     instances, events = [], []
     for save in saves:
@@ -117,11 +127,7 @@ async def _put(link: Link, saves: Sequence[Save]) -> Errors:
         *(_columns(evidence, len(_FENCE) + len(_EVIDENCE)) if evidence else ()),
         *(_columns(outdated, len(_FENCE) + len(_OUTDATED)) if outdated else ()),
     ]
-    current = {tuple(row) for row in await link.db.fetch(_statement(bool(evidence), bool(outdated)), *values)}
-    return [
-        None if (shard.run_id, shard.index, shard.epoch) in current else StaleEpochError(shard.run_id, shard.epoch)
-        for shard in (save.shard for save in saves)
-    ]
+    return _statement(bool(evidence), bool(outdated)), values
 
 
 def _columns(found: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
