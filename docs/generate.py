@@ -60,7 +60,7 @@ API: dict[str, tuple[str, ...]] = {
     ),
     "Read a store": (
         "open_store", "Store", "Shard", "Checkpoint", "Instance", "Status", "TERMINAL", "RESUMABLE", "Failure", "Leftover", "RunRecord", "RunStatus",
-        "prune", "PruneResult", "RunFilter", "RunPage", "RunCursor", "RunUsage", "Vault", "find_key", "new_key",
+        "copy_run", "prune", "PruneResult", "RunFilter", "RunPage", "RunCursor", "RunUsage", "Vault", "find_key", "new_key",
     ),
 }  # fmt: skip
 """Heading → exported names. Every name that is left is an error, or belongs under one of these: see `_api`."""

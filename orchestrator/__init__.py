@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # type checkers take it for true; the module ``typing`` i
 if TYPE_CHECKING:
     from orchestrator.api import Run, cleanup, resume, retry, start
     from orchestrator.clock import Clock, SystemClock
+    from orchestrator.copying import copy_run
     from orchestrator.definition.function_state import state
     from orchestrator.definition.retry_policy import RetryPolicy
     from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         PermanentError,
         RunConflictError,
         RunExistsError,
+        RunInUseError,
         ServicesError,
         SettingError,
         StaleEpochError,
@@ -110,6 +112,7 @@ __all__ = [
     "RunCursor",
     "RunExistsError",
     "RunFilter",
+    "RunInUseError",
     "RunPage",
     "RunRecord",
     "RunResult",
@@ -144,6 +147,7 @@ __all__ = [
     "Workflow",
     "WorkflowChangedError",
     "cleanup",
+    "copy_run",
     "done",
     "find_key",
     "new_key",
@@ -177,6 +181,7 @@ _NAMES_OF = {
         "PermanentError",
         "RunConflictError",
         "RunExistsError",
+        "RunInUseError",
         "ServicesError",
         "SettingError",
         "StaleEpochError",
@@ -194,6 +199,7 @@ _NAMES_OF = {
     "lifecycle.instance": ("RESUMABLE", "TERMINAL", "Failure", "Instance", "Leftover", "Status"),
     "inspection.result": ("RunResult",),
     "driving.recording": ("Exchange", "record_exchange"),
+    "copying": ("copy_run",),
     "pruning": ("PruneResult", "prune"),
     "redaction": ("Redactor", "visible"),
     "definition.function_state": ("state",),

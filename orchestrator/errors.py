@@ -14,6 +14,7 @@
     ├── StoreError                 the store cannot be used: missing, of another program, read-only, full, locked
     │   ├── UnknownRunError
     │   ├── RunExistsError         the store has a run with this id already
+    │   ├── RunInUseError          a process drives the run that should be copied
     │   ├── StoreLostError         the file of the store was deleted, moved or replaced while it was in use
     │   ├── LeaseHeldError         another process drives this run
     │   ├── StaleEpochError        another process has taken over this run
@@ -137,6 +138,14 @@ class RunExistsError(StoreError):
     def __init__(self, run_id: str, where: str) -> None:
         self.run_id = run_id
         super().__init__(f"run {run_id} is in {where} already; give another id, or resume that run")
+
+
+class RunInUseError(StoreError):
+    """A run was not copied, because a process drives it, or has driven it meanwhile."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} was not copied: {reason}; stop that process, then copy the run again")
 
 
 class StoreLostError(StoreError):

@@ -41,10 +41,13 @@ SUMMARIES = {
     "report": "Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.",
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",
     "web": "Show runs in the browser: live, finished or interrupted, of any process. Starts and continues them, too.",
+    "store": "Copy runs from one store to another, whole and unchanged.",
     "graph": "Draw the state machine of a workflow: Mermaid text on stdout, or an image (needs Graphviz).",
     "doctor": "Check configuration, store, key, and whether the tenant answers. Changes nothing.",
 }
 """Command → the first paragraph of its docstring. Written twice (a test compares them), so that ``--help`` imports no command."""
+ACTIONS = {"store": "copy"}
+"""Command → the word behind it."""
 LONGEST_MESSAGE = 2000
 """Characters of an error message."""
 
@@ -131,7 +134,11 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
             workflow = _meant_workflow(argv) if flags.own else None
             prepare = workflow.prepare if workflow else None
             call = flags.added_to(partial(_run_async, function, observers, prepare), workflow)
-            app.command(call, name=name, help=_help(function))
+            group = app
+            if name in ACTIONS:
+                group = App(name=name, help=summary, help_format="plaintext", version_flags=[])
+                app.command(group)
+            group.command(call, name=ACTIONS.get(name, name), help=_help(function))
         else:
             app.command(_unnamed, name=name, help=summary)
     named = bool(SUMMARIES.keys() & set(argv))

@@ -30,6 +30,7 @@ from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.lease import Owner, is_gone
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.transfer import PART, RunFrame, RunPart
 from orchestrator.storage.usage import RunUsage
 
 STAGING_LIMIT_S = 86_400.0
@@ -171,6 +172,16 @@ def drivers_of(shards: Iterable[Shard], now: float) -> tuple[str, ...]:
 def rows_missing(run_id: str) -> str:
     """The message for a run whose rows are not there when it is created."""
     return f"the rows of run {run_id} were deleted before it was stored; start it again"
+
+
+def copy_missing(run_id: str) -> str:
+    """The message for a copy that was deleted before it was finished."""
+    return f"the copy of run {run_id} was deleted before it was finished; copy it again"
+
+
+def is_staged(owner: Owner, added_at: float, now: float) -> bool:
+    """Whether the owner of data whose run is not stored yet may still store it."""
+    return added_at > now - STAGING_LIMIT_S and not is_gone(owner)
 
 
 def outdated_event(seq: int) -> int | None:
@@ -433,3 +444,35 @@ class Store(ABC):
     @abstractmethod
     async def events(self, run_id: str, number: int) -> list[Event]:
         """The history of an instance, oldest first: its first ``HISTORY_HEAD`` events and its last ``HISTORY_TAIL``."""
+
+    @abstractmethod
+    async def export(self, run_id: str, *, after: int = -1, limit: int = PART) -> RunPart:
+        """Return instances with their events and evidence, starting behind ``after``; the checkpoints themselves hold no evidence."""
+
+    @abstractmethod
+    async def begin_import(self, run_id: str, owner: Owner) -> None:
+        """Reserve the id of a run for a copy, which nobody sees before :meth:`finish_import`.
+
+        A copy that is not finished is deleted by :meth:`abandon_import`, or by :meth:`sweep` if its owner is gone, or has begun it
+        more than ``STAGING_LIMIT_S`` ago.
+
+        Raises:
+            RunExistsError: There is a run with this id, or another copy of it is under way.
+        """
+
+    @abstractmethod
+    async def import_part(self, run_id: str, part: RunPart, owner: Owner) -> None:
+        """Add a part of a copy. Raises ``StoreError`` if the copy was deleted."""
+
+    @abstractmethod
+    async def finish_import(self, frame: RunFrame, owner: Owner) -> None:
+        """Make the copy a run of this store, with all its parts and the rows that were added under its key.
+
+        Raises:
+            UnknownRunError: The run whose instances it reuses is not in this store.
+            StoreError: The copy was deleted.
+        """
+
+    @abstractmethod
+    async def abandon_import(self, run_id: str, owner: Owner) -> None:
+        """Delete a copy that was not finished."""

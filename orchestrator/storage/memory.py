@@ -28,6 +28,7 @@ from orchestrator.storage.base import (
     StoreFacts,
     WallClock,
     claimed,
+    copy_missing,
     drivers_of,
     new_shards,
     released,
@@ -36,6 +37,7 @@ from orchestrator.storage.base import (
 )
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.transfer import PART, Evidence, RunFrame, RunPart
 from orchestrator.storage.usage import RunUsage
 
 
@@ -59,6 +61,8 @@ class MemoryStore(Store):
         self._staged: set[str] = set()
         """Keys of the rows whose run is not stored yet."""
 
+        self._imports: dict[str, list[RunPart]] = {}
+
     async def close(self) -> None:
         pass
 
@@ -76,7 +80,7 @@ class MemoryStore(Store):
         lease_s: float = 0.0,
     ) -> list[Shard]:
         reused = run.scenario.reuse
-        if run.id in self._runs:
+        if run.id in self._runs or run.id in self._imports:
             raise RunExistsError(run.id, self.where)
         if reused is not None and reused not in self._runs:
             raise UnknownRunError(f"run {reused}", self.where)
@@ -262,6 +266,51 @@ class MemoryStore(Store):
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return list(self._events.get((run_id, number), []))
+
+    async def export(self, run_id: str, *, after: int = -1, limit: int = PART) -> RunPart:
+        rows = await self.load(run_id, after=after, limit=limit)
+        return RunPart(
+            checkpoints=[attrs.evolve(row, evidence=None) for row in rows],
+            events=[event for row in rows for event in await self.events(run_id, row.number)],
+            evidence=[
+                Evidence(row.number, row.updated_at, body) for row in rows for body in await self.evidence(run_id, row.number)
+            ],
+        )
+
+    async def begin_import(self, run_id: str, owner: Owner) -> None:
+        if run_id in self._runs or run_id in self._imports:
+            raise RunExistsError(run_id, self.where)
+        self._imports[run_id] = []
+
+    async def import_part(self, run_id: str, part: RunPart, owner: Owner) -> None:
+        if run_id not in self._imports:
+            raise StoreError(copy_missing(run_id))
+        self._imports[run_id].append(part)
+
+    async def finish_import(self, frame: RunFrame, owner: Owner) -> None:
+        run = frame.run
+        if run.id not in self._imports:
+            raise StoreError(copy_missing(run.id))
+        parts = self._imports.pop(run.id)
+        try:
+            await self.create_run(run, {})
+        except StoreError:
+            self._imports[run.id] = parts
+            raise
+        self._shards |= {(run.id, shard.index): shard for shard in frame.shards}
+        for definition, fingerprints in frame.definitions.items():
+            self._definitions[definition] = {**fingerprints, **self._definitions.get(definition, {})}
+        self._statistics[run.id] = {(row.shard, row.epoch, row.seq): row.body for row in frame.windows}
+        self._pauses[run.id] = dict(frame.pauses)
+        for part in parts:
+            self._instances[run.id] |= {row.number: row for row in part.checkpoints}
+            for event in part.events:
+                self._events.setdefault((run.id, event.number), []).append(event)
+            for evidence in part.evidence:
+                self._evidence.setdefault((run.id, evidence.number), []).append(evidence.body)
+
+    async def abandon_import(self, run_id: str, owner: Owner) -> None:
+        self._imports.pop(run_id, None)
 
     def _current(self, shard: Shard) -> Shard:
         current = self._shards[shard.run_id, shard.index]

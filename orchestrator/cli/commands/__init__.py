@@ -71,6 +71,11 @@ _PRUNE = {
     "dry_run": (flag(bool, "--dry-run", "Only list the runs that would be deleted and those that would stay."), False),
     "yes": (flag(bool, "--yes", "Do not ask. Without a terminal, nothing is asked."), False),
 }
+_COPY = {
+    "source": (argument("The store with the runs: a path or a URL."), None),
+    "target": (argument("The store that gets them."), None),
+    "run": (flag(list[str] | None, "--run", "Run to copy; the default is every run. Can be repeated."), None),
+}
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
@@ -112,6 +117,7 @@ FLAGS = {
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
     "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, _HERE)),
+    "store": Flags(_COPY | {"json": (JSON_FLAG, False)}, ()),
     "graph": Flags(_WHICH | _PICTURE, ()),
     "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }

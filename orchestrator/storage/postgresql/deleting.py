@@ -7,7 +7,8 @@ deletes millions of rows could not be repeated in time after a lost connection.
 from __future__ import annotations
 
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.storage.base import drivers_of
+from orchestrator.storage.base import drivers_of, is_staged
+from orchestrator.storage.lease import Owner
 from orchestrator.storage.postgresql import claims, inputs
 from orchestrator.storage.postgresql.session import Link
 from orchestrator.storage.usage import RunUsage
@@ -61,8 +62,28 @@ class Deletion:
         return found
 
 
+async def is_reserved(link: Link, run_id: str) -> bool:
+    """Whether a copy of this run is under way."""
+    return await link.db.fetchval("SELECT 1 FROM imports WHERE run_id = $1", run_id) is not None
+
+
+async def give_up(link: Link, run_id: str) -> None:
+    """In a transaction. A copy that will not be finished becomes remains."""
+    await link.db.execute("DELETE FROM imports WHERE run_id = $1", run_id)
+    await link.db.execute("INSERT INTO remains (run_id) VALUES ($1) ON CONFLICT DO NOTHING", run_id)
+
+
+async def abandon_stale(link: Link) -> None:
+    """In a transaction. Give up the copies whose owners will not finish them."""
+    now = await link.now()
+    for run_id, owner, added_at in await link.db.fetch("SELECT run_id, owner, added_at FROM imports FOR UPDATE SKIP LOCKED"):
+        if not is_staged(Owner.loads(owner), added_at, now):
+            await give_up(link, run_id)
+
+
 async def sweep(link: Link) -> bool:
     """In a transaction. Delete some of the data that no run needs; ``False``: there is none."""
+    await abandon_stale(link)
     # Another process that sweeps has locked the run that it clears.
     run_id = await link.db.fetchval("SELECT run_id FROM remains LIMIT 1 FOR UPDATE SKIP LOCKED")
     if run_id is None:

@@ -35,10 +35,14 @@ async def windows(link: Link, run_id: str) -> list[StoredWindow]:
 
 async def save_pause(link: Link, shard: Shard, group: str, until: float) -> None:
     await claims.fence(link, [shard])
+    await put_pause(link, shard.run_id, group, until)
+
+
+async def put_pause(link: Link, run_id: str, group: str, until: float) -> None:
     await link.db.execute(
         "INSERT INTO pauses (run_id, rate_group, until) VALUES ($1, $2, $3) "
         "ON CONFLICT (run_id, rate_group) DO UPDATE SET until = excluded.until",
-        shard.run_id, group, until,
+        run_id, group, until,
     )  # fmt: skip
 
 

@@ -21,11 +21,11 @@ _RUNS = f"SELECT {_COLUMNS} FROM runs"
 
 
 async def create(link: Link, run: RunRecord, fingerprints: Mapping[str, str], made: Sequence[Shard], where: str) -> None:
-    if await _exists(link, run.id):
+    if await exists(link, run.id) or await deleting.is_reserved(link, run.id):
         if link.repeated and await get(link, run.id) == run and await claims.all_of(link, run.id) == list(made):
             return  # the answer of an earlier attempt was lost
         raise RunExistsError(run.id, where)
-    if run.scenario.reuse is not None and not await _exists(link, run.scenario.reuse, lock=True):
+    if run.scenario.reuse is not None and not await exists(link, run.scenario.reuse, lock=True):
         raise UnknownRunError(f"run {run.scenario.reuse}", where)
     await deleting.clear(link, run.id)
     if run.rows is not None and not await inputs.assign(link, run.rows.key, run.id):
@@ -38,7 +38,7 @@ async def create(link: Link, run: RunRecord, fingerprints: Mapping[str, str], ma
     await claims.insert(link, made)
 
 
-async def _exists(link: Link, run_id: str, *, lock: bool = False) -> bool:
+async def exists(link: Link, run_id: str, *, lock: bool = False) -> bool:
     # The lock keeps a run that is reused from being deleted before the one that reuses it is there.
     return await link.db.fetchval(f"SELECT 1 FROM runs WHERE id = $1{' FOR SHARE' if lock else ''}", run_id) is not None
 

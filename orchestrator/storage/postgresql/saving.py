@@ -81,17 +81,21 @@ async def write_all(link: Link, shard: Shard, saves: Sequence[Save], status: Run
 
 async def _put_cleaned(link: Link, save: Save, error: Exception) -> Exception | None:
     """Write a save without the characters in its events that PostgreSQL does not store: NUL, and halves of surrogate pairs."""
-    cleaned = attrs.evolve(save, events=[_cleaned(event) for event in save.events])
-    if cleaned.events != save.events:
+    events = [cleaned(event) for event in save.events]
+    if events != list(save.events):
         try:
-            return (await _put(link, [cleaned]))[0]
+            return (await _put(link, [attrs.evolve(save, events=events)]))[0]
         except UNSTORABLE as second:
             error = second
     return StoreError(f"instance {save.checkpoint.run_id}-{save.checkpoint.number} cannot be stored: {reason(error)}")
 
 
-def _cleaned(event: Event) -> Event:
+def cleaned(event: Event) -> Event:
+    """The event without the characters that PostgreSQL does not store."""
     texts: dict[str, Any] = {name: text for name in rows.EVENT if type(text := getattr(event, name)) is str}
+    joined = "".join(texts.values())
+    if joined.isascii() and "\0" not in joined:
+        return event
     stored = {name: text.replace("\0", "\ufffd").encode(errors="replace").decode() for name, text in texts.items()}
     return attrs.evolve(event, **stored)
 
@@ -128,6 +132,13 @@ def statement(saves: Sequence[Save]) -> tuple[str, list[Sequence[Any]]]:
         *(_columns(outdated, len(_FENCE) + len(_OUTDATED)) if outdated else ()),
     ]
     return _statement(bool(evidence), bool(outdated)), values
+
+
+async def insert_rows(link: Link, table: str, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
+    """Insert new rows."""
+    places = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(names, 1))
+    sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({places})"
+    await link.db.execute(sql, *_columns(found, len(names)))
 
 
 def _columns(found: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:

@@ -106,4 +106,12 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE shards ADD COLUMN stop_epoch int8 NOT NULL DEFAULT 0;
     """,
+    # Copies of runs that are not finished yet.
+    """
+    CREATE TABLE imports (
+        run_id text PRIMARY KEY,
+        owner text NOT NULL,
+        added_at float8 NOT NULL
+    );
+    """,
 )

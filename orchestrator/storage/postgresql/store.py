@@ -17,11 +17,12 @@ from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWind
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
-from orchestrator.storage.postgresql import claims, deleting, inputs, instances, measurements, opening, runs, saving
+from orchestrator.storage.postgresql import claims, deleting, imports, inputs, instances, measurements, opening, runs, saving
 from orchestrator.storage.postgresql.address import Address
 from orchestrator.storage.postgresql.facts import facts
 from orchestrator.storage.postgresql.problems import explained
 from orchestrator.storage.postgresql.session import Link, Session
+from orchestrator.storage.transfer import PART, RunFrame, RunPart
 from orchestrator.storage.usage import RunUsage
 
 T = TypeVar("T")
@@ -195,6 +196,22 @@ class PostgreSQLStore(Store):
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return await self._reader.read(instances.events, run_id, number)
+
+    async def export(self, run_id: str, *, after: int = -1, limit: int = PART) -> RunPart:
+        return await self._reader.read(imports.export, run_id, after, limit)
+
+    async def begin_import(self, run_id: str, owner: Owner) -> None:
+        await self._writer.transaction(imports.begin, run_id, owner, self.where)
+
+    async def import_part(self, run_id: str, part: RunPart, owner: Owner) -> None:
+        await self._writer.transaction(imports.add, run_id, part, owner)
+
+    async def finish_import(self, frame: RunFrame, owner: Owner) -> None:
+        await self._writer.transaction(imports.finish, frame, owner, self.where)
+
+    async def abandon_import(self, run_id: str, owner: Owner) -> None:
+        await self._writer.transaction(imports.abandon, run_id, owner)
+        await self.sweep()
 
     def _known(self, found: T | None, wanted: str) -> T:
         if found is None:

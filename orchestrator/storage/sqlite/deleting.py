@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlite3 import Connection
 
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.storage.base import drivers_of
+from orchestrator.storage.base import drivers_of, is_staged
+from orchestrator.storage.lease import Owner
 from orchestrator.storage.sqlite import claims, inputs
 from orchestrator.storage.usage import RunUsage
 
@@ -44,8 +45,27 @@ def delete(db: Connection, run_id: str, now: float) -> RunUsage | None:
     return found
 
 
+def is_reserved(db: Connection, run_id: str) -> bool:
+    """Whether a copy of this run is under way."""
+    return db.execute("SELECT 1 FROM imports WHERE run_id = ?", (run_id,)).fetchone() is not None
+
+
+def give_up(db: Connection, run_id: str) -> None:
+    """A copy that will not be finished becomes remains."""
+    db.execute("DELETE FROM imports WHERE run_id = ?", (run_id,))
+    db.execute("INSERT OR IGNORE INTO remains (run_id) VALUES (?)", (run_id,))
+
+
+def abandon_stale(db: Connection, now: float) -> None:
+    """Give up the copies whose owners will not finish them."""
+    for run_id, owner, added_at in db.execute("SELECT run_id, owner, added_at FROM imports").fetchall():
+        if not is_staged(Owner.loads(owner), added_at, now):
+            give_up(db, run_id)
+
+
 def sweep(db: Connection, now: float) -> bool:
     """Delete some of the data that no run needs; ``False``: there is none."""
+    abandon_stale(db, now)
     run = db.execute("SELECT run_id FROM remains LIMIT 1").fetchone()
     if run is None:
         return inputs.sweep(db, now)

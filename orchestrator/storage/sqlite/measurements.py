@@ -26,6 +26,11 @@ def save_windows(
     )
 
 
+def insert_window(db: Connection, run_id: str, window: StoredWindow) -> None:
+    sql = "INSERT INTO statistics (run_id, shard, epoch, seq, body) VALUES (?, ?, ?, ?, ?)"
+    db.execute(sql, (run_id, window.shard, window.epoch, window.seq, window.body))
+
+
 def windows(db: Connection, run_id: str) -> list[StoredWindow]:
     sql = "SELECT shard, epoch, seq, body FROM statistics WHERE run_id = ? ORDER BY shard, epoch, seq"
     return [StoredWindow(*row) for row in db.execute(sql, (run_id,))]
@@ -33,7 +38,11 @@ def windows(db: Connection, run_id: str) -> list[StoredWindow]:
 
 def save_pause(db: Connection, shard: Shard, group: str, until: float) -> None:
     check_epoch(db, shard)
-    db.execute("INSERT OR REPLACE INTO pauses (run_id, rate_group, until) VALUES (?, ?, ?)", (shard.run_id, group, until))
+    put_pause(db, shard.run_id, group, until)
+
+
+def put_pause(db: Connection, run_id: str, group: str, until: float) -> None:
+    db.execute("INSERT OR REPLACE INTO pauses (run_id, rate_group, until) VALUES (?, ?, ?)", (run_id, group, until))
 
 
 def pauses(db: Connection, run_id: str) -> Mapping[str, float]:

@@ -19,9 +19,9 @@ _RUNS = f"SELECT {', '.join(rows.RUN)} FROM runs"
 
 
 def create(db: Connection, run: RunRecord, fingerprints: Mapping[str, str], made: Sequence[Shard], where: str) -> None:
-    if _exists(db, run.id):
+    if exists(db, run.id) or deleting.is_reserved(db, run.id):
         raise RunExistsError(run.id, where)
-    if run.scenario.reuse is not None and not _exists(db, run.scenario.reuse):
+    if run.scenario.reuse is not None and not exists(db, run.scenario.reuse):
         raise UnknownRunError(f"run {run.scenario.reuse}", where)
     deleting.clear(db, run.id)
     if run.rows is not None and not inputs.assign(db, run.rows.key, run.id):
@@ -32,7 +32,7 @@ def create(db: Connection, run: RunRecord, fingerprints: Mapping[str, str], made
     claims.insert(db, made)
 
 
-def _exists(db: Connection, run_id: str) -> bool:
+def exists(db: Connection, run_id: str) -> bool:
     return db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is not None
 
 

@@ -135,4 +135,12 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE shards ADD COLUMN stop_epoch INTEGER NOT NULL DEFAULT 0;
     """,
+    # Copies of runs that are not finished yet.
+    """
+    CREATE TABLE imports (
+        run_id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        added_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )

@@ -21,10 +21,11 @@ from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWind
 from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
-from orchestrator.storage.sqlite import claims, deleting, inputs, instances, listing, measurements, runs, saving
+from orchestrator.storage.sqlite import claims, deleting, imports, inputs, instances, listing, measurements, runs, saving
 from orchestrator.storage.sqlite.database import BUSY_POLL_S, Database
 from orchestrator.storage.sqlite.schema import MIGRATIONS
 from orchestrator.storage.sqlite.writing import BatchWriter
+from orchestrator.storage.transfer import PART, RunFrame, RunPart
 from orchestrator.storage.usage import RunUsage
 
 T = TypeVar("T")
@@ -195,6 +196,22 @@ class SQLiteStore(Store):
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return await self._db.read(instances.events, run_id, number)
+
+    async def export(self, run_id: str, *, after: int = -1, limit: int = PART) -> RunPart:
+        return await self._db.read(imports.export, run_id, after, limit)
+
+    async def begin_import(self, run_id: str, owner: Owner) -> None:
+        await self._db.write(imports.begin, run_id, owner, self._clock.now(), self.where)
+
+    async def import_part(self, run_id: str, part: RunPart, owner: Owner) -> None:
+        await self._db.write(imports.add, run_id, part, owner)
+
+    async def finish_import(self, frame: RunFrame, owner: Owner) -> None:
+        await self._db.write(imports.finish, frame, owner, self.where)
+
+    async def abandon_import(self, run_id: str, owner: Owner) -> None:
+        await self._db.write(imports.abandon, run_id, owner)
+        await self.sweep()
 
     def _known(self, found: T | None, wanted: str) -> T:
         if found is None:
