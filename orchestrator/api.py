@@ -41,6 +41,7 @@ from orchestrator.load.thresholds import Verdict, check_span, parse_all
 from orchestrator.settings import default_key_file
 from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import dumps, make_converter
+from orchestrator.storage.commits import ObserveCommit
 from orchestrator.storage.encryption import Vault, find_key
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ class Run(Generic[C]):
             ConfigurationError: Worker processes drive the run, and measure it; :attr:`live` has their numbers.
         """
         return self._collector.statistics
+
+    def observe_commits(self, observe: ObserveCommit) -> None:
+        """Call ``observe`` after each commit of checkpoints to the store of the run, from now on."""
+        self._coordinator.store.observe_commits(observe)
 
     def tap(self, tap: Tap) -> None:
         """Send each measurement of this process to ``tap``, too, from now on.

@@ -63,6 +63,7 @@ def options_of(
         if wanted.metrics is not None or wanted.otlp:
             name = "otlp" if wanted.otlp else "metrics"
             raise SettingError(name, "only a run that is driven by one process exports it; leave out processes")
+        telemetry.note_workers()
         return options  # worker processes call no observers
     tracer = None if workflow is None else telemetry.tracer(workflow)
     return attrs.evolve(options, observers=(*observers, *telemetry.observers), tracer=tracer)

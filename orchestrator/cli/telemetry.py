@@ -102,6 +102,11 @@ class Telemetry:
             self._tracing = self._otlp.tracing(workflow.name)
         return self._tracing
 
+    def note_workers(self) -> None:
+        """Worker processes drive the run: say what is missing."""
+        if self._otlp is not None or self.observers:
+            self.notices.append("worker processes log no events and send no traces")
+
     def attach(self, run: Run[Any]) -> None:
         """The run has begun."""
         self._run = run

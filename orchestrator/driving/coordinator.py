@@ -37,6 +37,7 @@ from orchestrator.inspection.result import RunResult, result_of
 from orchestrator.lifecycle.instance import Instance
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.storage.base import Store
 
 END_LIMIT_S = 20.0
 """Time limit for storing the status of an ending run and releasing its lease."""
@@ -111,6 +112,11 @@ class Coordinator(Generic[C, S]):
     def workflow(self) -> Workflow[C, S]:
         """The workflow of the run."""
         return self._job.workflow
+
+    @property
+    def store(self) -> Store:
+        """The store of the run."""
+        return self._job.store
 
     @property
     def lease_left_s(self) -> float:

@@ -28,6 +28,7 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.storage.commits import ObserveCommit
 from orchestrator.storage.lease import Owner, is_gone
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.transfer import PART, RunFrame, RunPart
@@ -206,6 +207,10 @@ class Store(ABC):
     async def rescue(self) -> str | None:
         """After a ``StoreLostError``: copy the stored data to a new place and return its URL; ``None``: not possible."""
         return None
+
+    def observe_commits(self, observe: ObserveCommit) -> None:
+        """Call ``observe`` after each commit of checkpoints from now on; a store without commits never calls it."""
+        return
 
     @abstractmethod
     async def facts(self) -> StoreFacts:

@@ -6,6 +6,7 @@ Items that wait when a commit ends go into the next transaction. The store says 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -31,6 +32,9 @@ class WriteBatch(Protocol[T_contra]):
         """
 
 
+ObserveCommit = Callable[[int, float], None]
+"""Called with the number of items that a batch has stored, and the seconds that it took. It must be fast, and may not raise."""
+
 ALONE_AFTER = 3
 """Successive commits without overlap after which a caller counts as alone."""
 
@@ -55,6 +59,8 @@ class GroupCommit(Generic[T]):
     """Batches items into transactions, one after another."""
 
     def __init__(self, write: WriteBatch[T]) -> None:
+        self.observe: ObserveCommit | None = None
+        """Called after each batch."""
         self._write = write
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
@@ -106,18 +112,19 @@ class GroupCommit(Generic[T]):
     def _start(self) -> None:
         """Write the waiting items as one batch."""
         batch, self._waiting = self._waiting, []
+        began = time.perf_counter()
         alone = len(batch) == 1 and self._single > ALONE_AFTER
         try:
-            errors = self._write([ticket.item for ticket in batch], alone=alone, finish=partial(self._finish, batch))
+            errors = self._write([ticket.item for ticket in batch], alone=alone, finish=partial(self._finish, batch, began))
         except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
             errors = [error] * len(batch)
         if errors is None:
             self._busy = True
         else:
-            _settle(batch, errors)
+            self._settle(batch, began, errors)
 
-    def _finish(self, batch: Sequence[_Ticket[T]], errors: Errors) -> None:
-        _settle(batch, errors)
+    def _finish(self, batch: Sequence[_Ticket[T]], began: float, errors: Errors) -> None:
+        self._settle(batch, began, errors)
         # Wake stored callers first: their next requests are under way while the next batch is written.
         asyncio.get_running_loop().call_soon(self._go_on)
 
@@ -129,7 +136,8 @@ class GroupCommit(Generic[T]):
             self._idle.set_result(None)
             self._idle = None
 
-
-def _settle(batch: Sequence[_Ticket[T]], errors: Errors) -> None:
-    for ticket, error in zip(batch, errors, strict=True):
-        ticket.settle(error)
+    def _settle(self, batch: Sequence[_Ticket[T]], began: float, errors: Errors) -> None:
+        for ticket, error in zip(batch, errors, strict=True):
+            ticket.settle(error)
+        if self.observe is not None:
+            self.observe(sum(error is None for error in errors), time.perf_counter() - began)

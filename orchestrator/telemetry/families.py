@@ -18,6 +18,9 @@ CALL_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 WHOLE_BOUNDS = (*CALL_BOUNDS, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 """The same for durations that contain retries and waits."""
 
+COMMIT_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""The same for commits."""
+
 
 class Kind(Enum):
     """Kind of a metric family."""

@@ -19,7 +19,7 @@ from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.lifecycle.instance import TERMINAL
 from orchestrator.load import series
 from orchestrator.load.statistics import Window
-from orchestrator.telemetry.families import CALL_BOUNDS, WHOLE_BOUNDS, Buckets, Family, Kind, Point, merged
+from orchestrator.telemetry.families import CALL_BOUNDS, COMMIT_BOUNDS, WHOLE_BOUNDS, Buckets, Family, Kind, Point, merged
 from orchestrator.version import installed_version
 
 PREFIX = "orchestrator_"
@@ -34,11 +34,14 @@ class Metrics:
         self._runs: dict[str, RunMetrics] = {}
         self._ended: list[str] = []
         """Runs that have ended, the latest last."""
+        self._commits = Buckets(COMMIT_BOUNDS)
+        self._checkpoints = 0
 
     def add(self, run: Run[Any]) -> None:
         """Export the metrics of a run from now on. Call it before the first tick of its collector."""
         self.remove(run.id)
         self._runs[run.id] = RunMetrics(run)
+        run.observe_commits(self._committed)
 
     def end(self, run_id: str) -> None:
         """A run has ended: export its final values until ``KEPT`` further runs have ended, so that they are scraped."""
@@ -59,7 +62,18 @@ class Metrics:
             "Version of the program; always 1.",
             [Point({"version": installed_version(), "python": platform.python_version()}, 1)],
         )
-        return merged([build, *(family for run in self._runs.values() for family in run.families())])
+        return merged([build, *self._store(), *(family for run in self._runs.values() for family in run.families())])
+
+    def _store(self) -> Iterator[Family]:
+        """Of the store, which all runs share."""
+        written = [Point({}, self._checkpoints)]
+        yield _family("checkpoints_written", Kind.COUNTER, "Checkpoints that are durable.", written)
+        commits = [Point({}, self._commits)]
+        yield _family("commit_duration_seconds", Kind.HISTOGRAM, "Commits of the store; one holds many checkpoints.", commits)
+
+    def _committed(self, checkpoints: int, seconds: float) -> None:
+        self._checkpoints += checkpoints
+        self._commits.record((seconds,))
 
 
 class RunMetrics:

@@ -97,6 +97,16 @@ def test_thresholds_lease_build_and_process_are_told(scrape: Scrape) -> None:
     assert scrape.total("process_cpu_seconds_total") > 0
 
 
+def test_each_stored_event_led_to_a_checkpoint_in_a_commit(scrape: Scrape) -> None:
+    written, commits = (
+        scrape.total(f"orchestrator_{name}") for name in ("checkpoints_written_total", "commit_duration_seconds_count")
+    )
+    calls = scrape.total("orchestrator_attempt_duration_seconds_count")
+    assert written >= calls + scrape.report["admitted"], "one for each call, and one for each start"
+    assert 0 < commits <= written
+    assert scrape.total("orchestrator_commit_duration_seconds_sum") > 0
+
+
 def test_nothing_is_active_after_the_end(scrape: Scrape) -> None:
     for name in ("instances_active", "instances_wanted", "instances_in_load", "instances_in_state", "places_held_back"):
         assert scrape.total(f"orchestrator_{name}") == 0, name
@@ -105,7 +115,7 @@ def test_nothing_is_active_after_the_end(scrape: Scrape) -> None:
 def test_labels_are_bounded_by_the_definition(scrape: Scrape) -> None:
     run_id = scrape.report["run"]
     for name, samples in scrape.samples.items():
-        if not name.startswith("orchestrator_") or name == "orchestrator_build_info":
+        if not name.startswith("orchestrator_") or name.startswith(("orchestrator_build", "orchestrator_ch", "orchestrator_com")):
             continue
         for labels, _ in samples:
             assert labels["run"] == run_id

@@ -14,7 +14,7 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock, new_shards
-from orchestrator.storage.commits import GroupCommit
+from orchestrator.storage.commits import GroupCommit, ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.postgresql import claims, deleting, imports, inputs, instances, measurements, opening, runs, saving
@@ -64,6 +64,10 @@ class PostgreSQLStore(Store):
             return await opening.version(await session.open(), address.schema) is not None
         finally:
             await session.close()
+
+    def observe_commits(self, observe: ObserveCommit) -> None:
+        """See :class:`Store`."""
+        self._commits.observe = observe
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):

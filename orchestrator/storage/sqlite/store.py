@@ -18,7 +18,7 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock, new_shards
-from orchestrator.storage.commits import GroupCommit
+from orchestrator.storage.commits import GroupCommit, ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.sqlite import claims, deleting, imports, inputs, instances, listing, measurements, runs, saving
@@ -54,6 +54,10 @@ class SQLiteStore(Store):
         """Open the file, creating it (mode 0600) if necessary."""
         db = await anyio.to_thread.run_sync(partial(Database.open, Path(path), create=create))
         return cls(db, clock or SystemClock())
+
+    def observe_commits(self, observe: ObserveCommit) -> None:
+        """See :class:`Store`."""
+        self._commits.observe = observe
 
     async def close(self) -> None:
         with anyio.CancelScope(shield=True):
