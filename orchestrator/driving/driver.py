@@ -237,7 +237,7 @@ class Driver(Generic[C, S]):
         drive = self._drive
         if then.status in TERMINAL and self.instance.status not in TERMINAL:
             events = (*events, self._event(EventKind.ENDED, state=then.position, outcome=then.status.value))
-        failed = any(event.failure is not None and event.kind is not EventKind.RETRY for event in events)
+        failed = [event for event in events if event.failure is not None and event.kind is not EventKind.RETRY]
         stores_evidence = failed or drive.recorded is Recorded.ALL
         evidence = self._recording.take(self.instance.context, then.context) if stores_evidence else None
         checkpoint = drive.codec.encode(then, history=self._log.count, evidence=evidence)

@@ -166,7 +166,7 @@ class Codec(Generic[C]):
 
     def _kinds(self, instance: Instance[C]) -> tuple[str, ...] | None:
         """Kinds of the effects, for an instance that has stopped. For a running one they would change with every checkpoint."""
-        if instance.status in {Status.RUNNING, Status.ROLLING_BACK}:
+        if instance.status is Status.RUNNING or instance.status is Status.ROLLING_BACK:
             return None
         try:
             return tuple(effect.kind for _, effect in effects_of(self._workflow, instance))

@@ -69,6 +69,8 @@ class GroupCommit(Generic[T]):
         """Callers that have called and not yet continued."""
         self._single = 0
         """Successive commits without another caller."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop of the callers: asking for it is a system call."""
         self._idle: asyncio.Future[None] | None = None
         """Whether a caller waits for all commits to end."""
 
@@ -85,7 +87,8 @@ class GroupCommit(Generic[T]):
                 # A loop that awaits nothing but saves must still let other tasks run.
                 await anyio.lowlevel.cancel_shielded_checkpoint()
             else:
-                ticket.turn = asyncio.get_running_loop().create_future()
+                self._loop = self._loop or asyncio.get_running_loop()
+                ticket.turn = self._loop.create_future()
                 await ticket.turn
         except asyncio.CancelledError:
             await self._finished(ticket)
