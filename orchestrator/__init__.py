@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # type checkers take it for true; the module ``typing`` i
 if TYPE_CHECKING:
     from orchestrator.api import Run, cleanup, resume, retry, start
     from orchestrator.clock import Clock, SystemClock
+    from orchestrator.cluster import dask_cluster
     from orchestrator.copying import copy_run
     from orchestrator.definition.function_state import state
     from orchestrator.definition.retry_policy import RetryPolicy
@@ -148,6 +149,7 @@ __all__ = [
     "WorkflowChangedError",
     "cleanup",
     "copy_run",
+    "dask_cluster",
     "done",
     "find_key",
     "new_key",
@@ -163,6 +165,7 @@ __all__ = [
 ]
 
 _NAMES_OF = {
+    "cluster": ("dask_cluster",),
     "clock": ("Clock", "SystemClock"),
     "lifecycle.decision": ("OnFailure", "OnSuccess"),
     "api": ("Run", "cleanup", "resume", "retry", "start"),

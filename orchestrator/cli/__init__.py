@@ -42,6 +42,7 @@ SUMMARIES = {
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",
     "web": "Show runs in the browser: live, finished or interrupted, of any process. Starts and continues them, too.",
     "store": "Copy runs from one store to another, whole and unchanged.",
+    "cluster": "Prepare a cluster of machines: its certificates, its scheduler, its workers.",
     "graph": "Draw the state machine of a workflow: Mermaid text on stdout, or an image (needs Graphviz).",
     "doctor": "Check configuration, store, key, and whether the tenant answers. Changes nothing.",
 }

@@ -52,7 +52,7 @@ async def continue_run(
     """
     resolver = Resolver(flags, config)
     engine, outputs = resolver.engine().value, Outputs.of(flags)
-    engine = attrs.evolve(engine, processes=1) if here else engine
+    engine = attrs.evolve(engine, processes=1, cluster=None) if here else engine
     outputs.check()
     async with open_telemetry(resolver.telemetry().value) as telemetry, opened_store(engine, create=False) as store:
         record = await _record(store, named, mode, outputs)
@@ -66,11 +66,11 @@ async def continue_run(
             stored: AnyStoredRun = await StoredRun.load(found, record.id, store=store, vault=vault)
             return await _already_finished(stored, as_json, resolver.suffix, why)
         cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
-        many = engine.processes > 1
+        many = engine.is_spread
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}", many=many)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         changes = resolver.renewed(found)
-        opened = how(found, record.id, store=store, changes=changes, processes=engine.processes, options=options)
+        opened = how(found, record.id, store=store, changes=changes, **engine.workers(), options=options)
         again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
         async with page_beside(web, resolver, store, vault, telemetry) as page:
             return await drive(

@@ -58,11 +58,11 @@ def options_of(
         SettingError: Metrics or traces are wanted of worker processes.
     """
     options = Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault)
-    if engine.processes > 1:
+    if engine.is_spread:
         wanted = resolver.telemetry().value
         if wanted.metrics is not None or wanted.otlp:
             name = "otlp" if wanted.otlp else "metrics"
-            raise SettingError(name, "only a run that is driven by one process exports it; leave out processes")
+            raise SettingError(name, "only a run that is driven by one process exports it; leave out processes and cluster")
         telemetry.note_workers()
         return options  # worker processes call no observers
     tracer = None if workflow is None else telemetry.tracer(workflow)

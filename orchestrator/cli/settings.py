@@ -61,14 +61,36 @@ class EngineSettings:
         env=["ORCHESTRATOR_PROCESSES"],
         parse=parse_processes,
     )
+    cluster: str | None = setting(
+        "Cluster whose workers drive the run: the address of its scheduler (tls://HOST:8786), or the file that it wrote.",
+        env=["ORCHESTRATOR_CLUSTER"],
+    )
+    cluster_tls: str | None = setting(
+        "Folder with the certificates of the cluster (see `orchestrator cluster certs`).", env=["ORCHESTRATOR_CLUSTER_TLS"]
+    )
 
     def __attrs_post_init__(self) -> None:
         if not LEAST_LEASE_S <= self.lease <= MAX_SECONDS:
             raise SettingError("lease", f"{self.lease:g} is not between {LEAST_LEASE_S:g} and {MAX_SECONDS} seconds")
         if not 0 < self.store_timeout <= MAX_SECONDS:
             raise SettingError("store-timeout", f"{self.store_timeout:g} is not between 0 and {MAX_SECONDS} seconds")
+        if self.cluster is not None and self.processes != 1:
+            raise SettingError("cluster", "its workers drive the run; leave out processes")
         if not 0 <= self.grace <= MAX_SECONDS:
             raise SettingError("grace", f"{self.grace:g} is not between 0 and {MAX_SECONDS} seconds")
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether worker processes drive the run."""
+        return self.processes > 1 or self.cluster is not None
+
+    def workers(self) -> dict[str, Any]:
+        """The arguments of :func:`orchestrator.api.start` that name the worker processes. Raises ``SettingError``."""
+        if self.cluster is None:
+            return {"processes": self.processes}
+        from orchestrator.cluster import dask_cluster  # noqa: PLC0415  # imports Dask
+
+        return {"cluster": dask_cluster(self.cluster, tls=self.cluster_tls)}
 
     @property
     def url(self) -> str:

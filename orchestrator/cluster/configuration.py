@@ -7,6 +7,7 @@ from typing import Any
 
 LEAST_TTL_S = 5.0
 """Dask sends heartbeats too seldom for a shorter time."""
+DEFAULT_TTL_S = 15.0
 LONGEST_TTL_S = 30.0
 HEALTH = ["distributed.http.health"]
 """The only HTTP route. The others show addresses and tasks to everybody who can reach the port."""

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import anyio
+import attrs
 import dask
 from distributed import Client, KilledWorker, LocalCluster
 from distributed.security import Security
 
+from orchestrator.cluster.address import ClusterAddress, is_loopback
 from orchestrator.cluster.configuration import configuration, ttl_for
 from orchestrator.cluster.dask_task import TOPIC, receive_orders, run_task
-from orchestrator.cluster.pool import OnReport, OpenPool, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.handshake import compare, describe
+from orchestrator.cluster.pool import OnReport, OpenPool, PoolPlan, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.spread import GUARD
 from orchestrator.driving.orders import Orders, Report
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, SettingError
 
 SEND_LIMIT_S = 2.0
 """How long to wait for a worker that does not answer; the orders are repeated anyway."""
+CONNECT_LIMIT_S = 10.0
+WORKERS_LIMIT_S = 30.0
 CLOSE_LIMIT_S = 10.0
 URGENT = 10
 
@@ -90,8 +95,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
     """
 
     @asynccontextmanager
-    async def open_pool(run_id: str, on_report: OnReport) -> AsyncIterator[DaskPool]:
-        _check_process()
+    async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
         # What Dask logs about dead workers, the launcher handles.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         security = Security.temporary()
@@ -113,10 +117,10 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                     silence_logs=logging.CRITICAL,
                 )
             except (RuntimeError, OSError) as error:
-                raise ClusterError(f"the worker processes cannot start ({error}); {_GUARD}") from error
+                raise ClusterError(f"the worker processes cannot start ({error}); {GUARD}") from error
             try:
                 async with Client(cluster, asynchronous=True, security=security) as client:
-                    yield DaskPool(client, run_id, on_report, cluster)
+                    yield DaskPool(client, plan.run_id, plan.on_report, cluster)
             finally:
                 with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     closing: Any = cluster.close()
@@ -125,13 +129,87 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
     return open_pool
 
 
-_GUARD = (
-    'a program that starts them must guard its own start with `if __name__ == "__main__":`, because each of them imports the '
-    "program's file"
-)
+def remote_pool(address: ClusterAddress) -> OpenPool:
+    """The workers of a running cluster, which stay when the run has ended.
+
+    Args:
+        address: Of its scheduler.
+    """
+    return _pool_of(address, _security_of(address))
 
 
-def _check_process() -> None:
-    """Refuse to start worker processes in one that is being started itself."""
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        raise ClusterError(f"a worker process would start worker processes: {_GUARD}")
+def pool_of(client: Client) -> OpenPool:
+    """The workers that a Dask client of this program is connected to."""
+    scheduler: Any = client.scheduler
+    url = str(scheduler.address)
+    return _pool_of(_Known(url), client.security, client if url.startswith("inproc") else None)
+
+
+@attrs.frozen
+class _Known:
+    """The address of a client that the program made itself."""
+
+    url: str
+
+    def check_store(self, store: str | None, workers: list[str]) -> None:
+        if not all(map(is_loopback, workers)) and not (store or "").startswith("postgres"):
+            raise SettingError("store", "an SQLite file serves one machine; a cluster of several needs postgresql://…")
+
+
+def _security_of(address: ClusterAddress) -> Security | None:
+    if address.tls is None:
+        return None
+    files = address.tls
+    return Security(
+        require_encryption=True,
+        tls_ca_file=str(files.authority),
+        tls_client_cert=str(files.certificate),
+        tls_client_key=str(files.key),
+    )
+
+
+def _pool_of(address: ClusterAddress | _Known, security: Any, client: Client | None = None) -> OpenPool:
+    @asynccontextmanager
+    async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        async with _client(address.url, security) if client is None else nullcontext(client) as connected:
+            workers = await _workers(connected, address.url)
+            address.check_store(plan.store, list(workers))
+            if plan.workflow is not None:
+                there = await connected.run(describe, plan.workflow)
+                compare(describe(plan.workflow), there)
+            yield DaskPool(connected, plan.run_id, plan.on_report)
+
+    return open_pool
+
+
+@asynccontextmanager
+async def _client(url: str, security: Any) -> AsyncIterator[Client]:
+    try:
+        client = await Client(url, asynchronous=True, security=security, timeout=CONNECT_LIMIT_S)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        raise ClusterError(
+            f"the scheduler at {url} cannot be reached: {error}; check its address and the certificates"
+        ) from error
+    try:
+        yield client
+    finally:
+        with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            closing: Any = client.close()
+            await closing
+
+
+async def _workers(client: Client, url: str) -> dict[str, int]:
+    """Address → threads, as soon as there is a worker. Each must have one thread: a shard needs a processor of its own."""
+    try:
+        waiting: Any = client.wait_for_workers  # annotated as if it were synchronous
+        await waiting(1, timeout=WORKERS_LIMIT_S)
+    except TimeoutError as error:
+        raise ClusterError(f"the cluster at {url} has no workers; start some with `orchestrator cluster worker`") from error
+    workers: dict[str, int] = await client.nthreads()
+    for address, threads in workers.items():
+        if threads != 1:
+            raise ClusterError(
+                f"the worker {address} has {threads} threads; start it with `orchestrator cluster worker`, or --nthreads 1"
+            )
+    return workers

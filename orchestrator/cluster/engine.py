@@ -24,7 +24,7 @@ from orchestrator.cluster.attempts import Attempts
 from orchestrator.cluster.judge import Judge
 from orchestrator.cluster.numbers import RunNumbers
 from orchestrator.cluster.pattern import pattern_of
-from orchestrator.cluster.pool import Ending, OpenPool, Pool, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.pool import Ending, OpenPool, Pool, PoolPlan, Task, TaskEnd, WorkerLostError
 from orchestrator.cluster.schedule import Part, parts_of, places_for, runs_at_once
 from orchestrator.cluster.shielded import finish_within
 from orchestrator.cluster.slots import Slots
@@ -166,7 +166,9 @@ class ClusterEngine:
     async def _spread(self, fail: Callable[[Exception], None]) -> None:
         """Open the pool and let its workers drive everything."""
         left = [shard.index for shard in self._leases.shards]
-        async with self._open_pool(self._record.id, self._take_report) as pool:
+        assert self._task is not None
+        plan = PoolPlan(run_id=self._record.id, store=self._store, workflow=self._task.workflow, on_report=self._take_report)
+        async with self._open_pool(plan) as pool:
             workers = await pool.size()
             self._before, self._began = self.live.elapsed, self._job.clock.steady()
             self._waiting = parts_of(left, workers, at_once=self._at_once)

@@ -124,5 +124,24 @@ class Pool(Protocol):
 
 OnReport = Callable[[str, Report], None]
 """Attempt, report."""
-OpenPool = Callable[[str, OnReport], AbstractAsyncContextManager[Pool]]
-"""Run id, receiver of reports → the pool. Raises ``ClusterError``."""
+
+
+@attrs.frozen(kw_only=True)
+class PoolPlan:
+    """What a pool is opened for."""
+
+    run_id: str = ""
+    store: str | None = None
+    """URL of the store that the workers will open."""
+    workflow: str | None = None
+    """Reference of the workflow, which all workers must have; ``None``: they are only counted."""
+    on_report: OnReport = lambda attempt, report: None
+
+
+OpenPool = Callable[[PoolPlan], AbstractAsyncContextManager[Pool]]
+"""Opens the pool.
+
+Raises:
+    ClusterError: The workers cannot be started or reached, or differ from this process.
+    SettingError: They cannot use the store.
+"""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 from functools import partial
 from importlib.util import find_spec
 
 import attrs
 
-from orchestrator.cluster.pool import OpenPool
+from orchestrator.cluster.pool import OpenPool, PoolPlan
 from orchestrator.cluster.schedule import shards_for
 from orchestrator.driving.engine import EngineFactory
 from orchestrator.driving.options import Options
@@ -16,6 +17,11 @@ from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage.base import Store
 
 MOST_PROCESSES = 512
+GUARD = (
+    'a program that starts them must guard its own start with `if __name__ == "__main__":`, because each of them imports the '
+    "program's file"
+)
+"""What to do when a worker process cannot start."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +43,8 @@ class Spread:
         if not 1 <= self.processes <= MOST_PROCESSES:
             raise SettingError("processes", f"{self.processes} is not between 1 and {MOST_PROCESSES}")
         name = "processes" if self.cluster is None else "cluster"
+        if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+            raise SettingError(name, f"a worker process would start worker processes: {GUARD}")
         if self.store.url is None:
             raise SettingError(name, "a store in memory belongs to one process; name a file as store")
         if self.options.observers:
@@ -48,7 +56,7 @@ class Spread:
         """The number of shards of a new run."""
         if self.cluster is None:
             return shards_for(scenario, self.processes)
-        async with self.cluster("", lambda attempt, report: None) as pool:
+        async with self.cluster(PoolPlan(store=self.store.url)) as pool:
             return shards_for(scenario, await pool.size())
 
     def engine(self) -> EngineFactory:

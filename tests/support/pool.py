@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 
 from orchestrator.cluster.part import Link, drive_part
-from orchestrator.cluster.pool import OnReport, Task, TaskEnd
+from orchestrator.cluster.pool import OnReport, PoolPlan, Task, TaskEnd
 from orchestrator.driving.orders import Orders
 from tests.support.toy import Ledger, Making, toy
 
@@ -48,9 +48,9 @@ class TaskPool:
     _on_report: OnReport | None = None
 
     @asynccontextmanager
-    async def open(self, run_id: str, on_report: OnReport) -> AsyncIterator[TaskPool]:
+    async def open(self, plan: PoolPlan) -> AsyncIterator[TaskPool]:
         """An ``OpenPool``."""
-        self._on_report = on_report
+        self._on_report = plan.on_report
         yield self
 
     async def size(self) -> int:

@@ -79,8 +79,20 @@ _COPY = {
 _PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
-_HERE = Without(EngineSettings, "processes")
+_HERE = Without(EngineSettings, "processes", "cluster", "cluster_tls")
 """For commands that start no worker processes."""
+
+
+_CLUSTER = {
+    "what": (argument("certs, scheduler or worker."), None),
+    "where": (argument("Folder for the certificates, or the scheduler of a worker."), None),
+    "tls": (flag(str | None, "--tls", "Folder with the certificates. Without it, only this machine can be used."), None),
+    "host": (flag(str | None, "--host", "Address to listen on. [default: all with certificates, else loopback]"), None),
+    "port": (flag(int, "--port", "Port of the scheduler. [default: 8786]"), 8786),
+    "scheduler_file": (flag(str | None, "--scheduler-file", "File that the scheduler writes and a worker reads."), None),
+    "processes": (flag(str, "--processes", "Processes of a worker machine: a number, or 'auto' for one per processor."), "auto"),
+    "no_nanny": (flag(bool, "--no-nanny", "Do not restart a worker: something else does (Kubernetes, systemd)."), False),
+}
 
 
 @attrs.frozen
@@ -118,6 +130,7 @@ FLAGS = {
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
     "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, _HERE)),
     "store": Flags(_COPY | {"json": (JSON_FLAG, False)}, ()),
+    "cluster": Flags(_CLUSTER, ()),
     "graph": Flags(_WHICH | _PICTURE, ()),
     "doctor": Flags(_WHICH | _ENGINE, own=_all),
 }

@@ -74,7 +74,7 @@ async def command(
         if prepared.needs is not None:
             display.say(str(prepared.needs))
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        more = {"drive": not no_drive, "run_id": run_id, "processes": engine.processes}
+        more = {"drive": not no_drive, "run_id": run_id, **engine.workers()}
         opened = prepared.open(store, options, reports=outputs.stored(), **more)
         if no_drive:
             return await _only_store(opened, wanted.shards or 1, json, resolver.suffix)

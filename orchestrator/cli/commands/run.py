@@ -48,7 +48,7 @@ async def command(
     outputs.check()
     scenario = wanted.scenario()
     vault = resolver.vault(create=True)
-    many = engine.processes > 1 or (wanted.data is not None and wanted.instances != 1)
+    many = engine.is_spread or (wanted.data is not None and wanted.instances != 1)
     display = display_of(found, scenario, json, found.name, many=many)
     async with (
         open_telemetry(resolver.telemetry().value) as telemetry,
@@ -57,7 +57,7 @@ async def command(
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        more = {"run_id": run_id, "processes": engine.processes}
+        more = {"run_id": run_id, **engine.workers()}
         opened = prepared.open(store, options, reports=outputs.stored(), **more)
         return await drive(
             opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
