@@ -106,10 +106,13 @@ class Server:
             self._process.wait(START_LIMIT_S)
 
     def _accepts(self) -> bool:
+        assert self._process is not None
         try:
-            return "ready" in (self.folder / "postmaster.pid").read_text()
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
+        # A server that was killed has left its file.
+        return lines[:1] == [str(self._process.pid)] and lines[-1].strip() == "ready"
 
     def _run(self, program: str, *options: str) -> None:
         command = [self._binaries / program, "-D", self.folder, *options]

@@ -14,6 +14,7 @@ LOST = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,  # after a failover the old server is a standby
+    asyncpg.InternalClientError,  # the connection broke in the middle of a message, or no host is the primary server
     OSError,
     TimeoutError,
 )
@@ -22,6 +23,9 @@ CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.
 """The transaction was rolled back, and may succeed when it is repeated."""
 UNSTORABLE = (asyncpg.exceptions.DataError, asyncpg.DataError, UnicodeError, OverflowError)
 """The server, or asyncpg before it, rejects a value."""
+
+_BROKEN = ("is closed", "has been closed", "was closed", "another operation is in progress")
+"""What asyncpg says of a connection that broke."""
 
 _CURES: dict[type[Exception], str] = {
     asyncpg.InvalidPasswordError: "set PGPASSWORD, PGPASSFILE or ~/.pgpass to the right password",
@@ -41,7 +45,7 @@ _CURES: dict[type[Exception], str] = {
 
 def is_lost(error: BaseException) -> bool:
     """Whether another connection may succeed."""
-    return isinstance(error, LOST) or (isinstance(error, asyncpg.InterfaceError) and "closed" in str(error))
+    return isinstance(error, LOST) or (isinstance(error, asyncpg.InterfaceError) and any(text in str(error) for text in _BROKEN))
 
 
 def explained(where: str, error: BaseException, hint: str = "") -> Exception:
