@@ -76,6 +76,8 @@ async def prepare(db: Connection, address: Address, *, create: bool) -> None:
             "use the newer program that made it, or name another schema with ?schema="
         )
     if found != len(MIGRATIONS):
+        # A migration of another process may take longer than the locks of our statements.
+        await db.execute("SET lock_timeout = 0")
         # Before the transaction: its caches of names are as old as its beginning.
         await db.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         try:
@@ -83,6 +85,7 @@ async def prepare(db: Connection, address: Address, *, create: bool) -> None:
                 await _migrate(db, where, schema)
         finally:
             await db.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+            await db.execute(f"SET lock_timeout = '{_SETTINGS['lock_timeout']}'")
 
 
 async def _migrate(db: Connection, where: str, schema: str) -> None:
