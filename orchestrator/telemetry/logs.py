@@ -77,7 +77,11 @@ class EventLogger:
                 fields[name] = round(value, 6) if isinstance(value, float) else value
         if self._trace_id is not None and (trace_id := self._trace_id(event)) is not None:
             fields["trace_id"] = trace_id
-        self._logger.log(level, "%s", sentence(event), extra={FIELDS: fields, "at": event.at})
+        # Not by `Logger.log`, which looks for the line of code that calls it: a third of the time.
+        record = logging.LogRecord(INSTANCES, level, __file__, 0, sentence(event), None, None)
+        record.created = event.at
+        setattr(record, FIELDS, fields)
+        self._logger.handle(record)
 
 
 def level_of(event: Event) -> int:
@@ -141,6 +145,4 @@ def _fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _time_of(record: logging.LogRecord) -> str:
-    """The time of the event, else that of the record."""
-    at: float = getattr(record, "at", record.created)
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
