@@ -10,7 +10,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FLUSH_S = 5.0
 """How long the end of the program waits until everything is sent."""
+ABORT_S = 0.5
+"""How long it then waits until the attempts to send have ended."""
 METRICS_EVERY_MS = 60_000
 QUEUE = 16_384
 """Spans that may wait to be sent. A load run makes thousands a second, in bursts; the SDK's default drops most of them."""
@@ -47,7 +50,6 @@ class Otlp:
 
     Raises:
         SettingError: A variable has a value that is not supported.
-        ModuleNotFoundError: The exporter of the wanted protocol is not installed.
     """
 
     def __init__(self, metrics: Metrics, *, propagate: bool, environ: Mapping[str, str] = os.environ) -> None:
@@ -66,7 +68,7 @@ class Otlp:
             # Last, because it starts a thread.
             self._spans = None if self._sender is None else BatchSpanProcessor(self._sender, _queue_size(environ))
         except ValueError as error:
-            self._problems.close()
+            self._problems.remove()
             raise SettingError("otlp", f"a variable OTEL_… cannot be used: {error}") from error
 
     def tracing(self, workflow: str) -> Tracing | None:
@@ -87,15 +89,14 @@ class Otlp:
         closing = [] if self._spans is None else [_started(self._spans.shutdown)]
         if self._exporter is not None:
             closing.append(self._send_metrics(self._exporter.shutdown))
-        with anyio.move_on_after(FLUSH_S, shield=True):
-            while any(thread.is_alive() for thread in closing):  # noqa: ASYNC110  # a thread sets no event of the loop
-                await anyio.sleep(0.005)
-        self._problems.close()
-        if any(thread.is_alive() for thread in closing):
+        delivered = await _joined(closing, FLUSH_S)
+        self._problems.tell_rest()
+        if not delivered:
             _log.warning("OTLP: not everything was delivered within %g s", FLUSH_S)
-            for exporter in (self._sender, self._exporter):
-                if exporter is not None:
-                    _started(exporter.shutdown)  # ends the attempts to send again
+            ending = [_started(exporter.shutdown) for exporter in (self._sender, self._exporter) if exporter is not None]
+            delivered = await _joined((*closing, *ending), ABORT_S)  # it ends the attempts to send again
+        if delivered:
+            self._problems.remove()  # else a thread that hangs would still log
 
     def _send_metrics(self, then: Callable[[], object] = lambda: None) -> Thread:
         data, exporter = metrics_data(self._metrics.families(), self._resource, self._start_ns, time.time_ns()), self._exporter
@@ -125,13 +126,24 @@ class _Problems(logging.Handler):
         if self.count == 1:
             _log.warning("OTLP: %s; the run goes on, and further problems are counted", " ".join(record.getMessage().split()))
 
-    def close(self) -> None:
-        """Tell the number of further problems."""
+    def tell_rest(self) -> None:
+        """Tell the number of further problems; from now on, all are silent."""
         if self.count > 1:
             _log.warning("OTLP: %d further problems", self.count - 1)
+        self.count = max(self.count, 1)
+
+    def remove(self) -> None:
+        """Let the SDK log as before."""
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated
-        super().close()
+
+
+async def _joined(threads: Sequence[Thread], seconds: float) -> bool:
+    """Wait until threads have ended, whatever is cancelled; ``False``: one has not."""
+    with anyio.move_on_after(seconds, shield=True):
+        while any(thread.is_alive() for thread in threads):  # noqa: ASYNC110  # a thread sets no event of the loop
+            await anyio.sleep(0.005)
+    return not any(thread.is_alive() for thread in threads)
 
 
 def _started(work: Callable[[], object]) -> Thread:
@@ -169,6 +181,14 @@ def _kind(environ: Mapping[str, str], signal: str) -> str:
     return found
 
 
+@contextmanager
+def _needs_grpc() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError("the protocol grpc needs: pip install opentelemetry-exporter-otlp-proto-grpc") from error
+
+
 def _span_exporter(environ: Mapping[str, str]) -> SpanExporter | None:
     match _kind(environ, "TRACES"):
         case "none":
@@ -176,7 +196,8 @@ def _span_exporter(environ: Mapping[str, str]) -> SpanExporter | None:
         case "console":
             return ConsoleSpanExporter()
     if _protocol(environ, "TRACES") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
+        with _needs_grpc():
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
 
         return Grpc()
     from orchestrator.telemetry.encoding import HttpSpanExporter  # noqa: PLC0415
@@ -193,7 +214,8 @@ def _metric_exporter(environ: Mapping[str, str]) -> MetricExporter | None:
 
             return ConsoleMetricExporter()
     if _protocol(environ, "METRICS") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415
+        with _needs_grpc():
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415
 
         return Grpc()
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415

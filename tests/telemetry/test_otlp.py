@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,9 @@ def threads_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for thread in threading.enumerate():
         if thread.name.startswith(("orchestrator otlp", "OtelBatch")):
             thread.join(30)
+    logger = logging.getLogger("opentelemetry")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture
@@ -229,7 +233,6 @@ def test_without_a_receiver_the_run_ends_as_ever_and_one_line_says_so(
     assert all(text.startswith("OTLP: ") and "\n" not in text for text in said)
     assert said[-1] == "OTLP: not everything was delivered within 0.3 s"
     assert not [record for record in caplog.records if record.exc_info]
-    assert logging.getLogger("opentelemetry").handlers == []
 
 
 def test_a_receiver_that_hangs_delays_the_end_by_a_bounded_time(
@@ -255,19 +258,21 @@ def test_a_receiver_that_refuses_is_told_once(
     assert others == ["OTLP: 1 further problems"]
 
 
-def test_a_program_that_has_ended_does_not_hang_in_its_exporter(home: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False], ids=["hangs", "is not there"])
+def test_a_program_whose_receiver_hangs_or_is_not_there_ends_and_says_so(home: Path, is_there: bool) -> None:
+    program = (
+        "import sys; from orchestrator.cli import entry; from orchestrator.telemetry import otlp; "
+        "otlp.FLUSH_S = 0.3; sys.exit(entry(['run', '--store', 'memory:']))"
+    )
     with Receiver(hangs=True).serve() as receiver:
-        import os
-
-        environ = os.environ | receiver.variables()
-        program = (
-            "import sys; from orchestrator.cli import entry; from orchestrator.telemetry import otlp; "
-            "otlp.FLUSH_S = 0.3; sys.exit(entry(['run', '--store', 'memory:']))"
-        )
+        environ = os.environ | (receiver.variables() if is_there else {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
         argv = [sys.executable, "-c", program]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environ, check=False)
     assert done.returncode == 0
-    assert done.stderr == "OTLP: not everything was delivered within 0.3 s\n"
+    *problems, last = done.stderr.splitlines()
+    assert last == "OTLP: not everything was delivered within 0.3 s"
+    assert all(line.startswith("OTLP: ") for line in problems)
+    assert bool(problems) is not is_there
 
 
 # gRPC
@@ -318,6 +323,16 @@ def test_grpc_is_another_protocol_for_the_same(monkeypatch: pytest.MonkeyPatch, 
     assert_whole(spans)
     assert len(tree_of(spans)[0][1]) == 15
     assert any(hasattr(request, "resource_metrics") for request in received)
+
+
+def test_grpc_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert main(["run", "--otlp"]) == 2
+    assert capsys.readouterr().err == (
+        "orchestrator: otlp: a variable OTEL_… cannot be used: the protocol grpc needs: "
+        "pip install opentelemetry-exporter-otlp-proto-grpc\n"
+    )
 
 
 # Flags and variables
