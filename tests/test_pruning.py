@@ -70,7 +70,7 @@ async def test_the_newest_runs_stay_whatever_their_age() -> None:
     assert (await prune(store, keep=0)).deleted == ("run0", "run1")
 
 
-async def test_a_filter_limits_what_is_deleted_and_counted() -> None:
+async def test_a_filter_limits_the_runs_that_are_deleted_and_counted() -> None:
     store = MemoryStore()
     await fill(store, 1, 2)
     await store.create_run(record("other", workflow="other", status=RunStatus.FINISHED, created_at=NOW - 3 * DAY), {})

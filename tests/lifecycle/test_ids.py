@@ -57,7 +57,7 @@ def test_a_wrong_id_is_refused_with_the_reason(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x-1-2", "A-1", "a--1", "-1", "x" * 49 + "-1", "a-1\n", "a-١"])
-def test_what_names_neither_a_run_nor_an_instance_is_refused(text: str) -> None:
+def test_an_id_of_neither_a_run_nor_an_instance_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not the id of a run"):
         parse_id(text)
 

@@ -41,7 +41,7 @@ def test_unpacked_histograms_share_nothing_with_the_packed_ones() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=5), VALUES.filter(bool), max_size=5))
-def test_latencies_are_a_mapping_of_what_they_were_made_of(values: dict[str, list[int]]) -> None:
+def test_latencies_are_the_mapping_that_they_were_packed_from(values: dict[str, list[int]]) -> None:
     before = {name: Latency.of(histogram(some)) for name, some in values.items()}
     latencies = Latencies({name: latency for name, latency in before.items() if latency is not None})
     assert latencies == before

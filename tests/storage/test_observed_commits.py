@@ -36,7 +36,7 @@ async def test_a_batch_is_one_commit_of_many_checkpoints() -> None:
     assert all(seconds > 0.005 for _, seconds in seen)
 
 
-async def test_what_was_not_stored_is_not_counted() -> None:
+async def test_a_failed_checkpoint_is_not_counted() -> None:
     seen: list[int] = []
     commits: GroupCommit[int] = GroupCommit(Later(OSError("full")))
     commits.observe = lambda count, seconds: seen.append(count)

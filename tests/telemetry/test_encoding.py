@@ -54,7 +54,7 @@ def spans_of(message: ExportTraceServiceRequest) -> dict[bytes, list[Any]]:
 
 
 @given(st.lists(spans, max_size=6))
-def test_it_is_what_the_encoder_of_the_sdk_writes(made: list[ReadableSpan]) -> None:
+def test_the_bytes_equal_those_of_the_sdk_s_encoder(made: list[ReadableSpan]) -> None:
     assert spans_of(ExportTraceServiceRequest.FromString(encoded_request(made))) == spans_of(encode_spans(made))
 
 

@@ -181,7 +181,7 @@ async def test_a_teardown_is_no_error(store: MemoryStore, vault: Vault, sink: Si
     assert {span.status.status_code for span in sink.spans} == {StatusCode.UNSET}
 
 
-async def test_what_cannot_be_removed_is_an_error(store: MemoryStore, vault: Vault, sink: Sink) -> None:
+async def test_a_leftover_is_an_error(store: MemoryStore, vault: Vault, sink: Sink) -> None:
     ledger = Ledger(script={"run two": [PermanentError("no")], "rollback one": [PermanentError("never")]})
     async with start(toy(ledger), store=store, options=traced(vault, sink)) as run:
         await run.wait()

@@ -97,7 +97,7 @@ async def test_an_address_of_nothing_says_so(vault: Vault, path: str, status: in
             assert "Traceback" not in answer.text
 
 
-async def test_a_run_shows_states_errors_and_what_exists(vault: Vault) -> None:
+async def test_a_run_shows_states_errors_and_existing_objects(vault: Vault) -> None:
     ledger = Ledger(script={"run two": [TransientError("try again", code="busy"), PermanentError("never", code="gone")]})
     workflow = toy(ledger)
     scenario = Scenario(instances=3)
@@ -123,7 +123,7 @@ async def test_a_run_shows_states_errors_and_what_exists(vault: Vault) -> None:
             assert (await page.get(f"/runs/{run.id}/spark.svg")).headers["Content-Type"].startswith("image/svg+xml")
 
 
-async def test_an_instance_shows_its_attempts_and_what_a_rollback_would_remove(vault: Vault) -> None:
+async def test_an_instance_shows_its_attempts_and_the_objects_a_rollback_would_remove(vault: Vault) -> None:
     ledger = Ledger(script={"run two": [TransientError("try again"), PermanentError("never")]})
     workflow = toy(ledger)
     async with open_store("memory:") as store, start(workflow, store=store, on_failure="keep", options=fast(vault)) as run:
@@ -189,7 +189,7 @@ async def test_the_proof_and_the_claims_of_a_token_are_shown_without_its_signatu
     assert "<script>alert" not in text
 
 
-def test_a_command_for_the_shell_quotes_what_the_request_holds() -> None:
+def test_a_command_for_the_shell_quotes_the_values_of_the_request() -> None:
     sent = {
         "method": "POST",
         "url": "https://example.com/?a=$(reboot)&b='x'",

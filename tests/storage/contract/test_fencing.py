@@ -10,7 +10,7 @@ from orchestrator.storage.base import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 
 
-async def test_what_an_older_epoch_writes_is_refused(place: Place) -> None:
+async def test_a_write_of_an_older_epoch_is_refused(place: Place) -> None:
     async with place.opened() as store:
         old = await store.claim(RUN, 0, OTHER, 30)
         new = await place.taken_over(store)

@@ -38,7 +38,7 @@ async def _taken_by_us(place: Place, store: Store, blocker: sqlite3.Connection, 
     return claimed
 
 
-async def test_a_full_store_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:
+async def test_a_full_store_says_so_and_keeps_its_data(tmp_path: Path) -> None:
     async with Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
         await store.save(Save(shard, checkpoint(0, body=b"before"), []))
