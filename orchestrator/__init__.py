@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from orchestrator.lifecycle.scenario import Scenario
     from orchestrator.pruning import PruneResult, prune
     from orchestrator.redaction import Redactor, visible
+    from orchestrator.resuming import Resumed, Resumption, resume_all
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
     from orchestrator.storage import open_store
@@ -107,6 +108,8 @@ __all__ = [
     "Redactor",
     "Repeat",
     "RequestTracer",
+    "Resumed",
+    "Resumption",
     "RetryPolicy",
     "Run",
     "RunConflictError",
@@ -157,6 +160,7 @@ __all__ = [
     "prune",
     "record_exchange",
     "resume",
+    "resume_all",
     "retry",
     "setting",
     "start",
@@ -204,6 +208,7 @@ _NAMES_OF = {
     "driving.recording": ("Exchange", "record_exchange"),
     "copying": ("copy_run",),
     "pruning": ("PruneResult", "prune"),
+    "resuming": ("Resumed", "Resumption", "resume_all"),
     "redaction": ("Redactor", "visible"),
     "definition.function_state": ("state",),
     "definition.retry_policy": ("RetryPolicy",),

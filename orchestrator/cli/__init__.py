@@ -157,7 +157,8 @@ def _run_async(
     command: Callable[..., Any], observers: Sequence[Observer], prepare: Callable[[], None] | None, **arguments: Any
 ) -> int:
     if prepare is not None:
-        Thread(target=_tried, args=(prepare,), name="prepare services", daemon=True).start()
+        # No daemon: Python crashes at times if it ends while such a thread imports an extension module.
+        Thread(target=_tried, args=(prepare,), name="prepare services").start()
     import anyio  # noqa: PLC0415  # --help needs no event loop
 
     options = {"use_uvloop": find_spec("uvloop") is not None}

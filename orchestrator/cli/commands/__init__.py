@@ -31,6 +31,7 @@ _WEB = {
         None,
     )
 }
+_EVERY = {"everything": (flag(bool, "--all", "Resume every unfinished run that no other process drives."), False)}
 _ID = {
     "run_id": (
         flag(
@@ -119,7 +120,7 @@ def _all(settings: Any) -> Any:
 FLAGS = {
     "run": Flags(_WHICH | _ID | _WEB | _ENGINE, (RunSettings, TelemetrySettings, EngineSettings), _all),
     "load": Flags(_PLAN | _WORKFLOW | _ID | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
-    "resume": Flags(_RUN | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "resume": Flags(_RUN | _EVERY | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, _HERE), own=Renewable),
     "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),

@@ -9,14 +9,19 @@ from typing import Any
 from orchestrator import api
 from orchestrator.cli.continuing import continue_run
 from orchestrator.cli.naming import parse_run
+from orchestrator.cli.resuming import resume_every
+from orchestrator.cli.settings import OutputSettings
 from orchestrator.driving.plan import Mode
+from orchestrator.errors import ConfigurationError
 from orchestrator.lifecycle.events import Observer
+from orchestrator.settings import settings_of
 
 
 async def command(
     observers: Sequence[Observer],
     *,
     run: str | None = None,
+    everything: bool = False,
     json: bool = False,
     config: Path | None = None,
     web: str | None = None,
@@ -31,8 +36,13 @@ async def command(
     Examples:
       orchestrator resume
       orchestrator resume 261123-k7m3qp
+      orchestrator resume --all    (every unfinished run that no other process drives, four at once)
       orchestrator resume --junit load.xml
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret has changed)
     """
+    if everything:
+        if run is not None or web is not None or any(flags.get(one.name) is not None for one in settings_of(OutputSettings)):
+            raise ConfigurationError("--all resumes every run, so it takes neither RUN, nor --web, nor a report of one run")
+        return await resume_every(observers, json, config, flags)
     named = parse_run(run) if run is not None else None
     return await continue_run(api.resume, observers, named, json, config, flags, mode=Mode.RESUME, web=web)

@@ -1,0 +1,91 @@
+"""``resume --all``: a line for each run, and its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from orchestrator.cli.console import stdout
+from orchestrator.cli.display.base import Silent
+from orchestrator.cli.display.single import Plain
+from orchestrator.cli.driving import options_of, write_reports
+from orchestrator.cli.interrupt import watch_signals
+from orchestrator.cli.opening import opened_store
+from orchestrator.cli.resolver import Resolver
+from orchestrator.cli.telemetry import open_telemetry
+from orchestrator.definition.registry import find_workflow, workflow_names
+from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.errors import LeaseHeldError
+from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.summary import summarise
+from orchestrator.lifecycle.events import Observer
+from orchestrator.lifecycle.run import RunStatus
+from orchestrator.report import json as json_report
+from orchestrator.report.exit_codes import ExitCode
+from orchestrator.report.text import counted
+from orchestrator.report.verdict import exit_code
+from orchestrator.resuming import Resumed, resume_all
+from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
+
+_WORST = (ExitCode.INTERRUPTED, ExitCode.USAGE, ExitCode.LEFTOVERS, ExitCode.THRESHOLD, ExitCode.FAILED)
+"""The exit code of several runs is the first of these that one of them has."""
+
+
+async def resume_every(observers: Sequence[Observer], as_json: bool, config: Path | None, flags: Mapping[str, object]) -> int:
+    """Resume all unfinished runs that no other process drives; the exit code."""
+    resolver = Resolver(flags, config)
+    engine = resolver.engine().value
+    async with open_telemetry(resolver.telemetry().value) as telemetry, opened_store(engine, create=False) as store:
+        vault = resolver.vault()
+        workflows = {name: find_workflow(name) for name in workflow_names()}
+        changes = {name: resolver.renewed(workflow) for name, workflow in workflows.items()}
+        options = options_of(resolver, engine, vault, observers, telemetry)
+        ended: list[Resumed] = []
+        async with anyio.create_task_group() as tasks:
+            failure: Exception | None = None
+            try:
+                async with resume_all(workflows.values(), store=store, changes=changes, options=options) as resumption:
+                    tasks.start_soon(partial(watch_signals, lambda _: resumption.stop(), lambda _: resumption.cancel()))
+                    ended = await resumption.wait()
+            except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        rows = [await _shown(one, workflows, store, vault, as_json) for one in ended]
+    codes = {row["exit_code"] for row in rows}
+    code = next((code for code in _WORST if code in codes), ExitCode.SUCCESS)
+    if as_json:
+        stdout().print(json_report.dumps({"runs": rows, "exit_code": code}))
+    elif not rows:
+        stdout().print("There is no unfinished run; `orchestrator list` shows all runs.")
+    return code
+
+
+async def _shown(
+    one: Resumed, workflows: Mapping[str, AnyWorkflow], store: Store, vault: Vault, as_json: bool
+) -> Mapping[str, Any]:
+    """The data of a run for JSON; as text, print its line. Its reports are written."""
+    row: dict[str, Any] = {"run": one.run_id, "workflow": one.workflow}
+    if one.result is None:
+        said = "not resumed: the command was stopped before" if one.error is None else str(one.error)
+        # Another process that drives a run is no failure.
+        held = isinstance(one.error, LeaseHeldError)
+        code = ExitCode.INTERRUPTED if one.error is None else ExitCode.SUCCESS if held else ExitCode.USAGE
+        row |= {"status": None, "counts": {}, "error": said, "exit_code": code}
+    else:
+        run: StoredRun[Any] = await StoredRun.load(workflows[one.workflow], one.run_id, store=store, vault=vault)
+        summary = await summarise(run)
+        code, said = exit_code(summary), f"{one.result.status.value.replace('_', ' ')}, {counted(summary)}"
+        counts = {status.value: number for status, number in summary.counts.items()}
+        row |= {"status": one.result.status.value, "counts": counts, "error": None, "exit_code": code}
+        if one.result.status is RunStatus.FINISHED:
+            await write_reports(run, summary, Silent() if as_json else Plain(run.workflow))
+    if not as_json:
+        stdout().print(f"{one.run_id}  {said}")
+    return row
