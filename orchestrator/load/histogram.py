@@ -56,6 +56,10 @@ class Histogram:
         """Count everything that ``other`` has counted."""
         if not other.total:
             return
+        if not self.total:
+            self.counts, self.first = other.counts[:], other.first
+            self.total, self.min, self.max = other.total, other.min, other.max
+            return
         self._cover(other.first, other.first + len(other.counts) - 1)
         counts, first = self.counts, self.first
         for bucket, count in other._filled():

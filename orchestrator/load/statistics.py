@@ -93,7 +93,10 @@ class Window:
         histogram = self.histograms.get(series)
         if histogram is None:
             histogram = self.histograms[series] = Histogram()
-        histogram.record([min(max(int(value * 1_000_000), 1), HIGHEST_US) for value in seconds])
+        values = [int(value * 1_000_000) for value in seconds]
+        if values and (min(values) < 1 or max(values) > HIGHEST_US):
+            values = [min(max(value, 1), HIGHEST_US) for value in values]
+        histogram.record(values)
 
     def add(self, other: Window) -> None:
         """Merge what was measured in ``other``; the width is the caller's to say."""
