@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import attrs
 
 from orchestrator.clock import SystemClock
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError, UnknownRunError
 from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.bounds import LONGEST_S
@@ -43,7 +42,7 @@ async def prune(
     statuses: Collection[RunStatus] | None = None,
     workflow: str | None = None,
     dry_run: bool = False,
-    workflows: Iterable[Workflow[Any, Any]] = (),
+    workflows: Iterable[AnyWorkflow] = (),
     directory: Path | None = None,
     clock: WallClock | None = None,
 ) -> PruneResult:

@@ -25,7 +25,7 @@ from orchestrator.report.exit_codes import ExitCode
 from orchestrator.version import installed_version
 
 if TYPE_CHECKING:
-    from orchestrator.definition.workflow import Workflow
+    from orchestrator.definition.workflow import AnyWorkflow
     from orchestrator.lifecycle.events import Observer
 
 SUMMARIES = {
@@ -170,7 +170,7 @@ def _tried(prepare: Callable[[], None]) -> None:
         prepare()
 
 
-def _meant_workflow(argv: Sequence[str]) -> Workflow[Any, Any] | None:
+def _meant_workflow(argv: Sequence[str]) -> AnyWorkflow | None:
     """The workflow whose settings become flags: the named one, or the only one."""
     names = registry.workflow_names()
     after_flag = [word for flag, word in itertools.pairwise(argv) if flag == "--workflow"]

@@ -21,11 +21,11 @@ from orchestrator.cli.outputs import Outputs
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.settings import EngineSettings
 from orchestrator.cli.telemetry import Telemetry
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import ClusterError, LeaseExpiredError, SettingError, StoreError, StoreLostError
 from orchestrator.inspection.result import RunResult
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun
 from orchestrator.inspection.summary import Summary, summarise
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.events import Observer
@@ -47,7 +47,7 @@ def options_of(
     vault: Any,
     observers: Sequence[Observer],
     telemetry: Telemetry,
-    workflow: Workflow[Any, Any] | None = None,
+    workflow: AnyWorkflow | None = None,
 ) -> Options:
     """How this process drives a run.
 
@@ -69,7 +69,7 @@ def options_of(
     return attrs.evolve(options, observers=(*observers, *telemetry.observers), tracer=tracer)
 
 
-def display_of(workflow: Workflow[Any, Any], scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
+def display_of(workflow: AnyWorkflow, scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:
     """The display that suits the run and the output.
 
     Args:
@@ -117,7 +117,7 @@ class _Control:
 
 async def drive(
     opened: AbstractAsyncContextManager[Run[Any]],
-    workflow: Workflow[Any, Any],
+    workflow: AnyWorkflow,
     store: Store,
     options: Options,
     display: Display,
@@ -175,14 +175,14 @@ async def drive(
     if result.part_done and result.status is RunStatus.RUNNING:
         return _print_part_done(result, as_json, suffix)
     assert options.vault is not None
-    stored: StoredRun[Any] = await StoredRun.load(workflow, result.run_id, store=store, vault=options.vault)
+    stored: AnyStoredRun = await StoredRun.load(workflow, result.run_id, store=store, vault=options.vault)
     code = await _show_end(stored, display, as_json=as_json, suffix=suffix, cleaning=cleaning)
     await telemetry.linger(display)
     return code
 
 
 async def _add_remedy(
-    failure: Exception, run: Run[Any], workflow: Workflow[Any, Any], store: Store, options: Options, suffix: str | None
+    failure: Exception, run: Run[Any], workflow: AnyWorkflow, store: Store, options: Options, suffix: str | None
 ) -> None:
     """Add the command that continues or cleans up to an error of the store."""
     if isinstance(failure, StoreLostError):
@@ -195,7 +195,7 @@ async def _add_remedy(
         failure.add_note(f"to continue: orchestrator {run.command}{suffix}")
 
 
-async def _show_end(run: StoredRun[Any], display: Display, *, as_json: bool, suffix: str | None, cleaning: bool) -> int:
+async def _show_end(run: AnyStoredRun, display: Display, *, as_json: bool, suffix: str | None, cleaning: bool) -> int:
     """Print the summary of a run that has stopped, and write its reports; the exit code."""
     summary = await summarise(run)
     code = exit_code(summary, cleaning=cleaning)
@@ -215,7 +215,7 @@ def _print_part_done(result: RunResult, as_json: bool, suffix: str | None) -> in
     return ExitCode.SUCCESS
 
 
-async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Options, run_id: str) -> None:
+async def _list_effects(workflow: AnyWorkflow, store: Store, options: Options, run_id: str) -> None:
     """Print everything that exists, or may exist, because of a run, on stderr: its store is lost."""
     assert options.vault is not None
     run = await StoredRun.load(workflow, run_id, store=store, vault=options.vault)
@@ -224,7 +224,7 @@ async def _list_effects(workflow: Workflow[Any, Any], store: Store, options: Opt
             stderr().print(f"  {instance.id}  {effect.kind} {effect.name}{f' ({effect.id})' if effect.id else ''}")
 
 
-async def write_reports(run: StoredRun[Any], summary: Summary, display: Display) -> None:
+async def write_reports(run: AnyStoredRun, summary: Summary, display: Display) -> None:
     """Write the reports that are stored with a run, and say where they are."""
     for path in await Outputs.of(run.record.reports).write(run, summary):
         display.say(f"written: {path}")

@@ -14,7 +14,7 @@ from orchestrator.api import Run
 from orchestrator.cli.naming import parse_run
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.settings import LoadSettings, RunSettings
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import SettingError
 from orchestrator.inputs.staging import count_rows, form_of
@@ -31,7 +31,7 @@ from orchestrator.storage.encryption import Vault
 class Prepared:
     """A run that can be started."""
 
-    workflow: Workflow[Any, Any]
+    workflow: AnyWorkflow
     settings: Any
     scenario: Scenario
     needs: Estimate | None
@@ -44,7 +44,7 @@ class Prepared:
 
 
 async def prepare(
-    resolver: Resolver, workflow: Workflow[Any, Any], wanted: RunSettings | LoadSettings, store: Store, vault: Vault
+    resolver: Resolver, workflow: AnyWorkflow, wanted: RunSettings | LoadSettings, store: Store, vault: Vault
 ) -> Prepared:
     """Check the settings of a run.
 
@@ -92,7 +92,7 @@ def named_scenario(wanted: RunSettings | LoadSettings) -> Scenario:
     return scenario if scenario.reuse is None else attrs.evolve(scenario, reuse=parse_run(scenario.reuse))
 
 
-async def _settings_of_used(resolver: Resolver, workflow: Workflow[Any, Any], store: Store, vault: Vault, use: str) -> Any:
+async def _settings_of_used(resolver: Resolver, workflow: AnyWorkflow, store: Store, vault: Vault, use: str) -> Any:
     """The settings of the run whose instances are reused: they exist in the environment of that run."""
     for s in settings_of(workflow.settings):
         if resolver.is_asked(s) and not s.renewable:

@@ -15,7 +15,7 @@ import anyio
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.settings import LogFormat, LogLevel, TelemetrySettings
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import Event, Observer
 
@@ -96,7 +96,7 @@ class Telemetry:
 
         return (partial(add_metrics, metrics=self._all_metrics()),)
 
-    def tracer(self, workflow: Workflow[Any, Any]) -> Tracing | None:
+    def tracer(self, workflow: AnyWorkflow) -> Tracing | None:
         """The tracer of the run; ``None``: no traces are wanted."""
         if self._otlp is not None:
             self._tracing = self._otlp.tracing(workflow.name)

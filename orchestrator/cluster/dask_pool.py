@@ -25,6 +25,7 @@ from orchestrator.cluster.pool import OnReport, OpenPool, PoolPlan, Task, TaskEn
 from orchestrator.cluster.spread import GUARD
 from orchestrator.driving.orders import Orders, Report
 from orchestrator.errors import ClusterError, SettingError
+from orchestrator.json_types import JSONObject
 
 SEND_LIMIT_S = 2.0
 """How long to wait for a worker that does not answer; the orders are repeated anyway."""
@@ -81,7 +82,7 @@ class DaskPool:
                 with suppress(ProcessLookupError):
                     os.kill(nanny.pid, signal.SIGKILL)  # its nanny starts another one
 
-    async def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+    async def _receive(self, event: tuple[float, JSONObject]) -> None:
         message = event[1]
         if message.get("run") == self._run_id:
             self._worker_of[message["attempt"]] = message["worker"]

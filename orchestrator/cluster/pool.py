@@ -11,6 +11,7 @@ import attrs
 import orjson
 
 from orchestrator.driving.orders import Orders, Report
+from orchestrator.json_types import JSONObject
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +51,7 @@ class Task:
     @classmethod
     def loads(cls, text: str) -> Task:
         """The inverse of :meth:`dumps`."""
-        data: dict[str, Any] = orjson.loads(text)
+        data: JSONObject = orjson.loads(text)
         return cls(**data | {"shards": tuple(data["shards"]), "orders": Orders.loads(data["orders"])})
 
 
@@ -89,7 +90,7 @@ class TaskEnd:
     @classmethod
     def loads(cls, text: str) -> TaskEnd:
         """The inverse of :meth:`dumps`."""
-        data: dict[str, Any] = orjson.loads(text)
+        data: JSONObject = orjson.loads(text)
         return cls(**data | {"ending": Ending(data["ending"])})
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
 
 from orchestrator.definition.registry import find_workflow, workflow_names
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow, Workflow
 from orchestrator.errors import ConfigurationError
 
 
-def reference_to(workflow: Workflow[Any, Any]) -> str:
+def reference_to(workflow: AnyWorkflow) -> str:
     """The name of a workflow for other processes.
 
     Raises:
@@ -29,7 +28,7 @@ def reference_to(workflow: Workflow[Any, Any]) -> str:
     )
 
 
-def workflow_of(reference: str) -> Workflow[Any, Any]:
+def workflow_of(reference: str) -> AnyWorkflow:
     """The workflow that :func:`reference_to` has named.
 
     Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import anyio
 import attrs
 import orjson
 
 from orchestrator.clock import Clock
+from orchestrator.json_types import JSONObject
 from orchestrator.load.live import Live
 
 POLL_S = 0.02
@@ -50,7 +50,7 @@ class Orders:
     @classmethod
     def loads(cls, text: str) -> Orders:
         """The inverse of :meth:`dumps`."""
-        data: dict[str, Any] = orjson.loads(text)
+        data: JSONObject = orjson.loads(text)
         return cls(**data | {"abort": Abort(**data["abort"]) if data["abort"] else None})
 
 
@@ -77,7 +77,7 @@ class Report:
     @classmethod
     def loads(cls, text: str) -> Report:
         """The inverse of :meth:`dumps`."""
-        data: dict[str, Any] = orjson.loads(text)
+        data: JSONObject = orjson.loads(text)
         return cls(**data | {"live": Live.loads(data["live"])})
 
 

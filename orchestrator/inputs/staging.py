@@ -16,7 +16,7 @@ import anyio.to_thread
 import attrs
 
 from orchestrator.definition.state import C
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow, Workflow
 from orchestrator.errors import CheckpointError, SettingError
 from orchestrator.inputs.form import RowForm
 from orchestrator.inputs.reading import Line, read_file, read_mappings
@@ -133,7 +133,7 @@ def same_rows(one: Rows, other: Rows, run_id: str, vault: Vault) -> bool:
     return hashes[0] == hashes[1]
 
 
-def form_of(workflow: Workflow[Any, Any]) -> RowForm[Any]:
+def form_of(workflow: AnyWorkflow) -> RowForm[Any]:
     """The form of a workflow's rows. Raises ``SettingError`` if it takes none."""
     if workflow.row is None:
         raise SettingError("data", f"the workflow {workflow.name!r} takes no rows")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.rows import ErrorRow, StateRow, error_rows, segment_rows, state_rows
 from orchestrator.lifecycle.instance import Status
@@ -33,7 +31,7 @@ class Measurements:
     errors: tuple[ErrorRow, ...]
 
 
-def measure(workflow: Workflow[Any, Any], record: RunRecord, result: RunResult, statistics: Statistics) -> Measurements:
+def measure(workflow: AnyWorkflow, record: RunRecord, result: RunResult, statistics: Statistics) -> Measurements:
     """Judge the statistics of a run.
 
     Args:

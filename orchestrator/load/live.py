@@ -10,7 +10,8 @@ import attrs
 import orjson
 
 from orchestrator.definition.machine import ROLLING_BACK
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.json_types import JSONObject
 from orchestrator.load import series
 from orchestrator.load.collector import Collector
 from orchestrator.load.latency import Latency
@@ -86,7 +87,7 @@ class Live:
     @classmethod
     def loads(cls, text: bytes | str) -> Live:
         """The inverse of :meth:`dumps`."""
-        data: dict[str, Any] = orjson.loads(text)
+        data: JSONObject = orjson.loads(text)
         return cls(
             **data
             | {
@@ -97,7 +98,7 @@ class Live:
         )
 
 
-def live_of(collector: Collector, workflow: Workflow[Any, Any], **more: Any) -> Live:
+def live_of(collector: Collector, workflow: AnyWorkflow, **more: Any) -> Live:
     """The numbers of a collector.
 
     Args:

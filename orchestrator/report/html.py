@@ -6,10 +6,10 @@ Source: uPlot 1.6.32 (https://github.com/leeoniya/uPlot), MIT.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from orchestrator.inspection.details import Details
 from orchestrator.inspection.rows import move_counts
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.instance import Status
 from orchestrator.load.series import LATE, is_work
 from orchestrator.report.charts import CURVE, chart_data, curve, main_of
@@ -55,7 +55,7 @@ def comparison_page(comparison: Comparison) -> str:
     return render("comparison.html", title=" and ".join(data["runs"]), data=script_data(data), comparison=comparison)
 
 
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
+def comparison_data(comparison: Comparison) -> JSONObject:
     """The data that the charts of a comparison draw."""
     first, second = comparison.first, comparison.second
     curves = {name: [curve(details.summary.statistics, name) for details in (first, second)] for name, _ in comparison.latencies}

@@ -15,7 +15,7 @@ from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettin
 from orchestrator.web.settings import WebSettings
 
 if TYPE_CHECKING:
-    from orchestrator.definition.workflow import Workflow
+    from orchestrator.definition.workflow import AnyWorkflow
 
 _CONFIG = {"config": (CONFIG_FLAG, None)}
 _ENGINE = {"json": (JSON_FLAG, False), **_CONFIG}
@@ -107,7 +107,7 @@ class Flags:
     own: Callable[[Any], Any] | None = None
     """Selects the settings of the workflow that become flags."""
 
-    def added_to(self, call: Callable[..., Any], workflow: Workflow[Any, Any] | None) -> Callable[..., Any]:
+    def added_to(self, call: Callable[..., Any], workflow: AnyWorkflow | None) -> Callable[..., Any]:
         """``call`` with these flags as its signature."""
         own = (self.own(workflow.settings if workflow else None),) if self.own else ()
         return with_settings(call, *self.classes, *own, leading=self.leading)

@@ -17,7 +17,7 @@ from orchestrator.cli.outputs import check_writable, write_files
 from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError
 from orchestrator.inspection.details import details_of
-from orchestrator.inspection.stored_run import StoredRun, newest_runs
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun, newest_runs
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
@@ -58,7 +58,7 @@ async def command(
     async with opened_store(resolver.engine().value, create=False) as store:
         records = await _two(store, first, second)
         vault = resolver.vault()
-        runs: list[StoredRun[Any]] = [StoredRun.of(record, store, vault) for record in records]
+        runs: list[AnyStoredRun] = [StoredRun.of(record, store, vault) for record in records]
         first_run, second_run = [await details_of(run, await summarise(run)) for run in runs]
     if first_run.summary.workflow != second_run.summary.workflow:
         raise ConfigurationError("the two runs are of different workflows: there is nothing to compare")

@@ -15,7 +15,7 @@ from orchestrator.cli.opening import opened_store
 from orchestrator.cli.resolver import Resolver
 from orchestrator.clock import SystemClock
 from orchestrator.definition.registry import find_workflow
-from orchestrator.definition.workflow import ServiceContext, Workflow
+from orchestrator.definition.workflow import AnyWorkflow, ServiceContext
 from orchestrator.errors import OrchestratorError
 from orchestrator.inspection.stored_run import check_key, every_run
 from orchestrator.lifecycle.events import Observer
@@ -52,7 +52,7 @@ async def command(
     return ExitCode.USAGE if failed else ExitCode.SUCCESS
 
 
-async def _checks(workflow: Workflow[Any, Any], resolver: Resolver) -> AsyncIterator[tuple[str, bool, str]]:
+async def _checks(workflow: AnyWorkflow, resolver: Resolver) -> AsyncIterator[tuple[str, bool, str]]:
     yield "python", True, f"{sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {ssl.OPENSSL_VERSION}"
     yield "workflow", True, f"{workflow.name} version {workflow.version}, {len(workflow.states)} states"
     for notice in workflow.notices():

@@ -11,7 +11,7 @@ from orchestrator.cli.naming import named_or_newest, parse_run
 from orchestrator.cli.opening import opened_store
 from orchestrator.cli.outputs import Outputs, check_writable
 from orchestrator.cli.resolver import Resolver
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.report import json as json_report
@@ -48,7 +48,7 @@ async def command(
         record = await named_or_newest(store, named)
         outputs = Outputs((output or f"{record.id}.html") if wants_page else None, csv, junit)
         outputs.check()
-        stored: StoredRun[Any] = StoredRun.of(record, store, resolver.vault())
+        stored: AnyStoredRun = StoredRun.of(record, store, resolver.vault())
         summary = await summarise(stored)
         written = await outputs.write(stored, summary)
     if json:

@@ -14,7 +14,7 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.errors import ConfigurationError, UnknownRunError
 from orchestrator.inspection.explain import explain
 from orchestrator.inspection.standing import local_time, standing
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
 from orchestrator.report import instance as instance_report
@@ -48,7 +48,7 @@ async def command(
         check_writable("har", Path(har))
     async with opened_store(resolver.engine().value, create=False) as store:
         record = await named_or_newest(store, run_id)
-        run: StoredRun[Any] = StoredRun.of(record, store, resolver.vault())
+        run: AnyStoredRun = StoredRun.of(record, store, resolver.vault())
         if number is not None:
             return await _show_instance(run, number, har, as_json=json)
         if har is not None:
@@ -56,7 +56,7 @@ async def command(
         return await _show_run(run, resolver.suffix, as_json=json)
 
 
-async def _show_instance(run: StoredRun[Any], number: int, har: str | None, *, as_json: bool) -> int:
+async def _show_instance(run: AnyStoredRun, number: int, har: str | None, *, as_json: bool) -> int:
     found = await explain(run, number)
     if found is None:
         raise UnknownRunError(f"instance {run.record.id}-{number}", run.store.where)
@@ -72,7 +72,7 @@ async def _show_instance(run: StoredRun[Any], number: int, har: str | None, *, a
     return ExitCode.SUCCESS
 
 
-async def _show_run(run: StoredRun[Any], suffix: str | None, *, as_json: bool) -> int:
+async def _show_run(run: AnyStoredRun, suffix: str | None, *, as_json: bool) -> int:
     summary = await summarise(run)
     head = await _head(run)
     places = await run.places()
@@ -93,7 +93,7 @@ async def _show_run(run: StoredRun[Any], suffix: str | None, *, as_json: bool) -
     return ExitCode.SUCCESS
 
 
-async def _head(run: StoredRun[Any]) -> Mapping[str, str]:
+async def _head(run: AnyStoredRun) -> Mapping[str, str]:
     """The settings and the status of the run."""
     record = run.record
     return {

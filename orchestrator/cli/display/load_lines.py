@@ -10,7 +10,7 @@ from orchestrator.api import Run
 from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.display.progress import SAMPLE_EVERY_S, Progress, clock
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.details import main_series
 from orchestrator.report.text import milliseconds
 
@@ -20,7 +20,7 @@ LINE_EVERY_S = 5
 class LoadLines(Display):
     """A line every few seconds, where there is no terminal."""
 
-    def __init__(self, workflow: Workflow[Any, Any]) -> None:
+    def __init__(self, workflow: AnyWorkflow) -> None:
         super().__init__()
         self._progress = Progress(workflow)
         self._console = stdout(self.unread.set)

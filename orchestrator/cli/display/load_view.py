@@ -17,7 +17,7 @@ from orchestrator.cli.console import Output
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.display.progress import SAMPLE_EVERY_S, SAMPLES_KEPT, Progress, clock
 from orchestrator.definition.machine import ROLLING_BACK
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.latency import Latency
 from orchestrator.load.live import StateNow
@@ -65,7 +65,7 @@ class LoadView(Display):
     """Rates, broken thresholds, errors, and a row for each state. If the terminal has too few lines, idle states and thresholds
     that hold are counted instead of listed."""
 
-    def __init__(self, workflow: Workflow[Any, Any], title: str, console: Console | None = None) -> None:
+    def __init__(self, workflow: AnyWorkflow, title: str, console: Console | None = None) -> None:
         super().__init__()
         self._progress = Progress(workflow)
         self._workflow = workflow

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from orchestrator.api import Run
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.load import series
 from orchestrator.load.live import Live
@@ -20,7 +20,7 @@ SAMPLES_KEPT = 24
 class Progress:
     """Numbers read from the run when they are shown; events cause no work here."""
 
-    def __init__(self, workflow: Workflow[Any, Any]) -> None:
+    def __init__(self, workflow: AnyWorkflow) -> None:
         self.workflow = workflow
         self.run: Run[Any] | None = None
         self.live = Live()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 from rich.live import Live
 from rich.table import Table
@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.cli.console import Output, stdout
 from orchestrator.cli.display.base import Display
 from orchestrator.definition.machine import ROLLING_BACK
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.events import Event, EventKind, Observer
 from orchestrator.report.instance import describe
 
@@ -23,7 +23,7 @@ class Plain(Display):
 
     stored_only = True
 
-    def __init__(self, workflow: Workflow[Any, Any]) -> None:
+    def __init__(self, workflow: AnyWorkflow) -> None:
         super().__init__()
         self._workflow = workflow
         self._console = stdout(self.unread.set)
@@ -46,7 +46,7 @@ class LiveTable(Display):
 
     stored_only = True
 
-    def __init__(self, workflow: Workflow[Any, Any], title: str) -> None:
+    def __init__(self, workflow: AnyWorkflow, title: str) -> None:
         super().__init__()
         self._workflow = workflow
         self._title = title

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from orchestrator.errors import StaleEpochError, StoreError
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage import rows
@@ -92,7 +93,7 @@ async def _put_cleaned(link: Link, save: Save, error: Exception) -> Exception | 
 
 def cleaned(event: Event) -> Event:
     """The event without the characters that PostgreSQL does not store."""
-    texts: dict[str, Any] = {name: text for name in rows.EVENT if type(text := getattr(event, name)) is str}
+    texts: JSONObject = {name: text for name in rows.EVENT if type(text := getattr(event, name)) is str}
     joined = "".join(texts.values())
     if joined.isascii() and "\0" not in joined:
         return event
