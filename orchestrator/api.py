@@ -273,6 +273,8 @@ async def start(
     vault = _vault(options, store, create=True)
     now = options.clock.now()
     new_id = run_id or new_run_id(now)
+    if data is None and data_repeat:
+        raise SettingError("data-repeat", "repeats the rows of data, and there are none; give data")
     source = None if data is None else Source(workflow=workflow, data=data, run_id=new_id, vault=vault)
     job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
     engine = spread.engine() if spread else None

@@ -45,14 +45,19 @@ class RowForm(Generic[R]):
         for column, value in line.fields.items():
             name = str(column).replace("-", "_")
             if name not in self._optional:
-                raise row_error(line.place, f"unknown column {shortened(column)}; known: {', '.join(self._optional)}")
+                raise row_error(
+                    line.header or line.place, f"unknown column {shortened(column)}; known: {', '.join(self._optional)}"
+                )
             if name in values:
-                raise row_error(line.place, f"the column {name!r} is given twice, with - and with _")
+                raise row_error(line.header or line.place, f"the column {name!r} is given twice, with - and with _")
             if value is not None and not (line.is_text and value == ""):
                 values[name] = self._value(line, name, value)
         for name, optional in self._optional.items():
             if name not in values and not optional:
-                raise row_error(line.place, f"the column {name!r} is {'empty' if name in line.fields else 'missing'}")
+                # Hyphens were replaced, so a column that is there, but empty, may have another spelling.
+                if any(str(column).replace("-", "_") == name for column in line.fields):
+                    raise row_error(line.place, f"the column {name!r} is empty")
+                raise row_error(line.header or line.place, f"the column {name!r} is missing")
         try:
             row: R = self._cls(**values)
         except (ValueError, TypeError, SettingError) as error:

@@ -22,6 +22,8 @@ class Line:
     fields: Mapping[str, Any]
     is_text: bool = False
     """Every value is text, and an empty one means that nothing is given (CSV)."""
+    header: str | None = None
+    """Names the line that names the columns; ``None``: the row itself does."""
 
 
 def row_error(place: str, problem: str) -> SettingError:
@@ -57,7 +59,7 @@ def _read_csv(path: Path) -> Iterator[Line]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         columns: list[str] | None = None
-        end = 0
+        header, end = "", 0
         while True:
             begin, end = end + 1, 0
             try:
@@ -72,11 +74,11 @@ def _read_csv(path: Path) -> Iterator[Line]:
             if not values:
                 continue
             if columns is None:
-                columns = _columns(values, place)
+                columns, header = _columns(values, place), place
                 continue
             if len(values) != len(columns):
                 raise row_error(place, f"the number of its values is {len(values)}, and the first line names {len(columns)}")
-            yield Line(place, dict(zip(columns, values, strict=True)), is_text=True)
+            yield Line(place, dict(zip(columns, values, strict=True)), is_text=True, header=header)
 
 
 def _columns(values: list[str], place: str) -> list[str]:

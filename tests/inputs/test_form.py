@@ -66,6 +66,12 @@ def test_a_wrong_value_is_refused_with_line_and_column(line: Line, message: str)
     assert "123456" not in str(refused.value)
 
 
+def test_a_wrong_column_is_refused_with_the_line_that_names_it() -> None:
+    for fields, problem in (({"shape": "1"}, "unknown column 'shape'"), ({"size": "1"}, "the column 'name' is missing")):
+        with pytest.raises(SettingError, match=f"data: r.csv line 1: {problem}"):
+            FORM.row(Line("r.csv line 7", fields, is_text=True, header="r.csv line 1"))
+
+
 def test_text_is_converted_and_an_empty_value_is_the_default() -> None:
     line = csv(name="ada", size="7", share="0.5", active="no", colour="red", day="2026-11-24", password="hidden")
     row = FORM.row(line)

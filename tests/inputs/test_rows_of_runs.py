@@ -207,6 +207,12 @@ async def test_wrong_data_is_refused(data: Any, message: str, vault: Vault, home
     assert ((await store.runs()).total, store._rows) == (0, {})
 
 
+async def test_there_must_be_rows_to_repeat(vault: Vault) -> None:
+    with pytest.raises(SettingError, match="data-repeat: repeats the rows of data, and there are none; give data"):
+        async with start(workflow_of(Ledger()), store=MemoryStore(), data_repeat=True, options=fast(vault)):
+            pass
+
+
 async def test_a_workflow_without_a_row_class_takes_no_rows(vault: Vault) -> None:
     with pytest.raises(SettingError, match="data: the workflow 'toy' takes no rows"):
         async with start(toy(Ledger()), store=MemoryStore(), data=named(1), options=fast(vault)):
