@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from orchestrator import Vault
 from tests.support.certificates import self_signed
-from tests.support.postgresql import UnavailableError, new_schema, shared_url
+from tests.support.postgresql import UnavailableError, drop, is_named, new_schema, shared_url
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,9 +42,12 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The URL of a store on that server, which no other test uses."""
-    return f"{postgresql_server}&schema={new_schema()}"
+    schema = new_schema()
+    yield f"{postgresql_server}{'&' if '?' in postgresql_server else '?'}schema={schema}"
+    if is_named():
+        asyncio.run(drop(postgresql_server, schema))
 
 
 @pytest.fixture

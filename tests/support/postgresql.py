@@ -142,6 +142,22 @@ def shared_url(base: Path) -> str:
     raise UnavailableError(url)
 
 
+def is_named() -> bool:
+    """Whether the server outlives the session, so that the tests must tidy up."""
+    return "TEST_POSTGRESQL" in os.environ
+
+
+async def drop(url: str, schema: str) -> None:
+    """Drop a schema."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    finally:
+        await connection.close()
+
+
 def _serve() -> str:
     """Start a process that serves until the session ends; the URL, or why there is none."""
     session = os.getppid() if os.environ.get("PYTEST_XDIST_WORKER") else os.getpid()
