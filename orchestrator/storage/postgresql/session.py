@@ -9,6 +9,7 @@ Work may have been committed although its answer was lost. So it must be safe to
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,8 @@ from orchestrator.storage.postgresql.problems import CONFLICTS, explained, is_lo
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_log = logging.getLogger("orchestrator.storage")
 
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
@@ -67,14 +70,47 @@ class _Backend:
         return await db.fetchrow(sql, self.pid, self.started) is None
 
 
+class Outage:
+    """Whether the server answers; all sessions of a store share it.
+
+    Args:
+        where: Names the store in messages.
+        patience_s: How long an outage may last before work fails.
+    """
+
+    def __init__(self, where: str, patience_s: float) -> None:
+        self._where = where
+        self._patience_s = patience_s
+        self._since: float | None = None
+        """Start of the first work that failed since the server last answered."""
+
+    def begin(self, at: float, error: Exception) -> None:
+        """Work that began at this steady time has lost its connection."""
+        if self._since is None:
+            self._since = at
+            _log.warning("%s does not answer (%s); waiting for up to %g s", self._where, reason(error), self._patience_s)
+
+    def end(self) -> None:
+        """The server has answered."""
+        if self._since is not None:
+            _log.warning("%s answers again after %.1f s", self._where, time.monotonic() - self._since)
+            self._since = None
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether it has lasted too long."""
+        return self._since is not None and time.monotonic() > self._since + self._patience_s
+
+
 class Session:
     """One connection for many callers, one after another.
 
     Args:
         patience_s: How long a server may be unreachable, or a lock be held, before the work fails.
+        outage: That of another session of the same store; ``None``: this is the first.
     """
 
-    def __init__(self, address: Address, patience_s: float, clock: WallClock | None) -> None:
+    def __init__(self, address: Address, patience_s: float, clock: WallClock | None, outage: Outage | None = None) -> None:
         self.where = f"the store {address.shown}"
         self._address = address
         self._patience_s = patience_s
@@ -83,8 +119,7 @@ class Session:
         self._backend: _Backend | None = None
         """The server process of the latest connection."""
         self._turn = asyncio.Lock()
-        self._down_since: float | None = None
-        """Start of the first work that failed since the server last answered."""
+        self.outage = outage or Outage(self.where, patience_s)
 
     async def open(self) -> Connection:
         """Connect now; a failure is final."""
@@ -130,33 +165,34 @@ class Session:
                     db = await self._connected(self._address.connect_limit_s)
                     result = await work(Link(db, repeated, self._clock))
                 except Exception as error:
-                    lost = is_lost(error)
-                    if lost:
-                        self._lose(began)
+                    if is_lost(error):
+                        self._disconnect()
+                        self.outage.begin(began, error)
                         repeated = True
+                        if self.outage.is_over_limit:
+                            raise StoreError(self._away(error)) from error
                     elif not isinstance(error, CONFLICTS):
                         raise explained(self.where, error) from error
-                    if time.monotonic() > (self._down_since if lost and self._down_since else began) + self._patience_s:
-                        raise StoreError(self._impatient(error, lost=lost)) from error
+                    elif time.monotonic() > began + self._patience_s:
+                        raise StoreError(self._locked(error)) from error
                 else:
-                    self._down_since = None
+                    self.outage.end()
                     return result
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _lose(self, began: float) -> None:
+    def _disconnect(self) -> None:
         if self._db is not None:
             self._db.terminate()
             self._db = None
-        if self._down_since is None:
-            self._down_since = began
 
-    def _impatient(self, error: Exception, *, lost: bool) -> str:
-        if lost:
-            return (
-                f"{self.where} has not answered for {self._patience_s:g} s ({reason(error)}); start the server, then try again "
-                "(nothing is lost)"
-            )
+    def _away(self, error: Exception) -> str:
+        return (
+            f"{self.where} has not answered for {self._patience_s:g} s ({reason(error)}); start the server, then try again "
+            "(nothing is lost)"
+        )
+
+    def _locked(self, error: Exception) -> str:
         return f"{self.where} has been locked for {self._patience_s:g} s ({reason(error)}); end that transaction, then try again"
 
     async def _connected(self, limit_s: float) -> Connection:

@@ -53,7 +53,7 @@ class PostgreSQLStore(Store):
         except Exception as error:
             await writer.close()
             raise explained(writer.where, error) from error
-        return cls(writer, Session(address, timeout_s, clock))
+        return cls(writer, Session(address, timeout_s, clock, writer.outage))
 
     @classmethod
     async def exists(cls, url: str) -> bool:

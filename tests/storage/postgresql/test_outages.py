@@ -170,7 +170,9 @@ async def test_a_batch_that_the_server_still_writes_is_ended_before_it_is_repeat
         assert [row.body for row in await it.near.load(RUN)] == [b"1"]
 
 
-async def test_saves_wait_for_a_server_that_is_away_and_none_is_lost(postgresql_url: str) -> None:
+async def test_saves_wait_for_a_server_that_is_away_and_none_is_lost(
+    postgresql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with far(postgresql_url) as it:
         shard = await it.store.claim(RUN, 0, OTHER, 30)
         it.relay.shut = True
@@ -183,6 +185,10 @@ async def test_saves_wait_for_a_server_that_is_away_and_none_is_lost(postgresql_
             it.relay.shut = False
         assert len(await it.near.load(RUN)) == 20
         assert await it.store.counts(RUN) == {(Status.RUNNING, "one"): 20}
+    away, back = (found.getMessage() for found in caplog.records)
+    assert "does not answer (" in away
+    assert away.endswith("waiting for up to 30 s")
+    assert "answers again after " in back
 
 
 async def test_a_server_that_stays_away_is_an_error_after_the_time_out_and_no_end(postgresql_url: str) -> None:
