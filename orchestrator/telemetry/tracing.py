@@ -88,8 +88,12 @@ class _Live:
         self.expect_attempt()
 
     def expect_attempt(self) -> None:
-        """An attempt comes next. Other instrumentation finds it in the context of OpenTelemetry."""
+        """An attempt comes next."""
         self.attempt = self.new_span()
+        self.show()
+
+    def show(self) -> None:
+        """Let other instrumentation find the attempt in the context of OpenTelemetry."""
         otel_context.attach(set_span_in_context(NonRecordingSpan(self.attempt), otel_context.Context()))
 
 
@@ -178,7 +182,10 @@ class Tracing:
             attempt=root,
         )
         _current.set(live)
-        live.enter_state(event.at)
+        if sampled:
+            live.enter_state(event.at)
+        else:
+            live.show()
 
     def _go_on(self, live: _Live, event: Event) -> None:
         if event.kind is EventKind.ENDED:
