@@ -271,38 +271,27 @@ async def start(
     check(workflow, scenario, limits, thresholds, Recorded(recorded))
     spread = _spread(processes, cluster, store, options) if drive else None
     vault = _vault(options, store, create=True)
-    now = options.clock.now()
-    new_id = run_id or new_run_id(now)
+    new_id = run_id or new_run_id(options.clock.now())
     if data is None and data_repeat:
         raise SettingError("data-repeat", "repeats the rows of data, and there are none; give data")
     source = None if data is None else Source(workflow=workflow, data=data, run_id=new_id, vault=vault)
     job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
     engine = spread.engine() if spread else None
 
+    choices = {
+        "on_failure": OnFailure(on_failure),
+        "on_success": OnSuccess(on_success),
+        "rates": limits,
+        "thresholds": tuple(thresholds),
+        "abort": abort,
+        "recorded": Recorded(recorded),
+        "reports": dict(reports or {}),
+    }
+
     def record(rows: Rows | None) -> RunRecord:
         suited = scenario if rows is None else fitted(scenario, rows.count, repeat=data_repeat)
         check(workflow, suited, limits, thresholds, Recorded(recorded))
-        sealed = orjson.loads(dumps(make_converter().unstructure(settings), vault, new_id.encode()))
-        return RunRecord(
-            id=new_id,
-            workflow=workflow.name,
-            version=workflow.version,
-            definition=workflow.definition,
-            status=RunStatus.RUNNING,
-            scenario=suited,
-            settings={"workflow": sealed},
-            on_failure=OnFailure(on_failure),
-            on_success=OnSuccess(on_success),
-            rates=limits,
-            thresholds=tuple(thresholds),
-            abort=abort,
-            recorded=Recorded(recorded),
-            reports=dict(reports or {}),
-            rows=rows,
-            key_id=vault.key_id,
-            created_at=now,
-            updated_at=now,
-        )
+        return _new_record(job, new_id, suited, rows, choices)
 
     if run_id is not None and await _is_stored(store, run_id):
         wanted = record(None if source is None else await source.measured(repeat=data_repeat))
@@ -328,6 +317,26 @@ async def start(
                     await store.discard_rows(rows.key)
     async with _existing(job, wanted, engine, drive=drive) as run:
         yield run
+
+
+def _new_record(job: Job[Any, Any], run_id: str, scenario: Scenario, rows: Rows | None, choices: Mapping[str, Any]) -> RunRecord:
+    """The record of a run that starts now; ``choices`` are fields that the caller chose."""
+    now = job.clock.now()
+    sealed = orjson.loads(dumps(make_converter().unstructure(job.settings), job.vault, run_id.encode()))
+    return RunRecord(
+        id=run_id,
+        workflow=job.workflow.name,
+        version=job.workflow.version,
+        definition=job.workflow.definition,
+        status=RunStatus.RUNNING,
+        scenario=scenario,
+        settings={"workflow": sealed},
+        rows=rows,
+        key_id=job.vault.key_id,
+        created_at=now,
+        updated_at=now,
+        **choices,
+    )
 
 
 async def _is_stored(store: Store, run_id: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,8 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import anyio.lowlevel
 import attrs
 
-from orchestrator.clock import SystemClock
-from orchestrator.errors import RunExistsError, StaleEpochError, StoreError, UnknownRunError
+from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
@@ -23,12 +21,9 @@ from orchestrator.storage.base import (
     Checkpoint,
     Save,
     Shard,
-    Store,
     StoredWindow,
     StoreFacts,
-    WallClock,
     claimed,
-    copy_missing,
     drivers_of,
     new_shards,
     released,
@@ -37,31 +32,14 @@ from orchestrator.storage.base import (
 )
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
-from orchestrator.storage.transfer import PART, Evidence, RunFrame, RunPart
+from orchestrator.storage.memory_transfer import MemoryTransfer
 from orchestrator.storage.usage import RunUsage
 
 
-class MemoryStore(Store):
+class MemoryStore(MemoryTransfer):
     """Keeps everything in dictionaries. No method awaits before it has finished, so each is a transaction."""
 
     where = "memory"
-
-    def __init__(self, clock: WallClock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self.key = os.urandom(32)
-        self._runs: dict[str, RunRecord] = {}
-        self._definitions: dict[str, dict[str, str]] = {}
-        self._shards: dict[tuple[str, int], Shard] = {}
-        self._instances: dict[str, dict[int, Checkpoint]] = {}
-        self._events: dict[tuple[str, int], list[Event]] = {}
-        self._evidence: dict[tuple[str, int], list[bytes]] = {}
-        self._statistics: dict[str, dict[tuple[int, int, int], bytes]] = {}
-        self._pauses: dict[str, dict[str, float]] = {}
-        self._rows: dict[str, dict[int, bytes]] = {}
-        self._staged: set[str] = set()
-        """Keys of the rows whose run is not stored yet."""
-
-        self._imports: dict[str, list[RunPart]] = {}
 
     async def close(self) -> None:
         pass
@@ -266,57 +244,6 @@ class MemoryStore(Store):
 
     async def events(self, run_id: str, number: int) -> list[Event]:
         return list(self._events.get((run_id, number), []))
-
-    async def export(self, run_id: str, *, after: int = -1, limit: int = PART) -> RunPart:
-        rows = await self.load(run_id, after=after, limit=limit)
-        return RunPart(
-            checkpoints=[attrs.evolve(row, evidence=None) for row in rows],
-            events=[event for row in rows for event in await self.events(run_id, row.number)],
-            evidence=[
-                Evidence(row.number, row.updated_at, body) for row in rows for body in await self.evidence(run_id, row.number)
-            ],
-        )
-
-    async def begin_import(self, run_id: str, owner: Owner) -> None:
-        if run_id in self._runs or run_id in self._imports:
-            raise RunExistsError(run_id, self.where)
-        self._imports[run_id] = []
-
-    async def import_part(self, run_id: str, part: RunPart, owner: Owner) -> None:
-        if run_id not in self._imports:
-            raise StoreError(copy_missing(run_id))
-        self._imports[run_id].append(part)
-
-    async def finish_import(self, frame: RunFrame, owner: Owner) -> None:
-        run = frame.run
-        if run.id not in self._imports:
-            raise StoreError(copy_missing(run.id))
-        parts = self._imports.pop(run.id)
-        try:
-            await self.create_run(run, {})
-        except StoreError:
-            self._imports[run.id] = parts
-            raise
-        self._shards |= {(run.id, shard.index): shard for shard in frame.shards}
-        for definition, fingerprints in frame.definitions.items():
-            self._definitions[definition] = {**fingerprints, **self._definitions.get(definition, {})}
-        self._statistics[run.id] = {(row.shard, row.epoch, row.seq): row.body for row in frame.windows}
-        self._pauses[run.id] = dict(frame.pauses)
-        for part in parts:
-            self._instances[run.id] |= {row.number: row for row in part.checkpoints}
-            for event in part.events:
-                self._events.setdefault((run.id, event.number), []).append(event)
-            for evidence in part.evidence:
-                self._evidence.setdefault((run.id, evidence.number), []).append(evidence.body)
-
-    async def abandon_import(self, run_id: str, owner: Owner) -> None:
-        self._imports.pop(run_id, None)
-
-    def _current(self, shard: Shard) -> Shard:
-        current = self._shards[shard.run_id, shard.index]
-        if current.epoch != shard.epoch:
-            raise StaleEpochError(shard.run_id, shard.epoch)
-        return current
 
     def _put_in(self, save: Save) -> None:
         run_id, number = self._current(save.shard).run_id, save.checkpoint.number
