@@ -143,4 +143,8 @@ MIGRATIONS: tuple[str, ...] = (
         added_at REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    # A few unfinished runs of a workflow that has many.
+    """
+    CREATE INDEX runs_by_workflow_and_status ON runs (workflow, status, created_at);
+    """,
 )

@@ -75,7 +75,9 @@ async def test_rows_of_a_start_that_may_go_on_survive_a_sweep(place: Place) -> N
         assert (await store.rows("mine"), await store.rows("theirs")) == ([(0, b"a")], [(0, b"b")])
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # a store in memory ends with the process that starts a run
+@pytest.mark.parametrize(
+    "place", ["sqlite", "postgresql"], indirect=True
+)  # a store in memory ends with the process that starts a run
 async def test_a_sweep_deletes_the_rows_of_starts_that_were_killed(place: Place) -> None:
     async with place.opened() as store:
         await store.add_rows("gone", dict.fromkeys(range(10001), b"a"), GONE)
