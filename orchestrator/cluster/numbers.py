@@ -21,6 +21,8 @@ from orchestrator.load.thresholds import Measured
 from orchestrator.load.timeline import Interval
 from orchestrator.storage.base import StoredWindow
 
+SUM_EVERY_S = 0.5
+
 
 @attrs.frozen
 class _Row:
@@ -53,6 +55,9 @@ class RunNumbers:
         self, job: Job[object, object], record: RunRecord, shards: int, rows: Iterable[StoredWindow], *, judged: bool
     ) -> None:
         self._record = record
+        self._clock = job.clock
+        self._sum: Live | None = None
+        self._summed = 0.0
         self._live: dict[int, Live] = {}
         self._totals: dict[int, Window] = {}
         self._rows: dict[tuple[int, str], _Row] = {}
@@ -73,7 +78,8 @@ class RunNumbers:
     def take(self, shards: Sequence[int], report: Report) -> None:
         """Take up a report of the process that drives these shards. Its numbers include all earlier ones of them."""
         first, *others = shards
-        self._live[first] = report.live
+        recent = report.live.recent if report.live.recent.width else self._live[first].recent
+        self._live[first] = attrs.evolve(report.live, recent=recent)
         for shard in others:
             self._live[shard], self._totals[shard] = Live(), Window(at=0.0, elapsed=0.0)
         if report.total is not None:
@@ -83,6 +89,7 @@ class RunNumbers:
 
     def rest(self, shards: Sequence[int]) -> None:
         """Nobody drives these shards any more."""
+        self._sum = None
         for shard in shards:
             live = self._live[shard]
             states = {name: attrs.evolve(state, here=0, oldest_s=None) for name, state in live.states.items()}
@@ -96,8 +103,11 @@ class RunNumbers:
 
     @property
     def live(self) -> Live:
-        """The numbers of the run."""
-        return merged(self._live.values())
+        """The numbers of the run. Reports come more often than they can be merged: the sum is renewed twice a second."""
+        now = self._clock.steady()
+        if self._sum is None or now - self._summed > SUM_EVERY_S:
+            self._sum, self._summed = merged(self._live.values()), now
+        return self._sum
 
     def arrivals(self) -> Arrivals | None:
         """The arrivals of an open scenario."""

@@ -21,7 +21,7 @@ from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
-from orchestrator.load.statistics import Statistics
+from orchestrator.load.statistics import Statistics, Window
 from orchestrator.load.thresholds import Measured, Verdict, parse_all
 from orchestrator.load.timeline import Interval, Rows
 
@@ -187,7 +187,10 @@ class StatisticsKeeper:
             windows = {f"{first.epoch}.{seq}": body.decode() for seq, body in rows.stored.items()}
             windows |= dict.fromkeys((f"{first.epoch}.{seq}" for seq in rows.gone), None)
             total = self.collector.statistics.total.dumps().decode() if rows.stored else None
-        self._follower.report(self.live, total, windows)
+        live = self.live
+        if not rows.stored:  # between two ticks: the launcher has the latest latencies already
+            live = attrs.evolve(live, recent=Window(at=0.0, elapsed=0.0))
+        self._follower.report(live, total, windows)
 
     async def _look_at_others(self) -> None:
         ours = set(self._leases.share.indices)
