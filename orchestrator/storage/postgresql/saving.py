@@ -37,6 +37,9 @@ _FENCE = ("shard", "epoch")
 _EVIDENCE = ("run_id", "number", "at", "body")
 _OUTDATED = ("run_id", "number", "seq")
 
+SAVES_AT_ONCE = 1000
+"""Saves in one statement of a large transaction."""
+
 
 class BatchWriter:
     """Writes the batches of a :class:`~orchestrator.storage.commits.GroupCommit`."""
@@ -75,9 +78,10 @@ async def write(link: Link, saves: Sequence[Save]) -> Errors:
 async def write_all(link: Link, shard: Shard, saves: Sequence[Save], status: RunStatus) -> None:
     """In a transaction. Write all of them and the status of the run, or raise the first error."""
     await runs.set_status(link, shard, status)
-    for error in await _put(link, saves):
-        if error is not None:
-            raise error
+    for first in range(0, len(saves), SAVES_AT_ONCE):
+        for error in await _put(link, saves[first : first + SAVES_AT_ONCE]):
+            if error is not None:
+                raise error
 
 
 async def _put_cleaned(link: Link, save: Save, error: Exception) -> Exception | None:

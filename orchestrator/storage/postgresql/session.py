@@ -200,8 +200,9 @@ class Session:
             return self._db
         db = await connect(self._address, self._patience_s, limit_s)
         try:
-            while self._backend is not None and not await self._backend.end(db):  # noqa: ASYNC110  # the server sets no event
-                await asyncio.sleep(PAUSE_S)
+            async with asyncio.timeout(self._patience_s):
+                while self._backend is not None and not await self._backend.end(db):  # noqa: ASYNC110  # the server sets no event
+                    await asyncio.sleep(PAUSE_S)
             self._backend = await _Backend.of(db)
         except BaseException:
             db.terminate()

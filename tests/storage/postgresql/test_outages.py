@@ -11,7 +11,7 @@ import anyio
 import attrs
 import pytest
 
-from orchestrator import LeaseHeldError, RunStatus, Shard, Status, Store, StoreError, UnknownRunError, open_store
+from orchestrator import LeaseHeldError, RunStatus, Shard, StaleEpochError, Status, Store, StoreError, UnknownRunError, open_store
 from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
 from tests.storage.postgresql.test_fencing import blocked, raw, waiting
@@ -238,3 +238,42 @@ async def test_a_deadlock_is_repeated(postgresql_url: str) -> None:
             await transaction.commit()
         assert [row.body for row in await it.near.load(RUN)] == [b"1"]
         assert (await it.near.shards(RUN))[0].elapsed == 7
+
+
+async def test_a_process_that_is_frozen_in_a_transaction_loses_its_locks_and_repeats_it(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_settings(), "idle_in_transaction_session_timeout", "100ms")
+    async with far(postgresql_url) as it, open_store(postgresql_url, clock=it.place.clock) as frozen:
+        shard = await it.near.claim(RUN, 0, this_process(), 30)
+        attempts = 0
+
+        async def freeze(link: Any) -> None:
+            nonlocal attempts
+            attempts += 1
+            await link.db.execute("SELECT 1 FROM runs FOR UPDATE")
+            if attempts == 1:
+                # It waits for our lock, which the server takes away.
+                await it.near.release([shard], [0], RunStatus.RUNNING)
+            await link.db.execute("UPDATE runs SET workflow = 'thawed'")
+
+        await frozen._writer.transaction(freeze)  # type: ignore[attr-defined]
+        assert attempts == 2
+        assert (await it.near.run(RUN)).status is RunStatus.FINISHED
+
+
+async def test_a_large_transaction_is_stored_as_a_whole_or_not_at_all(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.storage.postgresql.saving.SAVES_AT_ONCE", 3)
+    async with Place(postgresql_url).opened(shards=2) as store:
+        one, two = [await store.claim(RUN, index, OTHER, 30) for index in (0, 1)]
+        saves = [Save(one, checkpoint(number), [event(number, 1)]) for number in range(0, 20, 2)]
+        stale = Save(attrs.evolve(two, epoch=9), checkpoint(21), [])
+        with pytest.raises(StaleEpochError):
+            await store.save_all(one, [*saves, stale], RunStatus.RETRYING)
+        assert await store.load(RUN) == []
+        assert (await store.run(RUN)).status is RunStatus.RUNNING
+        await store.save_all(one, saves, RunStatus.RETRYING)
+        assert len(await store.load(RUN)) == 10
+        assert (await store.run(RUN)).status is RunStatus.RETRYING
