@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.streams.memory import MemoryObjectSendStream
 
-from orchestrator.cli.console import stdout
+from orchestrator.cli.console import stderr, stdout
 from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
 from orchestrator.cli.driving import options_of, write_reports
@@ -19,7 +22,7 @@ from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow, workflow_names
 from orchestrator.definition.workflow import AnyWorkflow
-from orchestrator.errors import LeaseHeldError
+from orchestrator.errors import LeaseHeldError, StoreError
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.events import Observer
@@ -28,7 +31,7 @@ from orchestrator.report import json as json_report
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.text import counted
 from orchestrator.report.verdict import exit_code
-from orchestrator.resuming import Resumed, resume_all
+from orchestrator.resuming import Resumed, Resumption, resume_all
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 
@@ -45,19 +48,23 @@ async def resume_every(observers: Sequence[Observer], as_json: bool, config: Pat
         workflows = {name: find_workflow(name) for name in workflow_names()}
         changes = {name: resolver.renewed(workflow) for name, workflow in workflows.items()}
         options = options_of(resolver, engine, vault, observers, telemetry)
-        ended: list[Resumed] = []
-        async with anyio.create_task_group() as tasks:
-            failure: Exception | None = None
+        # Each run is shown at its end. No more items than runs.
+        ends, ended = anyio.create_memory_object_stream[Resumed](math.inf)
+        rows: list[Mapping[str, Any]] = []
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks, ends, ended:
             try:
-                async with resume_all(workflows.values(), store=store, changes=changes, options=options) as resumption:
-                    tasks.start_soon(partial(watch_signals, lambda _: resumption.stop(), lambda _: resumption.cancel()))
-                    ended = await resumption.wait()
+                opened = resume_all(workflows.values(), store=store, changes=changes, options=options, on_end=ends.send_nowait)
+                async with opened as resumption:
+                    tasks.start_soon(partial(_watch, resumption, engine.grace))
+                    tasks.start_soon(_close_at_end, resumption, ends)
+                    rows = [await _shown(one, workflows, store, vault, as_json) async for one in ended]
+                    await resumption.wait()
             except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        rows = [await _shown(one, workflows, store, vault, as_json) for one in ended]
     codes = {row["exit_code"] for row in rows}
     code = next((code for code in _WORST if code in codes), ExitCode.SUCCESS)
     if as_json:
@@ -65,6 +72,22 @@ async def resume_every(observers: Sequence[Observer], as_json: bool, config: Pat
     elif not rows:
         stdout().print("There is no unfinished run; `orchestrator list` shows all runs.")
     return code
+
+
+async def _watch(resumption: Resumption, grace_s: float) -> None:
+    """The first signal lets attempts in flight finish, the second stops at once."""
+
+    def drain(name: str) -> None:
+        stderr().print(f"{name}: finishing attempts in flight (up to {grace_s:g} s); press again to stop at once")
+        resumption.stop()
+
+    await watch_signals(drain, lambda _: resumption.cancel())
+
+
+async def _close_at_end(resumption: Resumption, ends: MemoryObjectSendStream[Resumed]) -> None:
+    with suppress(StoreError):  # raised where the results are used
+        await resumption.wait()
+    ends.close()
 
 
 async def _shown(
