@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from orchestrator import LeaseHeldError, RunStatus, Shard
-from orchestrator.storage.base import claimed, outdated_event, run_status
 from orchestrator.storage.lease import Owner, is_gone, this_process
+from orchestrator.storage.rules import claimed, outdated_event, run_status
 from tests.support.stores import NOW, OTHER, RUN
 
 

@@ -7,10 +7,10 @@ deletes millions of rows could not be repeated in time after a lost connection.
 from __future__ import annotations
 
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.storage.base import drivers_of, is_staged
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.postgresql import claims, inputs
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.rules import drivers_of, is_staged
 from orchestrator.storage.usage import RunUsage
 
 INSTANCES_AT_ONCE = 200

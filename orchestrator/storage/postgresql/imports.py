@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from orchestrator.errors import RunExistsError, StoreError
 from orchestrator.storage import rows
-from orchestrator.storage.base import copy_missing
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.postgresql import deleting, instances, measurements, runs
 from orchestrator.storage.postgresql.saving import cleaned, insert_rows
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.rules import copy_missing
 from orchestrator.storage.transfer import Evidence, RunFrame, RunPart
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlite3 import Connection
 
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.storage.base import drivers_of, is_staged
 from orchestrator.storage.lease import Owner
+from orchestrator.storage.rules import drivers_of, is_staged
 from orchestrator.storage.sqlite import claims, inputs
 from orchestrator.storage.usage import RunUsage
 

@@ -6,8 +6,8 @@ from sqlite3 import Connection
 
 from orchestrator.errors import RunExistsError, StoreError
 from orchestrator.storage import rows
-from orchestrator.storage.base import copy_missing
 from orchestrator.storage.lease import Owner
+from orchestrator.storage.rules import copy_missing
 from orchestrator.storage.sqlite import deleting, instances, measurements, runs
 from orchestrator.storage.transfer import Evidence, RunFrame, RunPart
 
