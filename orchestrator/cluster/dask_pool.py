@@ -62,7 +62,7 @@ class DaskPool:
         except (CancelledError, asyncio.CancelledError) as error:
             if (current := asyncio.current_task()) is not None and current.cancelling():
                 raise
-            raise ClusterError(f"the scheduler of the cluster is gone ({error})") from error
+            raise ClusterError("the scheduler of the cluster is gone") from error
         finally:
             self._worker_of.pop(task.attempt, None)
             # Dask computes a finished task again if its result was on a worker that dies.
@@ -89,6 +89,12 @@ class DaskPool:
             self._on_report(message["attempt"], Report.loads(message["report"]))
 
 
+def _silence_dask() -> None:
+    """Dask logs dead workers and lost connections with their tracebacks; the launcher handles and reports them."""
+    for name in ("", ".client", ".scheduler", ".nanny", ".worker", ".core"):
+        logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
+
+
 def local_pool(processes: int, lease_s: float) -> OpenPool:
     """Worker processes of this machine, which end with the pool.
 
@@ -97,8 +103,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
 
     @asynccontextmanager
     async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
-        # What Dask logs about dead workers, the launcher handles.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _silence_dask()
         security = Security.temporary()
         settings = configuration(ttl_for(lease_s))
         with dask.config.set(settings):
@@ -172,7 +177,7 @@ def _security_of(address: ClusterAddress) -> Security | None:
 def _pool_of(address: ClusterAddress | _Known, security: Any, client: Client | None = None) -> OpenPool:
     @asynccontextmanager
     async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _silence_dask()
         async with _client(address.url, security) if client is None else nullcontext(client) as connected:
             workers = await _workers(connected, address.url)
             address.check_store(plan.store, list(workers))

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import anyio
 import pytest
 from distributed import Client, LocalCluster
 
-from orchestrator import ClusterError, RunStatus, SettingError, dask_cluster, open_store, start
+from orchestrator import ClusterError, RunStatus, SettingError, Status, dask_cluster, open_store, resume, start
 from orchestrator.cluster.address import ClusterAddress, parse_cluster
 from orchestrator.cluster.certificates import TlsFiles, make_certificates
 from orchestrator.cluster.configuration import as_environment, configuration, ttl_for
@@ -125,8 +125,8 @@ async def test_a_worker_with_several_threads_is_refused(home: Path) -> None:
 
 
 @asynccontextmanager
-async def command(*argv: str) -> AsyncIterator[None]:
-    """A command of ours in the background."""
+async def command(*argv: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A command of ours in the background, in a process group of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *argv],
         stdout=subprocess.DEVNULL,
@@ -134,9 +134,10 @@ async def command(*argv: str) -> AsyncIterator[None]:
         start_new_session=True,
     )
     try:
-        yield
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -157,6 +158,30 @@ async def test_a_real_cluster_with_certificates_drives_a_run_and_refuses_strange
                     pass
             async with start(WORKFLOW, store=store, instances=4, cluster=dask_cluster(file, tls=tls)) as run:
                 assert (await run.wait()).status is RunStatus.FINISHED
+
+
+async def test_a_lost_scheduler_interrupts_a_run_that_can_be_resumed(home: Path) -> None:
+    file = str(home / "scheduler.json")
+    async with (
+        command("cluster", "scheduler", "--port", "0", "--scheduler-file", file) as scheduler,
+        open_store(f"sqlite:{home / 'runs.db'}") as store,
+    ):
+        with anyio.fail_after(30):
+            while not Path(file).exists():
+                await anyio.sleep(0.05)
+        async with command("cluster", "worker", file, "--processes", "1", "--no-nanny"):
+            with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
+                async with start(WORKFLOW, store=store, instances=60, rates={"g": 20.0}, cluster=dask_cluster(file)) as run:
+                    with anyio.fail_after(30):
+                        while not sum((await store.counts(run.id)).values()):
+                            await anyio.sleep(0.05)
+                    scheduler.kill()
+                    await run.wait()
+            with anyio.fail_after(30):  # the worker notices, too, and gives its shard up
+                while [shard for shard in await store.shards(run.id) if shard.owner is not None]:
+                    await anyio.sleep(0.05)
+        async with resume(WORKFLOW, run.id, store=store) as again:
+            assert (await again.wait()).counts == {Status.COMPLETED: 60}
 
 
 def test_a_program_without_a_guard_is_told_so(home: Path) -> None:
