@@ -4,7 +4,7 @@ python -m benchmarks.endurance arrivals     100 starts a second of 15 no-op stat
 python -m benchmarks.endurance stall        a server that stops for 2 s: an open and a closed run side by side
 python -m benchmarks.endurance soak         40,000 rounds: memory after 3,000 and 30,000, size of the store
 python -m benchmarks.endurance instances    100,000 instances, 100 concurrent: memory during the run
-python -m benchmarks.endurance load         `orchestrator load`, 20 starts a second for five minutes: memory every 30 s
+python -m benchmarks.endurance load         `orchestrator load`, 40 starts a second for ten minutes: memory every 30 s
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ async def load() -> None:
     """Memory of the program under the requests of the token-fulfillment workflow."""
     from benchmarks.load import variables  # imports the client, which the other benchmarks must not measure
 
-    rate, length, interval = 20, 300, 30
+    rate, length, interval = 40, 600, 30
     with cheap_server() as server, tempfile.TemporaryDirectory() as folder:
         scenario = ["--rate", str(rate), "--duration", str(length), "--concurrency", "100", "--on-success", "keep"]
         process = subprocess.Popen(
