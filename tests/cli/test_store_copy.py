@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import anyio
@@ -11,7 +13,9 @@ import pytest
 from orchestrator import RunStatus, Status, open_store
 from orchestrator.cli import main
 from orchestrator.storage.base import Save
-from orchestrator.storage.lease import this_process
+from orchestrator.storage.lease import Owner, this_process
+from orchestrator.storage.sqlite.store import SQLiteStore
+from orchestrator.storage.transfer import RunFrame
 from tests.support.stores import RUN, checkpoint, event, record
 
 SECOND = "261124-zzzzzz"
@@ -67,12 +71,12 @@ def test_one_run_is_copied_by_its_id_and_refused_the_second_time(
 def test_a_driven_run_is_reported_and_the_others_are_copied(
     filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def copied() -> int:
+    async def claim() -> None:
         async with open_store(filled) as store:
-            await store.claim(SECOND, 0, this_process(), 30)
-            return await anyio.to_thread.run_sync(main, ["store", "copy", filled, str(tmp_path / "new.db")])
+            await store.claim(SECOND, 0, this_process(), 3600)
 
-    assert anyio.run(copied) == 2
+    anyio.run(claim)
+    assert main(["store", "copy", filled, str(tmp_path / "new.db")]) == 2
     said = capsys.readouterr()
     assert "1 run copied, 1 in use" in said.out
     assert f"run {SECOND} was not copied: process" in said.err
@@ -95,3 +99,25 @@ def test_wrong_stores_are_refused_in_one_line(argv: list[str], message: str, cap
     assert message in said
     assert "hidden" not in said
     assert said.count("\n") <= 3
+
+
+def test_ctrl_c_deletes_the_copy_that_is_not_finished(
+    filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = SQLiteStore.finish_import
+
+    async def interrupted(self: SQLiteStore, frame: RunFrame, owner: Owner) -> None:
+        if frame.run.id == SECOND:
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.sleep(60)
+        await finish(self, frame, owner)
+
+    target = str(tmp_path / "new.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(SQLiteStore, "finish_import", interrupted)
+        assert main(["store", "copy", filled, target]) == 130
+    said = capsys.readouterr()
+    assert said.out == f"{RUN}  1 instance\n1 run copied\n"
+    assert "repeat the command" in said.err
+    assert main(["store", "copy", filled, target]) == 0
+    assert capsys.readouterr().out == f"{SECOND}  0 instances\n1 run copied, 1 already there\n"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+import attrs
 
 from orchestrator.cli.console import stderr, stdout
+from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.naming import parse_run
 from orchestrator.copying import copy_run
-from orchestrator.errors import RunExistsError, RunInUseError, SettingError
+from orchestrator.errors import OrchestratorError, RunExistsError, RunInUseError, SettingError
 from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.events import Observer
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.storage import is_lasting, open_store
+from orchestrator.storage.base import Store
 from orchestrator.storage.url import has_password
 
 
@@ -36,26 +42,67 @@ async def command(
     """
     first, second = _checked(source, "SOURCE"), _checked(target, "TARGET")
     wanted = [parse_run(name) for name in run or ()]
-    copied: dict[str, int] = {}
-    present: list[str] = []
-    in_use: dict[str, str] = {}
-    async with open_store(first, create=False) as old, open_store(second) as new:
-        for run_id in wanted or [record.id async for record in every_run(old)][::-1]:
+    copies, scope = _Copies(quiet=json), anyio.CancelScope()
+    problem: OrchestratorError | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(watch_signals, lambda name: scope.cancel(), lambda name: None))
+        with scope:
             try:
-                copied[run_id] = await copy_run(old, new, run_id)
+                async with open_store(first, create=False) as old, open_store(second) as new:
+                    await copies.make(old, new, wanted)
+            except OrchestratorError as error:
+                problem = error
+        tasks.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+    copies.show(as_json=json)
+    if scope.cancelled_caught:
+        stderr().print("interrupted: the run that was being copied is not in the target; repeat the command to copy what is left")
+        return ExitCode.INTERRUPTED
+    return ExitCode.USAGE if copies.in_use else ExitCode.SUCCESS
+
+
+@attrs.define
+class _Copies:
+    """The runs of one command: copied (with their number of instances), already there, and in use (with the reason)."""
+
+    quiet: bool
+    copied: dict[str, int] = attrs.field(factory=dict)
+    present: list[str] = attrs.field(factory=list)
+    in_use: dict[str, str] = attrs.field(factory=dict)
+
+    async def make(self, source: Store, target: Store, wanted: Sequence[str]) -> None:
+        """Copy the wanted runs, or every run, the oldest first: a run may reuse an older one."""
+        for run_id in wanted or [record.id async for record in every_run(source)][::-1]:
+            try:
+                count = self.copied[run_id] = await copy_run(source, target, run_id)
             except RunExistsError:
                 if wanted:
                     raise
-                present.append(run_id)
+                self.present.append(run_id)
             except RunInUseError as error:
                 if wanted:
                     raise
-                in_use[run_id] = str(error)
+                self.in_use[run_id] = str(error)
             else:
-                if not json:
-                    stdout().print(f"{run_id}  {copied[run_id]} instance{'' if copied[run_id] == 1 else 's'}")
-    _print(copied, present, in_use, as_json=json)
-    return ExitCode.USAGE if in_use else ExitCode.SUCCESS
+                if not self.quiet:
+                    stdout().print(f"{run_id}  {count} instance{'' if count == 1 else 's'}")
+
+    def show(self, *, as_json: bool) -> None:
+        """Print the result."""
+        if as_json:
+            from orchestrator.report.json import dumps  # noqa: PLC0415  # with all reports behind it
+
+            stdout().print(dumps({"copied": self.copied, "present": self.present, "in_use": self.in_use}))
+            return
+        for problem in self.in_use.values():
+            stderr().print(problem)
+        parts = [f"{len(self.copied)} run{'' if len(self.copied) == 1 else 's'} copied"]
+        if self.present:
+            parts.append(f"{len(self.present)} already there")
+        if self.in_use:
+            parts.append(f"{len(self.in_use)} in use")
+        stdout().print(", ".join(parts))
 
 
 def _checked(url: str | None, name: str) -> str:
@@ -70,19 +117,3 @@ def _checked(url: str | None, name: str) -> str:
     if not is_lasting(url):
         raise SettingError(name, f"{url} ends with its process; name a file or a database")
     return url
-
-
-def _print(copied: Mapping[str, int], present: Sequence[str], in_use: Mapping[str, str], *, as_json: bool) -> None:
-    if as_json:
-        from orchestrator.report.json import dumps  # noqa: PLC0415  # with all reports behind it
-
-        stdout().print(dumps({"copied": copied, "present": present, "in_use": in_use}))
-        return
-    for problem in in_use.values():
-        stderr().print(problem)
-    parts = [f"{len(copied)} run{'' if len(copied) == 1 else 's'} copied"]
-    if present:
-        parts.append(f"{len(present)} already there")
-    if in_use:
-        parts.append(f"{len(in_use)} in use")
-    stdout().print(", ".join(parts))
