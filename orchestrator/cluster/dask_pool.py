@@ -115,7 +115,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                     host="127.0.0.1",
                     protocol="tls://",
                     security=security,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     memory_limit=0,
                     preload=["orchestrator.cluster.preload"],
                     env={"DASK_LOGGING__DISTRIBUTED": "critical"},
