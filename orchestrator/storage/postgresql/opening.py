@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import SettingError, StoreError
 from orchestrator.storage.postgresql.address import Address
 from orchestrator.storage.postgresql.problems import explained
 from orchestrator.storage.postgresql.schema import MIGRATIONS
@@ -39,6 +39,10 @@ async def connect(address: Address, statement_limit_s: float, connect_limit_s: f
         except asyncpg.InvalidAuthorizationSpecificationError as error:
             # asyncpg only warns of a password file that others can read, and ignores it.
             raise explained(f"the store {address.shown}", error, "; ".join(str(one.message) for one in ignored)) from error
+        except ValueError as error:
+            if isinstance(error, (asyncpg.InterfaceError, OSError)):  # an error of TLS is a ValueError, too
+                raise
+            raise SettingError("store", f"{address.shown}: {error}") from error  # e.g. a port that is no number
     try:
         # By a statement: a connection pooler may refuse parameters of the connection.
         await db.execute("".join(f"SET {name} = '{value}';" for name, value in _SETTINGS.items()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import asyncpg
 
 from orchestrator.errors import OrchestratorError, StoreError
@@ -39,7 +41,8 @@ _CURES: dict[type[Exception], str] = {
     asyncpg.QueryCanceledError: "raise statement_timeout of the user or the database",
     TimeoutError: "check the address and the network",
     ConnectionRefusedError: "start the server, or correct the address",
-    FileNotFoundError: "start the server, or correct the folder of its socket",
+    FileNotFoundError: "start the server, or correct the folder of its socket or the path of a certificate",
+    socket.gaierror: "check the name of the host",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from pathlib import Path
@@ -110,6 +111,46 @@ def test_a_password_in_the_environment_is_used_and_not_repeated(
     said = "".join(capsys.readouterr())
     assert "the store postgresql://me@127.0.0.1:1/x" in said.replace("\n", " ")
     assert "hidden" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://me:hidden@localhost:54x/x", "54x"),
+        ("postgresql://me:hidden@nobody.invalid/x", "check the name of the host"),
+        ("postgresql://me:hidden@127.0.0.1:1/x", "start the server, or correct the address"),
+        ("postgresql://me:hidden@/x?host=/nowhere", "correct the folder of its socket"),
+        ("postgresql://me:hidden@127.0.0.1:1/x?sslmode=always", "sslmode"),
+    ],
+)
+async def test_a_server_that_cannot_be_reached_is_explained_without_the_password(url: str, message: str) -> None:
+    pytest.importorskip("asyncpg")
+    with pytest.raises((SettingError, StoreError), match=message) as refused:
+        async with open_store(url):
+            pass
+    assert "hidden" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_wrong_password_is_refused_and_not_shown() -> None:
+    """The server of the tests trusts everybody, so a relay speaks for one that does not."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        fields = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        await writer.drain()
+        writer.close()
+
+    pytest.importorskip("asyncpg")
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(
+            StoreError, match=r"password authentication failed for user .me.; set PGPASSWORD, PGPASSFILE"
+        ) as refused:
+            async with open_store(f"postgresql://me:hidden@127.0.0.1:{port}/x?sslmode=disable"):
+                pass
+    assert "hidden" not in str(refused.value)
 
 
 async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
