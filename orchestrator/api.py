@@ -107,6 +107,11 @@ class Run(Generic[C]):
         return self._coordinator.engine.collector is None
 
     @property
+    def is_whole(self) -> bool:
+        """Whether this process alone drives and measures the run, so that :attr:`statistics` are those of the run."""
+        return self._coordinator.measures_all
+
+    @property
     def statistics(self) -> Statistics:
         """The measurements up to the last tick, over all processes that have driven the shards of this one. Do not change them.
 

@@ -124,6 +124,12 @@ class Coordinator(Generic[C, S]):
         return self._leases.lease.left_s
 
     @property
+    def measures_all(self) -> bool:
+        """Whether the measurements of this process are those of the whole run."""
+        has_all = bool(self._leases.shards) and self._leases.share.is_all
+        return has_all and self._plan.measures and self._engine is not None and self._engine.collector is not None
+
+    @property
     def command(self) -> str:
         """The command that continues the run after an error."""
         retried = self._assignment.retried

@@ -40,13 +40,18 @@ class RunResult:
 
 
 async def result_of(store: Store, record: RunRecord, *, everything_admitted: bool = False) -> RunResult:
-    """The status of a run, from its stored instances and its record.
+    """The status of a run, from its stored instances and its record; see :func:`result_from`."""
+    return result_from(record, await store.counts(record.id), everything_admitted=everything_admitted)
+
+
+def result_from(record: RunRecord, places: Mapping[tuple[Status, str], int], *, everything_admitted: bool = False) -> RunResult:
+    """The status of a run, from the number of its instances by status and position.
 
     Args:
         everything_admitted: The scenario starts no more instances, although the record is not finished.
     """
     counts: dict[Status, int] = {}
-    for (status, _), number in (await store.counts(record.id)).items():
+    for (status, _), number in places.items():
         counts[status] = counts.get(status, 0) + number
     unfinished = any(counts.get(status) for status in RESUMABLE)
     total = record.scenario.total

@@ -10,7 +10,7 @@ import attrs
 
 from orchestrator.clock import SystemClock
 from orchestrator.inspection.measurements import Measurements, measure
-from orchestrator.inspection.result import result_of
+from orchestrator.inspection.result import result_from
 from orchestrator.inspection.standing import driver, standing
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.arrivals import Arrivals
@@ -18,7 +18,7 @@ from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, TERMINAL, 
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.series import STARTED, count_ended, rounds_done
 from orchestrator.load.statistics import Statistics, Window
-from orchestrator.storage.base import Shard
+from orchestrator.storage.base import Shard, Store
 
 RECENT_S = 10.0
 """Rates are those of the latest seconds."""
@@ -102,16 +102,32 @@ class Snapshot:
         return sum(self.counts.get(status, 0) for status in TERMINAL)
 
 
-async def snapshot(run: AnyStoredRun, statistics: Statistics) -> Snapshot:
+@attrs.frozen(kw_only=True)
+class Counted:
+    """What is counted over all instances of a run; for a hundred thousand that takes some time."""
+
+    places: Mapping[tuple[Status, str], int]
+    """Status and position → instances."""
+    effects: Mapping[str, int]
+    """Kind → effects that exist."""
+
+
+async def count(store: Store, run_id: str) -> Counted:
+    """Count the instances and the effects of a run."""
+    return Counted(places=await store.counts(run_id), effects=await store.effects(run_id))
+
+
+async def snapshot(run: AnyStoredRun, statistics: Statistics, counted: Counted) -> Snapshot:
     """A run as it is stored now.
 
     Args:
         statistics: Its measurements, which the caller may have cached.
+        counted: Its instances and effects, which the caller may have cached as well.
     """
     store, run_id = run.store, run.record.id
-    result = await result_of(store, run.record)
     shards = await store.shards(run_id)
-    places = await store.counts(run_id)
+    places = counted.places
+    result = result_from(run.record, places)
     here: Counter[str] = Counter()
     for (status, position), count in places.items():
         if status in RESUMABLE:
@@ -130,7 +146,7 @@ async def snapshot(run: AnyStoredRun, statistics: Statistics) -> Snapshot:
         here=here,
         places=places,
         oldest={state: (number, max(0.0, now - at)) for state, (number, at) in oldest.items()},
-        effects=await store.effects(run_id),
+        effects=counted.effects,
         measurements=measure(run.workflow, run.record, result, statistics),
         arrivals=arrivals,
         rates=_rates(run, statistics),

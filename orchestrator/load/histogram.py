@@ -68,6 +68,18 @@ class Histogram:
         self.min = min(self.min, other.min)
         self.max = max(self.max, other.max)
 
+    def add_stored(self, data: Sequence[int]) -> None:
+        """Count everything of a stored form (see :meth:`dumps`)."""
+        if len(data) <= 2:
+            return
+        self._cover(data[2], data[-2])
+        counts, first = self.counts, self.first
+        for bucket, count in zip(data[2::2], data[3::2], strict=True):
+            counts[bucket - first] += count
+        self.total += sum(data[3::2])
+        self.min = min(self.min, data[0])
+        self.max = max(self.max, data[1])
+
     def values_at(self, percentiles: Iterable[float]) -> list[int]:
         """The values (µs) at these percentiles: the highest of the bucket in which each lies. There must be values."""
         sums = list(accumulate(self.counts))

@@ -186,7 +186,7 @@ class Window:
         """A stored window.
 
         Args:
-            into: Its measurements are added here, too.
+            into: Its measurements are added here, too, unless it lies in the warm-up.
             histograms: Whether the window itself is to have its histograms.
         """
         data: dict[str, Any] = orjson.loads(body)
@@ -203,9 +203,9 @@ class Window:
             load=tuple(data.pop("load")),
             **data,
         )
-        if into is not None:
+        if into is not None and not window.warm:
             for name, numbers in encoded.items():
-                into.histograms.setdefault(name, Histogram()).add(Histogram.loads(numbers))
+                into.histograms.setdefault(name, Histogram()).add_stored(numbers)
             into.add_numbers(window)
         return window
 
@@ -309,8 +309,7 @@ class Statistics:
             return cls._merged(rows)
         found = cls()
         for row in rows:
-            warm = orjson.loads(row.body)["warm"]
-            window = Window.loads(row.body, into=None if warm else found.total, histograms=False)
+            window = Window.loads(row.body, into=found.total, histograms=False)
             found.windows.append(window)
             if window.is_measured:
                 found.total.width += window.width

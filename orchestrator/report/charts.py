@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.details import Details, main_series
+from orchestrator.inspection.rows import segment_rows
 from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.scenario import Scenario
@@ -19,7 +20,7 @@ CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95,
 def chart_data(details: Details) -> JSONObject:
     """The series of all charts of a run, over time and by percentile."""
     summary, statistics = details.summary, details.summary.statistics
-    names = [*(name for name, _ in summary.segments), *(row.state for row in summary.states if row.whole)]
+    names = latencies_of(details.workflow, statistics)
     return over_time(details.workflow, summary.scenario, statistics) | {
         "latency": {name: latency_over_time(statistics, name) for name in names},
         "curves": {name: curve(statistics, name) for name in names},
@@ -73,6 +74,13 @@ def _marks(scenario: Scenario, statistics: Statistics) -> list[tuple[float, str]
     unit = "/s" if scenario.is_open else " at once"
     marks += [(change.at, f"{change.value:g}{unit}") for change in scenario.changes]
     return marks + [(window.elapsed, "graceful stop") for window in _wide(statistics) if window.over][:1]
+
+
+def latencies_of(workflow: AnyWorkflow, statistics: Statistics) -> list[str]:
+    """The latencies that a chart can show: segments and waits, then states."""
+    measured = statistics.total.histograms
+    states = [state.name for state in workflow.states if state.name in measured and measured[state.name].total]
+    return [*(name for name, _ in segment_rows(workflow, statistics)), *states]
 
 
 def main_of(workflow: AnyWorkflow, names: Sequence[str]) -> str:

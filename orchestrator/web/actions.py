@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.errors import ConfigurationError, SettingError, shortened
-from orchestrator.inspection.snapshot import Snapshot, snapshot
+from orchestrator.inspection.snapshot import Snapshot
 from orchestrator.lifecycle.changes import Change
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.web.controls import Action, controls_of
@@ -25,7 +25,7 @@ async def on_run(request: web.Request) -> web.Response:
     site, run = request.app[SITE], await run_of(request)
     form = await request.post()
     action = _action(form)
-    found = await snapshot(run, await site.measured.of(run.record.id))
+    found = await site.snapshot(run)
     controls = controls_of(site, found)
     if action not in [control.action for control in controls.buttons]:
         raise ConfigurationError(f"Run {run.record.id} cannot do that now. {controls.why_not}".strip())

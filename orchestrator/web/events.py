@@ -66,9 +66,10 @@ async def _run_changes(request: web.Request) -> _Changes:
     shown: dict[str, str] = {}
     view: RunView | None = None
     while True:
-        view = await view_of(request.app[SITE], await run_of(request), view)
+        run = await run_of(request)
+        view = await view_of(request.app[SITE], run, view)
         changes: dict[str, Any] = {"parts": _changed(shown, {name: view.part(name) for name in PARTS})}
-        charts = orjson.dumps(chart_values(view, request.query.get("series", ""))).decode()
+        charts = orjson.dumps(chart_values(run, view.found.statistics, request.query.get("series", ""))).decode()
         if _changed(shown, {"charts": charts}):
             changes["charts"] = orjson.Fragment(charts)
         yield {name: data for name, data in changes.items() if data}

@@ -14,13 +14,14 @@ from orchestrator.inspection.details import details_of
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.inspection.summary import summarise
 from orchestrator.lifecycle.instance import Status
+from orchestrator.load.statistics import Statistics
 from orchestrator.report import html
 from orchestrator.report import json as json_report
-from orchestrator.report.charts import latency_over_time, over_time
+from orchestrator.report.charts import latencies_of, latency_over_time, main_of, over_time
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Checkpoint
 from orchestrator.web.render import page
-from orchestrator.web.run_view import PARTS, RunView, view_of
+from orchestrator.web.run_view import PARTS, view_of
 from orchestrator.web.site import SITE, run_of
 
 INSTANCES = 50
@@ -46,19 +47,20 @@ async def show(request: web.Request) -> web.Response:
 async def charts(request: web.Request) -> web.Response:
     """The data of the charts, as JSON. The parameter ``series`` chooses the latency."""
     run = await run_of(request)
-    view = await view_of(request.app[SITE], run)
-    return web.Response(body=orjson.dumps(chart_values(view, request.query.get("series", ""))), content_type="application/json")
+    values = chart_values(run, await request.app[SITE].measured.of(run.record.id), request.query.get("series", ""))
+    return web.Response(body=orjson.dumps(values), content_type="application/json")
 
 
-def chart_values(view: RunView, series: str) -> Mapping[str, Any]:
+def chart_values(run: AnyStoredRun, statistics: Statistics, series: str) -> Mapping[str, Any]:
     """The data of the charts.
 
     Args:
         series: The latency to show; that of the workflow's last segment if there is none of this name.
     """
-    found, name = view.found, series if series in view.series else view.main
-    values = over_time(found.run.workflow, found.record.scenario, found.statistics)
-    return values | {"series": name, "names": view.series, "latency": latency_over_time(found.statistics, name)}
+    names = latencies_of(run.workflow, statistics)
+    name = series if series in names else main_of(run.workflow, names)
+    values = over_time(run.workflow, run.record.scenario, statistics)
+    return values | {"series": name, "names": names, "latency": latency_over_time(statistics, name)}
 
 
 @attrs.frozen(kw_only=True)

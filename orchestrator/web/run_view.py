@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from orchestrator.inspection.details import main_series
 from orchestrator.inspection.rows import StateRow, move_counts
-from orchestrator.inspection.snapshot import Snapshot, snapshot
+from orchestrator.inspection.snapshot import Snapshot
 from orchestrator.inspection.standing import driver
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.duration import show_duration
@@ -161,18 +160,6 @@ class RunView:
         """When processes drove the run."""
         return stretches(self.found)
 
-    @property
-    def series(self) -> list[str]:
-        """The latencies that a chart can show."""
-        measurements = self.found.measurements
-        return [*(name for name, _ in measurements.segments), *(row.state for row in measurements.states if row.whole)]
-
-    @property
-    def main(self) -> str:
-        """The latency that the chart opens on."""
-        main, series = main_series(self.found.run.workflow), self.series
-        return main if main in series else next(iter(series), "")
-
     def part(self, name: str) -> str:
         """One part of the page."""
         return fragment(f"run/{name}.html", view=self, found=self.found)
@@ -184,7 +171,7 @@ async def view_of(site: Site, run: AnyStoredRun, before: RunView | None = None) 
     Args:
         before: The view that the page shows.
     """
-    found = await snapshot(run, await site.measured.of(run.record.id))
+    found = await site.snapshot(run)
     return RunView(
         found=found,
         moved_before=before.moves if before is not None else {},

@@ -9,7 +9,7 @@ import attrs
 from aiohttp import web
 
 from orchestrator.definition.registry import workflow_names
-from orchestrator.inspection.result import result_of
+from orchestrator.inspection.result import result_from
 from orchestrator.inspection.standing import driver, standing
 from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.instance import Status
@@ -121,7 +121,7 @@ async def _row(site: Site, record: RunRecord) -> Listed:
     return Listed(
         record=record,
         standing=standing(record, shards),
-        counts=(await result_of(site.store, record)).counts,
+        counts=result_from(record, (await site.counted.of(record)).places).counts,
         is_driven=any(driver(shard) is not None for shard in shards),
     )
 

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from orchestrator.definition import registry
 from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.inspection.snapshot import Snapshot, snapshot
 from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun, check_key
 from orchestrator.lifecycle.ids import parse_id
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 from orchestrator.web.drives import Drives
-from orchestrator.web.measured import MeasuredRuns
+from orchestrator.web.measured import CountedRuns, MeasuredRuns
 from orchestrator.web.planning import Planner
 
 
@@ -33,14 +34,20 @@ class Site:
     find_workflow: Callable[[str], AnyWorkflow] = registry.find_workflow
     """Name → workflow. Raises ``UnknownWorkflowError``."""
     measured: MeasuredRuns = attrs.field(init=False)
+    counted: CountedRuns = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.measured = MeasuredRuns(self.store)
+        self.measured = MeasuredRuns(self.store, self.drives)
+        self.counted = CountedRuns(self.store)
 
     def stored(self, record: RunRecord) -> AnyStoredRun:
         """A run that can be read. Raises ``EncryptionKeyError`` or ``UnknownWorkflowError``."""
         check_key(record, self.vault)
         return StoredRun(record=record, workflow=self.find_workflow(record.workflow), store=self.store, vault=self.vault)
+
+    async def snapshot(self, run: AnyStoredRun) -> Snapshot:
+        """A run as it is stored now."""
+        return await snapshot(run, await self.measured.of(run.record.id), await self.counted.of(run.record))
 
     @property
     def can_begin(self) -> bool:
