@@ -17,6 +17,8 @@ class ShardRow:
 
     shard: int
     done: bool
+    driven: bool
+    """Whether a process has ever claimed it."""
     processes: tuple[str, ...]
     """Those that drove it, in order, e.g. ``process 123 on node7``."""
     started: int
@@ -26,6 +28,11 @@ class ShardRow:
     """CPU time of these processes meanwhile."""
     gaps: tuple[tuple[float, float], ...]
     """When no process drove it: (seconds of the scenario, seconds of pause)."""
+
+    @property
+    def driver(self) -> str:
+        """Names its processes. One that drives several shards stores its measurements with the first of them."""
+        return ", ".join(self.processes) or ("measured with another shard" if self.driven else "not driven yet")
 
 
 def shard_rows(shards: Sequence[Shard], windows: Sequence[StoredWindow]) -> tuple[ShardRow, ...]:
@@ -40,6 +47,7 @@ def _row(shard: Shard, stored: Sequence[StoredWindow]) -> ShardRow:
     return ShardRow(
         shard=shard.index,
         done=shard.done,
+        driven=shard.epoch > 0,
         processes=tuple(dict.fromkeys(window.process for window in windows if window.process)),
         started=sum(window.counters[STARTED] for window in windows),
         ended=sum(count_ended(window.counters) for window in windows),

@@ -71,7 +71,7 @@ def check_time(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, fl
                 "duration" if scenario.duration is not None else "stages",
                 f"{show_duration(scenario.length)} is too short: {wanted} instance{'s' if wanted != 1 else ''} with {calls} "
                 f"{group} attempts each take at least {needs} at {rates[group]:g}/s; take fewer, more time, or instances that "
-                "are there already (use)",
+                "are there already (reuse)",
             )
 
 

@@ -107,7 +107,7 @@ def _shards(summary: Summary) -> Iterator[str]:
     yield ""
     yield "Shards"
     for row in summary.shards:
-        yield f"  {row.shard:>3}  {row.ended:>6} ended  {row.cpu_s:>7.1f} s CPU  {', '.join(row.processes) or 'driven with another shard'}"
+        yield f"  {row.shard:>3}  {row.ended:>6} ended  {row.cpu_s:>7.1f} s CPU  {row.driver}"
         for at, idle in row.gaps:
             yield f"       not driven for {show_duration(round(idle, 1))} after {show_duration(round(at, 1))}"
 

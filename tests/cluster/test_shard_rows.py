@@ -38,6 +38,12 @@ def test_a_shard_that_was_driven_again_names_both_processes_and_the_hole() -> No
     assert (second.processes, second.gaps) == (("process 9 on a",), ())
 
 
+def test_a_shard_without_measurements_was_measured_with_another_one_or_not_driven() -> None:
+    shards = [Shard(run_id="r", index=index, of=3, epoch=epoch) for index, epoch in enumerate((1, 1, 0))]
+    rows = shard_rows(shards, [stored(0, 1, 100.0, 0.0, "process 7 on a")])
+    assert [row.driver for row in rows] == ["process 7 on a", "measured with another shard", "not driven yet"]
+
+
 def test_a_run_of_one_shard_has_no_rows() -> None:
     assert shard_rows([Shard(run_id="r")], [stored(0, 1, 100.0, 0.0, "process 7 on a")]) == ()
 
