@@ -42,6 +42,10 @@ class Launcher:
         assert self._process is not None
         return self._process.pid
 
+    def forget_tenant(self) -> None:
+        """Let commands use the embedded sandbox."""
+        self._environ = {name: value for name, value in self._environ.items() if not name.startswith("PINGONE_")}
+
     def begin(self, *argv: str) -> None:
         """Start a command."""
         with self._output.open("ab") as output:
@@ -78,6 +82,8 @@ class Launcher:
         """Processes that drive a shard now, other than the launcher."""
         async with open_store(self.store, create=False) as store:
             runs = (await store.runs()).runs
+            if not runs:
+                return []
             self.run = runs[0].id
             shards = await store.shards(self.run)
         owners = {Owner.loads(shard.owner).pid for shard in shards if shard.owner is not None}
@@ -152,6 +158,25 @@ async def test_the_run_of_a_frozen_worker_ends_after_its_lease(home: Path) -> No
         os.kill((await launcher.workers())[0], signal.SIGSTOP)
         assert await launcher.ended() == 0, launcher.said()
         await launcher.check_end()
+
+
+async def test_all_workers_share_the_embedded_sandbox_and_it_survives_a_kill_of_the_launcher(home: Path) -> None:
+    async with sandbox() as unused:
+        launcher = Launcher(home, unused)
+        launcher.forget_tenant()
+        launcher.begin("load", "--instances", "24", "--concurrency", "6", "--processes", "2", "--rates", "configuration=60")
+        try:
+            with anyio.fail_after(60):
+                while not Path(home / "data" / "orchestrator" / "runs.db").exists() or len(await launcher.workers()) < 2:
+                    await anyio.sleep(0.05)
+            os.kill(launcher.pid, signal.SIGKILL)
+            await launcher.ended()
+            launcher.begin("resume", launcher.run, "--processes", "2")
+            assert await launcher.ended() == 0, launcher.said()
+        finally:
+            launcher.kill()
+    assert "24 completed" in launcher.said()
+    assert "Nothing of it exists in the environment." in launcher.said()
 
 
 @pytest.mark.skipif("PROCESS_LIVES" not in os.environ, reason="a campaign: set PROCESS_LIVES to the number of lives")
