@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -268,3 +270,13 @@ async def test_observers_see_one_process_only(store: Store) -> None:
     with pytest.raises(SettingError, match="observers"):
         async with start(WORKFLOW, store=store, processes=2, options=Options(observers=[print])):
             pass
+
+
+def test_a_run_of_one_process_imports_no_dask(home: Path) -> None:
+    source = (
+        "import sys\nfrom orchestrator.cli import main\ncode = main(['run'])\n"
+        "heavy = [name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed') or name.startswith('orchestrator.cluster')]\n"
+        "sys.exit(code or ', '.join(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
