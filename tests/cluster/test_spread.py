@@ -276,7 +276,7 @@ def test_a_run_of_one_process_imports_no_dask(home: Path) -> None:
     source = (
         "import sys\nfrom orchestrator.cli import main\ncode = main(['run'])\n"
         "heavy = [name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed') or name.startswith('orchestrator.cluster')]\n"
-        "sys.exit(code or ', '.join(heavy))\n"
+        "sys.exit(code or ', '.join(heavy) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
