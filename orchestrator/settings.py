@@ -32,6 +32,8 @@ LEASE_S = 30.0
 """Default duration of a lease."""
 GRACE_S = 10.0
 """Default grace period for attempts in flight after a request to stop."""
+STORE_TIMEOUT_S = LEASE_S
+"""How long a database that does not answer is awaited. After a lease, another process may have taken over."""
 
 
 def default_store() -> str:

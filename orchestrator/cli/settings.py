@@ -19,7 +19,7 @@ from orchestrator.lifecycle.pauses import ThinkTime, parse_think_time
 from orchestrator.lifecycle.ramp import Stage, parse_stages
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.settings import GRACE_S, LEASE_S, default_store, setting
+from orchestrator.settings import GRACE_S, LEASE_S, STORE_TIMEOUT_S, default_store, setting
 from orchestrator.telemetry.address import Address, parse_address
 
 LEAST_LEASE_S = 1.0
@@ -48,7 +48,9 @@ class EngineSettings:
         env=["ORCHESTRATOR_STORE"],
     )
     store_timeout: float = setting(
-        "How long to wait for a database that does not answer, in seconds.", default=30.0, env=["ORCHESTRATOR_STORE_TIMEOUT"]
+        "How long to wait for a database that does not answer, in seconds.",
+        default=STORE_TIMEOUT_S,
+        env=["ORCHESTRATOR_STORE_TIMEOUT"],
     )
     lease: float = setting("Lease duration in seconds.", default=LEASE_S, env=["ORCHESTRATOR_LEASE"])
     grace: float = setting(

@@ -93,7 +93,7 @@ async def _drive(task: Task, link: Link, send: Callable[[Report], None]) -> Task
         )
     follower = Follower(task.orders, send, judged=task.judged)
     link.connect(follower)
-    async with open_store(task.store, create=False) as store:
+    async with open_store(task.store, create=False, timeout_s=task.store_timeout_s) as store:
         left = [shard.index for shard in await store.shards(task.run_id) if shard.index in task.shards and not shard.done]
         if not left:
             return TaskEnd(ending=Ending.DONE)

@@ -29,6 +29,7 @@ def pattern_of(job: Job[Any, Any], record: RunRecord, settings: Any, orders: Ord
         workflow=reference_to(job.workflow),
         definition=job.workflow.definition,
         store=store,
+        store_timeout_s=job.store.timeout_s,
         settings={"workflow": sealed},
         lease_s=job.options.lease_s,
         grace_s=job.options.grace_s,

@@ -32,6 +32,7 @@ class Task:
     """Fingerprint that the worker's workflow must have."""
     store: str
     """URL."""
+    store_timeout_s: float
     settings: Mapping[str, Any]
     """As they are stored with the run: secrets encrypted."""
     lease_s: float

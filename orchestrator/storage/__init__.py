@@ -14,13 +14,11 @@ from pathlib import Path
 import attrs
 
 from orchestrator.errors import SettingError, StoreError, shortened
+from orchestrator.settings import STORE_TIMEOUT_S
 from orchestrator.storage.base import Store, WallClock
 from orchestrator.storage.memory import MemoryStore
 from orchestrator.storage.sqlite.store import SQLiteStore
 from orchestrator.storage.url import without_password
-
-STORE_TIMEOUT_S = 30.0
-"""How long a database that does not answer is awaited: as long as a lease lasts by default."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +110,7 @@ async def open_store(
     """
     scheme, rest = _parsed(url)
     store = await scheme.open(url, rest, Opening(create=create, clock=clock, timeout_s=timeout_s))
-    store.url = url if scheme.lasts else None
+    store.url, store.timeout_s = url if scheme.lasts else None, timeout_s
     try:
         yield store
     finally:

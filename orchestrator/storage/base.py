@@ -27,6 +27,7 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
+from orchestrator.settings import STORE_TIMEOUT_S
 from orchestrator.storage.commits import ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
@@ -130,6 +131,8 @@ class Store(ABC):
     """Names the store in messages."""
     url: str | None = None
     """The URL with which another process opens the store; ``None``: it belongs to this process."""
+    timeout_s: float = STORE_TIMEOUT_S
+    """Seconds for which a store that does not answer is awaited."""
     key: bytes | None = None
     """The key that seals secrets in a store that ends with its process; ``None``: the user's key, which outlives the process."""
 

@@ -280,3 +280,13 @@ def test_a_run_of_one_process_imports_no_dask(home: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_workers_wait_for_the_store_as_long_as_the_launcher(home: Path) -> None:
+    pool = TaskPool(2)
+    async with (
+        open_store(f"sqlite:{home / 'runs.db'}", timeout_s=3.0) as store,
+        start(WORKFLOW, store=store, instances=4, concurrency=2, cluster=pool.open) as run,
+    ):
+        await run.wait()
+    assert {task.store_timeout_s for task in pool.started} == {3.0}
