@@ -60,4 +60,4 @@ async def _details(site: Site, record: RunRecord) -> Details:
     try:
         return await details_of(run, await summarise(run))
     except OrchestratorError as error:
-        raise ConfigurationError(f"run {record.id}: {error}") from error
+        raise ConfigurationError(str(error) if record.id in str(error) else f"run {record.id}: {error}") from error
