@@ -23,7 +23,8 @@ from orchestrator.storage.sqlite.writing import Writer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-BUSY_POLL_S = 0.005
+BUSY_POLL_S = 0.0005
+"""Much shorter than a commit: with 5 ms, two processes on one file wrote less than one."""
 
 
 class Database:

@@ -23,7 +23,7 @@ from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.rules import new_shards
 from orchestrator.storage.sqlite import claims, deleting, imports, inputs, instances, listing, measurements, runs, saving
-from orchestrator.storage.sqlite.database import BUSY_POLL_S, Database
+from orchestrator.storage.sqlite.database import Database
 from orchestrator.storage.sqlite.schema import MIGRATIONS
 from orchestrator.storage.sqlite.writing import BatchWriter
 from orchestrator.storage.transfer import PART, RunFrame, RunPart
@@ -31,7 +31,7 @@ from orchestrator.storage.usage import RunUsage
 
 T = TypeVar("T")
 
-TURN_S = 2 * BUSY_POLL_S
+TURN_S = 0.01
 """Pause between two transactions of a long deletion, in which another process gets the lock."""
 
 
