@@ -382,7 +382,7 @@ async def resume(
     cluster: OpenPool | None = None,
     options: Options | None = None,
 ) -> AsyncIterator[Run[C]]:
-    """Resume an interrupted run; the block behaves like that of :func:`start`. An interrupted clean-up or retry is continued.
+    """Resume an interrupted run; the block behaves like that of :func:`start`. An interrupted clean-up, rollback or retry is continued.
 
     Args:
         shards: The shards to drive; ``None``: every one that no other process drives.
@@ -426,7 +426,7 @@ async def retry(
         ConfigurationError: The run is not finished, or that instance has not failed.
     """
     async with _again(
-        workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.RETRY, retried=number)
+        workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.RETRY, number=number)
     ) as run:
         yield run
 
@@ -437,6 +437,7 @@ async def cleanup(
     run_id: str,
     *,
     store: Store,
+    number: int | None = None,
     changes: Mapping[str, Any] | None = None,
     processes: int = 1,
     cluster: OpenPool | None = None,
@@ -445,8 +446,15 @@ async def cleanup(
     """Remove all effects of a run's instances, whichever status these have; raises the errors of :func:`resume`.
 
     Instances that were not admitted are never started, and the run is finished afterwards.
+
+    Args:
+        number: The only instance to roll back, of a finished run; ``None``: every instance.
+
+    Raises:
+        ConfigurationError: A number is given, and the run is not finished, or the instance has nothing to undo.
     """
-    async with _again(workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=Mode.CLEAN_UP)) as run:
+    mode = Mode.CLEAN_UP if number is None else Mode.ROLL_BACK
+    async with _again(workflow, run_id, store, changes, processes, cluster, options, Assignment(mode=mode, number=number)) as run:
         yield run
 
 

@@ -18,7 +18,7 @@ from orchestrator.cli.page import page_beside
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow
-from orchestrator.driving.plan import Mode
+from orchestrator.driving.plan import Mode, plan_for
 from orchestrator.inspection.result import result_of
 from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun, newest_runs
 from orchestrator.inspection.summary import summarise
@@ -28,8 +28,6 @@ from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Store
-
-_VERBS = {Mode.RESUME: "resume", Mode.RETRY: "retry", Mode.CLEAN_UP: "cleanup"}
 
 
 async def continue_run(
@@ -45,7 +43,7 @@ async def continue_run(
     web: str | None = None,
     here: bool = False,
 ) -> int:
-    """Resume, retry or clean up a stored run; the exit code.
+    """Resume, retry or clean up a stored run, or one instance of it; the exit code.
 
     Args:
         here: Drive it in this process, whatever the settings say.
@@ -65,13 +63,13 @@ async def continue_run(
                 await store.set_reports(record.id, {**record.reports, **outputs.stored()})
             stored: AnyStoredRun = await StoredRun.load(found, record.id, store=store, vault=vault)
             return await _already_finished(stored, as_json, resolver.suffix, why)
-        cleaning = mode is Mode.CLEAN_UP or record.status is RunStatus.CLEANING_UP
+        cleaning = plan_for(mode, record.status).mode in {Mode.CLEAN_UP, Mode.ROLL_BACK}
         many = engine.is_spread
         display = display_of(found, record.scenario, as_json, f"{record.workflow} {record.id}", many=many)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
         changes = resolver.renewed(found)
         opened = how(found, record.id, store=store, changes=changes, **engine.workers(), options=options)
-        again = f"{_VERBS[mode]} {record.id}{'' if number is None else f'-{number}'}"
+        again = f"{mode.command} {record.id}{'' if number is None else f'-{number}'}"
         async with page_beside(web, resolver, store, vault, telemetry) as page:
             return await drive(
                 opened,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +84,11 @@ class SettingsPlanner:
         return await prepare(resolver, found, wanted, self._store, self._vault)
 
     def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[Run[Any]]:
-        """Continue a stored run."""
-        how: Mapping[str, Any] = {"resume": api.resume, "retry": partial(api.retry, number=number), "cleanup": api.cleanup}
+        """Continue a stored run, or one instance of it."""
+        how: Mapping[str, Any] = {"resume": api.resume, "retry": api.retry, "cleanup": api.cleanup}
+        only: Mapping[str, Any] = {} if number is None else {"number": number}
         opened: AbstractAsyncContextManager[Run[Any]] = how[command](
-            find_workflow(workflow), run_id, store=self._store, options=self._options_for(workflow)
+            find_workflow(workflow), run_id, store=self._store, options=self._options_for(workflow), **only
         )
         return opened
 

@@ -75,18 +75,18 @@ class ClusterEngine:
         plan: Plan,
         leases: LeaseKeeper,
         reused: ReusedInstances[Any] | None,
-        retried: int | None,
+        number: int | None,
         *,
         open_pool: OpenPool,
         store: str,
     ) -> None:
-        self.put_back = not plan.puts_back
+        self.has_reset = not plan.resets
         self.unreadable: Sequence[CheckpointError] = ()
         self.broken: str | None = None
         self.collector: Collector | None = None
         self.rate_groups: dict[str, RateGroup] = {}
         self._job, self._record, self._plan, self._leases = job, record, plan, leases
-        self._reused, self._retried = reused, retried
+        self._reused, self._number = reused, number
         self._open_pool = open_pool
         self._store = store
         self._judge = Judge(job.workflow, record, plan)
@@ -150,10 +150,10 @@ class ClusterEngine:
     async def drive(
         self, services: Any, settings: Any, stopping: anyio.Event, fail: Callable[[Exception], None], observers: Observers
     ) -> None:
-        if not self.put_back:
-            resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._retried)
+        if not self.has_reset:
+            resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._number)
             await resetting.reset(services, observers)
-            self.put_back = resetting.put_back
+            self.has_reset = resetting.has_reset
         self._task = pattern_of(self._job, self._record, settings, self._orders, store=self._store, judged=bool(self._judge))
         try:
             await finish_within(

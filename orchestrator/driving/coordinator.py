@@ -23,7 +23,7 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.orders import Follower
 from orchestrator.driving.plan import Mode, plan_for
-from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_retry
+from orchestrator.driving.preconditions import check_definition, check_quotas_of, check_reset
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.services import open_services
 from orchestrator.driving.shard import ShardDriver
@@ -54,8 +54,8 @@ class Assignment:
     """``False``: only store a new run, for other processes to drive; or only read one that was stored before."""
     only: Collection[int] | None = None
     """The shards to drive; ``None``: every free one."""
-    retried: int | None = None
-    """The failed instance to retry; ``None``: all of them."""
+    number: int | None = None
+    """The only instance to retry or roll back; ``None``: every failed one is retried."""
     places: int | None = None
     """Instances to drive at once; ``None``: the share of the scenario that belongs to the shards."""
     elapsed: float = 0.0
@@ -64,7 +64,7 @@ class Assignment:
 
 
 class Coordinator(Generic[C, S]):
-    """Starts, resumes, retries or cleans up one run. Users see it through :mod:`orchestrator.api`.
+    """Starts, resumes, retries or cleans up one run, or rolls back one instance of it. Users see it through :mod:`orchestrator.api`.
 
     Args:
         engine: Drives the claimed shards; ``None``: this process does.
@@ -132,10 +132,10 @@ class Coordinator(Generic[C, S]):
     @property
     def command(self) -> str:
         """The command that continues the run after an error."""
-        retried = self._assignment.retried
-        if self._plan.puts_back and not (self._engine is not None and self._engine.put_back):
-            return f"retry {self.record.id}" + ("" if retried is None else f"-{retried}")
-        return f"{'cleanup' if self._plan.rolls_back else 'resume'} {self.record.id}"
+        number = self._assignment.number
+        if self._plan.resets and not self._has_reset:
+            return f"{self._plan.mode.command} {self.record.id}" + ("" if number is None else f"-{number}")
+        return f"{'cleanup' if self._plan.cleans_up else 'resume'} {self.record.id}"
 
     def stop(self) -> None:
         """Admit nothing more; let attempts in flight finish within the grace period."""
@@ -215,23 +215,22 @@ class Coordinator(Generic[C, S]):
 
     async def _claim(self) -> None:
         only = self._assignment.only
-        whole = only is None and self._plan.mode in {Mode.RETRY, Mode.CLEAN_UP}
+        whole = only is None and self._plan.mode in {Mode.RETRY, Mode.ROLL_BACK, Mode.CLEAN_UP}
         await self._leases.claim(only, all_of_them=whole)
         # Read after the claim: the previous process may have finished the run just before.
         self.record = await self._job.store.run(self.record.id)
         self._plan = plan_for(self._assignment.mode, self.record.status)
-        if self._assignment.mode is Mode.RETRY:
-            await check_retry(self._job, self.record, self._assignment.retried)
+        await check_reset(self._job, self.record, self._plan, self._assignment.number)
 
     async def _note_resumption(self) -> None:
         await self._job.store.add_fingerprints(self._job.workflow.definition, self._job.workflow.fingerprints)
-        if self._plan.puts_back:
-            return  # stored when the instances are reset: a retry that crashes before changes nothing
+        if self._plan.resets:
+            return  # stored when the instances are reset: a command that crashes before changes nothing
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
 
     async def _drive(self, services: S, settings: Any, reused: ReusedInstances[C] | None) -> None:
-        engine: Engine = self._make_engine(self._job, self.record, self._plan, self._leases, reused, self._assignment.retried)
+        engine: Engine = self._make_engine(self._job, self.record, self._plan, self._leases, reused, self._assignment.number)
         await engine.open(self.observers)
         self._engine = engine
         if self._stopping.is_set():
@@ -304,9 +303,12 @@ class Coordinator(Generic[C, S]):
 
     @property
     def _meanwhile(self) -> RunStatus:
-        """Status of the run during this mode; unchanged while a retry has reset nothing."""
-        put_back = self._engine is not None and self._engine.put_back
-        return self._plan.meanwhile if put_back else self.record.status
+        """Status of the run during this mode; unchanged until all that is reset has been reset."""
+        return self._plan.meanwhile if self._has_reset else self.record.status
+
+    @property
+    def _has_reset(self) -> bool:
+        return self._engine is not None and self._engine.has_reset
 
     def _fail(self, error: Exception) -> None:
         """Keep the first error and stop: running instances are suspended."""

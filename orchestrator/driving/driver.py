@@ -116,10 +116,15 @@ class Driver(Generic[C, S]):
             self._drive.admission.active -= 1
             self._limit.close()
 
-    def put_back(self) -> Save:
-        """The save that puts a failed instance back into the state that failed (``retry``)."""
-        then = moves.put_back(self._drive.workflow, self.instance, self._drive.clock.now())
-        event = self._event(EventKind.PUT_BACK, state=then.position)
+    def reset(self, begin: Begin) -> Save:
+        """The save that resets an ended instance, for a driver to continue: to its rollback, or to the state that failed (``retry``)."""
+        workflow, now = self._drive.workflow, self._drive.clock.now()
+        if begin is Begin.ROLL_BACK:
+            then = moves.roll_back(workflow, self.instance, now)
+            event = self._event(EventKind.ROLLING_BACK)
+        else:
+            then = moves.put_back(workflow, self.instance, now)
+            event = self._event(EventKind.PUT_BACK, state=then.position)
         return Save(self._drive.shard_of(then.number), self._drive.codec.encode(then, history=self._log.count), (event,))
 
     async def _begin(self, begin: Begin) -> None:

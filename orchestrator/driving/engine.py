@@ -27,8 +27,8 @@ class Engine(Protocol):
     """Drives instances. Its numbers are available once :meth:`open` has returned."""
 
     @property
-    def put_back(self) -> bool:
-        """Whether all failed instances to retry have been reset."""
+    def has_reset(self) -> bool:
+        """Whether all ended instances that the plan resets have been reset."""
 
     @property
     def unreadable(self) -> Sequence[CheckpointError]:
@@ -95,4 +95,4 @@ class Engine(Protocol):
 
 
 EngineFactory = Callable[[Job[Any, Any], RunRecord, Plan, LeaseKeeper, ReusedInstances[Any] | None, int | None], Engine]
-"""Job, run, plan, claimed shards, instances to reuse, the only instance to retry → engine."""
+"""Job, run, plan, claimed shards, instances to reuse, the only instance to retry or roll back → engine."""

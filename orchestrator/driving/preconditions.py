@@ -1,10 +1,10 @@
-"""Checks before a run is driven: the tenant's quota, failed instances to retry, checkpoints that fit the definition."""
+"""Checks before a run is driven: the tenant's quota, instances to retry or roll back, checkpoints that fit the definition."""
 
 from __future__ import annotations
 
 from orchestrator.definition.state import C, S
 from orchestrator.driving.options import Job
-from orchestrator.driving.plan import Plan
+from orchestrator.driving.plan import Mode, Plan
 from orchestrator.errors import (
     CheckpointError,
     ConfigurationError,
@@ -15,6 +15,7 @@ from orchestrator.errors import (
     WorkflowChangedError,
 )
 from orchestrator.inspection.reader import PAGE
+from orchestrator.lifecycle.effects import why_nothing_to_undo
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.estimate import check_quotas
@@ -32,21 +33,46 @@ async def check_quotas_of(job: Job[C, S], record: RunRecord, services: S) -> Non
     check_quotas(quotas, record.scenario, record.on_success)
 
 
-async def check_retry(job: Job[C, S], record: RunRecord, retried: int | None) -> None:
+async def check_reset(job: Job[C, S], record: RunRecord, plan: Plan, number: int | None) -> None:
+    """If the plan resets instances, refuse those of an unfinished run, and one that has no reason for it.
+
+    Raises:
+        ConfigurationError, UnknownRunError: Not now, or no such instance.
+    """
+    if plan.resets and plan.mode is Mode.RETRY:
+        await _check_retry(job, record, number)
+    elif plan.resets and number is not None:
+        await _check_rollback(job, record, number)
+
+
+async def _check_retry(job: Job[C, S], record: RunRecord, number: int | None) -> None:
     """Refuse to retry an unfinished run, or an instance that was not kept after a failure."""
     run_id, status = record.id, record.status
     if status not in {RunStatus.FINISHED, RunStatus.RETRYING}:
         do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
         raise ConfigurationError(f"run {run_id} is not finished; {do} it before a retry")
-    if retried is None:
+    if number is None:
         return
-    found = await job.store.load(run_id, after=retried - 1, limit=1)
-    if not found or found[0].number != retried:
-        raise UnknownRunError(f"instance {run_id}-{retried}", job.store.where)
+    found = await job.store.load(run_id, after=number - 1, limit=1)
+    if not found or found[0].number != number:
+        raise UnknownRunError(f"instance {run_id}-{number}", job.store.where)
     if found[0].status is not Status.FAILED:
         raise ConfigurationError(
-            f"instance {run_id}-{retried} is {found[0].status.value}; only an instance that failed and was kept can be retried"
+            f"instance {run_id}-{number} is {found[0].status.value}; only an instance that failed and was kept can be retried"
         )
+
+
+async def _check_rollback(job: Job[C, S], record: RunRecord, number: int) -> None:
+    """Refuse to roll back one instance of an unfinished run, or one that has nothing to undo."""
+    run_id, status = record.id, record.status
+    if status is not RunStatus.FINISHED:
+        do = "cleanup" if status is RunStatus.CLEANING_UP else "resume"
+        raise ConfigurationError(f"run {run_id} is not finished; {do} it before a rollback of one instance")
+    instance = await job.stored(record).instance(number)
+    if instance is None:
+        raise UnknownRunError(f"instance {run_id}-{number}", job.store.where)
+    if why := why_nothing_to_undo(job.workflow, instance):
+        raise ConfigurationError(f"instance {instance.id} {why}")
 
 
 async def check_definition(job: Job[C, S], record: RunRecord, plan: Plan) -> None:

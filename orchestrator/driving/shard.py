@@ -55,14 +55,14 @@ class ShardDriver(Generic[C, S]):
         plan: Plan,
         leases: LeaseKeeper,
         reused: ReusedInstances[C] | None,
-        retried: int | None,
+        number: int | None,
         *,
         follower: Follower | None = None,
         places: int | None = None,
         elapsed: float = 0.0,
     ) -> None:
         self.unreadable: list[CheckpointError] = []
-        self.put_back = not plan.puts_back
+        self.has_reset = not plan.resets
         before = max(leases.elapsed, elapsed)
         self._admission = Admission(record.scenario, job.clock, before, share=leases.share, cuts=plan.measures, places=places)
         self._statistics = StatisticsKeeper(job, record, plan, leases, self._admission, follower)
@@ -74,7 +74,7 @@ class ShardDriver(Generic[C, S]):
         self._plan = plan
         self._leases = leases
         self._reused = reused
-        self._retried = retried
+        self._number = number
         self._reader = job.stored(record).reader()
         self._rows = job.rows_of(record)
         self._walked = False
@@ -145,8 +145,8 @@ class ShardDriver(Generic[C, S]):
             await self._follower.wait_for_start(self._job.clock, stopping, self.live)
         self._admission.begin()
         self._begun.set()
-        if not self.put_back:
-            await self._put_back(drive)
+        if not self.has_reset:
+            await self._reset(drive)
         async with anyio.create_task_group() as tasks:
             self._staff = Staff(tasks, partial(self._worker, drive, left, numbers, fail), f"{self._record.id} worker")
             self._staff.fill(self._admission.places)
@@ -156,13 +156,13 @@ class ShardDriver(Generic[C, S]):
             self._admission.end()
 
     async def done(self) -> list[int]:
-        if not (self._walked and self.put_back):
+        if not (self._walked and self.has_reset):
             return []
         found = []
         for shard in self._leases.shards:
             if await self._job.store.load(self._record.id, RESUMABLE, limit=1, shard=shard):
                 continue
-            # After a clean-up or a retry, or at the end of the scenario, no further instance is admitted.
+            # After a clean-up, a rollback or a retry, or at the end of the scenario, no further instance is admitted.
             over = not self._plan.measures or not self._plan.admits or self._admission.is_over
             if over or (self._record.total < UNBOUNDED and not await self._job.store.unadmitted(shard, self._record.total)):
                 found.append(shard.index)
@@ -226,26 +226,34 @@ class ShardDriver(Generic[C, S]):
 
     async def _left(self, drive: DriveContext[C, S]) -> AsyncIterator[_Begin]:
         """Yield the stored instances to drive before new ones are admitted, in order."""
-        how = Begin.ROLL_BACK if self._plan.rolls_back else Begin.RESUME
+        how = Begin.ROLL_BACK if self._plan.cleans_up else Begin.RESUME
         for shard in self._leases.shards if self._plan.drives else ():
             found = self._reader.instances(self._plan.drives, self.unreadable.append, shard=shard)
             async for instance in found:
-                if not self._plan.rolls_back or instance.trail or instance.leftovers or instance.status in RESUMABLE:
+                if not self._plan.cleans_up or instance.trail or instance.leftovers or instance.status in RESUMABLE:
                     yield partial(_driver, drive, instance, how)
         self._walked = True
 
     async def reset(self, services: S, observers: Observers) -> None:
-        """Reset the failed instances to retry, for other processes to drive."""
-        await self._put_back(self._context(services, anyio.Event(), observers))
+        """Reset the ended instances that the plan resets, for other processes to drive."""
+        await self._reset(self._context(services, anyio.Event(), observers))
 
-    async def _put_back(self, drive: DriveContext[C, S]) -> None:
-        """Atomic, together with the status of the run: after a crash either all are reset and `resume` continues, or none and `retry` repeats."""
-        failed = self._reader.instances({Status.FAILED}, self.unreadable.append)
-        saves = [Driver(drive, instance).put_back() async for instance in failed if self._retried in (None, instance.number)]
+    async def _reset(self, drive: DriveContext[C, S]) -> None:
+        """Atomic, together with the status of the run: after a crash either all are reset and `resume` continues, or none are and
+        the command can be repeated."""
+        begin = Begin.ROLL_BACK if self._plan.mode is Mode.ROLL_BACK else Begin.RESUME
+        saves = [Driver(drive, instance).reset(begin) async for instance in self._to_reset()]
         await self._job.store.save_all(self._leases.shards[0], saves, self._plan.meanwhile)
-        self.put_back = True
+        self.has_reset = True
         for save in saves:
             drive.observers.publish(save.events)
+
+    async def _to_reset(self) -> AsyncIterator[Instance[C]]:
+        if self._number is None:
+            async for instance in self._reader.instances({Status.FAILED}, self.unreadable.append):
+                yield instance
+        elif (found := await self._job.stored(self._record).instance(self._number)) is not None:
+            yield found
 
     async def _numbers(self) -> Numbers:
         """Numbers of our instances that were not admitted yet, in order."""

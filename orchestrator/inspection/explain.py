@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -12,18 +12,18 @@ from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.standing import driver, local_time
 from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.json_types import JSONObject
-from orchestrator.lifecycle.effects import effects_of
+from orchestrator.lifecycle.effects import effects_of, why_nothing_to_undo
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Status
-from orchestrator.lifecycle.run import Recorded, RunRecord
+from orchestrator.lifecycle.run import Recorded, RunRecord, RunStatus
 from orchestrator.secret import Secret
 from orchestrator.storage.checkpoint import make_converter
 
 _NOTHING_NEXT = {
     Status.COMPLETED: "it has reached its end",
     Status.ROLLED_BACK: "everything it made was removed",
-    Status.FAILED: "it is kept as it is; `orchestrator retry` continues it, `orchestrator cleanup` removes what it made",
-    Status.ROLLBACK_FAILED: "some of what it made is left over; `orchestrator cleanup` tries again",
+    Status.FAILED: "it is kept as it is",
+    Status.ROLLBACK_FAILED: "some of what it made is left over",
 }
 
 
@@ -65,7 +65,7 @@ async def explain(run: AnyStoredRun, number: int) -> Explanation | None:
     return Explanation(
         instance=instance,
         recorded=run.record.recorded,
-        next=next_step(workflow, instance),
+        next=next_step(workflow, instance, run_ended=run.record.status is RunStatus.FINISHED),
         driver=driver(shard),
         effects=tuple(effects),
         rollback_would_remove=tuple(
@@ -81,10 +81,16 @@ async def explain(run: AnyStoredRun, number: int) -> Explanation | None:
     )
 
 
-def next_step(workflow: AnyWorkflow, instance: AnyInstance) -> str:
-    """The next action of a driver for an instance, and its reason."""
+def next_step(workflow: AnyWorkflow, instance: AnyInstance, *, run_ended: bool = True) -> str:
+    """The next action of a driver for an instance, and its reason.
+
+    Args:
+        run_ended: Whether its run is finished; commands for an ended instance have to wait until then.
+    """
     if instance.status not in RESUMABLE:
-        return f"nothing: {_NOTHING_NEXT[instance.status]}"
+        commands = ", ".join(_commands(workflow, instance))
+        when = "" if run_ended else "once the run is finished, "
+        return f"nothing: {_NOTHING_NEXT[instance.status]}" + (f"; {when}{commands}" if commands else "")
     now = SystemClock().now()
     wait = f" at {local_time(instance.not_before)}" if instance.not_before and instance.not_before > now else ""
     attempt = instance.failures + 1
@@ -98,6 +104,15 @@ def next_step(workflow: AnyWorkflow, instance: AnyInstance) -> str:
         return f"look whether an earlier attempt at {state.name} had its effect{wait}, and repeat it only if not"
     why = f", because {instance.failure.message}" if instance.failures and instance.failure else ""
     return f"attempt {attempt} of at most {state.retry.attempts} at {state.name}{wait}{why}"
+
+
+def _commands(workflow: AnyWorkflow, instance: AnyInstance) -> Iterator[str]:
+    """The commands that change an ended instance."""
+    if instance.status is Status.FAILED:
+        yield f"`orchestrator retry {instance.id}` continues it"
+    if not why_nothing_to_undo(workflow, instance):
+        does = "tries again" if instance.status is Status.ROLLBACK_FAILED else "removes what it made"
+        yield f"`orchestrator cleanup {instance.id}` {does}"
 
 
 def why_not_recorded(record: RunRecord, instance: AnyInstance) -> str:

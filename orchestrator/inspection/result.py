@@ -58,7 +58,7 @@ def result_from(record: RunRecord, places: Mapping[tuple[Status, str], int], *, 
     if total is not None and (pending := total - sum(counts.values())) > 0:
         counts[Status.PENDING] = pending
     admitted = everything_admitted or record.status is RunStatus.FINISHED or (total is not None and Status.PENDING not in counts)
-    if record.status in {RunStatus.CLEANING_UP, RunStatus.RETRYING}:
+    if record.status in {RunStatus.CLEANING_UP, RunStatus.RETRYING, RunStatus.ROLLING_BACK}:
         stands: RunStatus = record.status
     else:
         stands = RunStatus.INTERRUPTED if unfinished or not admitted else RunStatus.FINISHED

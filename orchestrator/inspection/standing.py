@@ -13,6 +13,7 @@ from orchestrator.storage.lease import Owner, is_gone
 _DRIVEN_OR_NOT = {
     RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),
     RunStatus.RETRYING: ("being retried", "retry interrupted"),
+    RunStatus.ROLLING_BACK: ("an instance is being rolled back", "rollback of an instance interrupted"),
     RunStatus.CLEANING_UP: ("being cleaned up", "clean-up interrupted"),
 }
 """Status → in words, while a process drives the run and while none does."""

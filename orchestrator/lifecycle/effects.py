@@ -30,6 +30,16 @@ def effects_of(workflow: AnyWorkflow, instance: AnyInstance) -> list[tuple[str, 
     return found
 
 
+def why_nothing_to_undo(workflow: AnyWorkflow, instance: AnyInstance) -> str:
+    """Why an ended instance has nothing to roll back, as a predicate of it; empty: it has something."""
+    if instance.status is Status.ROLLED_BACK:
+        return "is rolled back already"
+    states = workflow.state_named
+    if instance.leftovers or any(name not in states or states[name].can_roll_back for name in instance.trail):
+        return ""
+    return "has nothing to roll back: nothing of it exists"
+
+
 def _step(instance: AnyInstance) -> Step[Any, Any]:
     return Step(
         run_id=instance.run_id,

@@ -32,6 +32,8 @@ class RunStatus(StrEnum):
     """``cleanup`` removes its effects: a resume continues the removal and never runs an instance forward."""
     RETRYING = "retrying"
     """``retry`` continues failed instances: a resume drives those that were put back and starts no new ones."""
+    ROLLING_BACK = "rolling_back"
+    """``cleanup`` rolls back one instance: a resume continues that rollback and starts nothing else."""
     FINISHED = "finished"
     """No work is left: every admitted instance has a final status, and no other instance will be admitted."""
 

@@ -124,9 +124,11 @@ class Tracing:
         """See :class:`~orchestrator.lifecycle.events.Observer`. It is called in the task that drives the instance."""
         kind = event.kind
         live = _current.get()
-        if kind is EventKind.STARTED or kind is EventKind.RESUMED:
+        is_live = live is not None and (live.run_id, live.number) == (event.run_id, event.number)
+        # Its trace is live already if its rollback was stored by the task that has started this one.
+        if kind is EventKind.STARTED or (kind is EventKind.RESUMED and not is_live):
             self._begin(event)
-        elif live is None or live.number != event.number or live.run_id != event.run_id:
+        elif live is None or not is_live:
             if kind is EventKind.PUT_BACK:
                 self._put_back.add((event.run_id, event.number))
             elif kind is EventKind.ROLLING_BACK:

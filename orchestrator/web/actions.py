@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import ConfigurationError, SettingError, shortened
+from orchestrator.errors import ConfigurationError, SettingError, UnknownRunError, shortened
 from orchestrator.inspection.snapshot import Snapshot
 from orchestrator.lifecycle.changes import Change
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.web.controls import Action, controls_of
+from orchestrator.web.controls import Action, controls_of, controls_of_instance
 from orchestrator.web.site import SITE, Site, number_of, run_of
 
 CHANGE_AHEAD_S = 4.0
@@ -27,7 +27,7 @@ async def on_run(request: web.Request) -> web.Response:
     action = _action(form)
     found = await site.snapshot(run)
     controls = controls_of(site, found)
-    if action not in [control.action for control in controls.buttons]:
+    if not controls.offers(action):
         raise ConfigurationError(f"Run {run.record.id} cannot do that now. {controls.why_not}".strip())
     if action is Action.STOP:
         await _stop(site, run.record.id)
@@ -56,11 +56,16 @@ def _changed(found: Snapshot, text: str, scenario: Scenario) -> Scenario:
 
 
 async def on_instance(request: web.Request) -> web.Response:
-    """Retry an instance, then show it."""
+    """Retry an instance, or roll it back, then show it."""
     site, run, number = request.app[SITE], await run_of(request), number_of(request)
     action = _action(await request.post())
-    if action is not Action.RETRY or site.planner is None or site.drives.tasks is None:
-        raise ConfigurationError(f"Instance {run.record.id}-{number} cannot do that here.")
+    instance = await run.instance(number)
+    if instance is None:
+        raise UnknownRunError(f"instance {run.record.id}-{number}", site.store.where)
+    controls = controls_of_instance(site, run.record, run.workflow, instance)
+    if not controls.offers(action):
+        raise ConfigurationError(f"Instance {instance.id} cannot do that now. {controls.why_not}".strip())
+    assert site.planner is not None
     await site.drives.begin(site.planner.again(action.value, run.record.workflow, run.record.id, number))
     raise web.HTTPSeeOther(f"/runs/{run.record.id}/instances/{number}")
 
@@ -69,4 +74,4 @@ def _action(form: Mapping[str, Any]) -> Action:
     try:
         return Action(str(form.get("action", "")))
     except ValueError:
-        raise ConfigurationError("The form names no action of a run.") from None
+        raise ConfigurationError("The form names no action of a run or an instance.") from None

@@ -7,14 +7,16 @@ from enum import StrEnum
 
 import attrs
 
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.snapshot import Snapshot
-from orchestrator.lifecycle.instance import Status
+from orchestrator.lifecycle.effects import why_nothing_to_undo
+from orchestrator.lifecycle.instance import AnyInstance, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.web.site import Site
 
 
 class Action(StrEnum):
-    """What a page can do to a run."""
+    """What a page can do to a run, or to one instance."""
 
     STOP = "stop"
     RESUME = "resume"
@@ -35,6 +37,11 @@ LABELS = {
     Action.CHANGE: ("Change", "Takes effect a few seconds later, in all processes that drive the run."),
 }
 
+INSTANCE_LABELS = {
+    Action.RETRY: ("Retry", "Continue it from the state that failed."),
+    Action.CLEAN_UP: ("Roll back", "Remove everything that this instance created; others keep theirs. This cannot be undone."),
+}
+
 
 @attrs.frozen(kw_only=True)
 class Control:
@@ -53,17 +60,25 @@ class Control:
 
 @attrs.frozen(kw_only=True)
 class Controls:
-    """The controls of a run."""
+    """The controls of a run, or of one instance."""
 
     buttons: tuple[Control, ...]
     why_not: str
     """Why there are no more of them; empty: nothing is missing."""
 
+    def offers(self, action: Action) -> bool:
+        """Whether it works now."""
+        return action in [control.action for control in self.buttons]
+
+
+_READ_ONLY = "The page was started with --read-only."
+_ONLY_ITS_OWN = "This program drives only its own run. Start `orchestrator web` to continue stored runs from the page."
+
 
 def controls_of(site: Site, found: Snapshot) -> Controls:
     """The controls that work now."""
     if site.read_only:
-        return Controls(buttons=(), why_not="The page was started with --read-only.")
+        return Controls(buttons=(), why_not=_READ_ONLY)
     actions = list(_actions(site, found))
     return Controls(
         buttons=tuple(_control(action, found) for action in actions),
@@ -107,10 +122,27 @@ def _can_change(found: Snapshot) -> bool:
 
 def _why_not(site: Site, found: Snapshot) -> str:
     if not found.is_driven and not site.can_begin:
-        return "This program drives only its own run. Start `orchestrator web` to continue stored runs from the page."
+        return _ONLY_ITS_OWN
     return ""
 
 
-def can_act(site: Site, is_driven: bool, record: RunRecord) -> bool:
-    """Whether an instance of this run can be retried now."""
-    return site.can_begin and not is_driven and record.status is RunStatus.FINISHED
+def controls_of_instance(site: Site, record: RunRecord, workflow: AnyWorkflow, instance: AnyInstance) -> Controls:
+    """The controls of an instance that work now."""
+    if site.read_only:
+        return Controls(buttons=(), why_not=_READ_ONLY)
+    if not site.can_begin:
+        return Controls(buttons=(), why_not=_ONLY_ITS_OWN)
+    if record.status is not RunStatus.FINISHED:
+        return Controls(buttons=(), why_not="An instance can be retried or rolled back when its run is finished.")
+    nothing_left = why_nothing_to_undo(workflow, instance)
+    actions = [Action.RETRY] if instance.status is Status.FAILED else []
+    actions += [] if nothing_left else [Action.CLEAN_UP]
+    return Controls(
+        buttons=tuple(_instance_control(action) for action in actions),
+        why_not=f"It {nothing_left}." if nothing_left else "",
+    )
+
+
+def _instance_control(action: Action) -> Control:
+    label, text = INSTANCE_LABELS[action]
+    return Control(action=action, label=label, help=text, asks=action is Action.CLEAN_UP)

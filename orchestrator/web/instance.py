@@ -15,10 +15,10 @@ from orchestrator.errors import UnknownRunError
 from orchestrator.inspection.claims import claims_of
 from orchestrator.inspection.explain import Explanation, explain
 from orchestrator.lifecycle.events import Event, EventKind
-from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, Status
+from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE
 from orchestrator.report import json as json_report
 from orchestrator.report.instance import describe_outcome
-from orchestrator.web.controls import Action, can_act
+from orchestrator.web.controls import controls_of_instance
 from orchestrator.web.render import page
 from orchestrator.web.site import SITE, number_of, run_of
 
@@ -72,7 +72,6 @@ async def show(request: web.Request) -> web.Response:
     site, run = request.app[SITE], await run_of(request)
     found = await _explained(request)
     instance = found.instance
-    acts = can_act(site, found.driver is not None, run.record)
     return page(
         "instance.html",
         can_start=site.can_begin,
@@ -86,7 +85,7 @@ async def show(request: web.Request) -> web.Response:
         requests=[_request(entry) for entry in found.exchanges],
         context=_indented(found.context),
         tokens=[(one.name, _indented(one.header), _indented(one.claims)) for one in claims_of(instance.context)],
-        actions=[action for action in (Action.RETRY,) if acts and instance.status is Status.FAILED],
+        controls=controls_of_instance(site, run.record, run.workflow, instance),
         resumable=instance.status in RESUMABLE,
         bad=instance.status in NOT_COMPLETED,
     )

@@ -77,4 +77,8 @@ class Planner(Protocol):
         """
 
     def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[Run[Any]]:
-        """Continue a stored run: ``resume``, ``retry`` or ``cleanup``. Entering it begins."""
+        """Continue a stored run: ``resume``, ``retry`` or ``cleanup``. Entering it begins.
+
+        Args:
+            number: The only instance to retry or roll back; ``None``: all.
+        """

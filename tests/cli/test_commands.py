@@ -69,7 +69,7 @@ def test_a_kept_failure_is_retried(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert f"orchestrator retry {run}" in data["next"]
     shown = cli("show", f"{run}-0")[1]
     assert "status     failed in create_user\n" in shown
-    assert "`orchestrator retry` continues it" in shown
+    assert "-0` continues it, `orchestrator cleanup" in shown
     for wrong, words in ((f"{run}-7", f"instance {run}-7 is not in"), ("nonsense", "run nonsense is not in the store")):
         code, _, err = cli("retry", wrong)
         assert (code, len(err.strip().splitlines())) == (2, 1)

@@ -26,7 +26,7 @@ class KillAt:
 
     kind: EventKind
     state: str
-    handler: str
+    handler: str | None
     nth: int = 1
     _seen: list[int] = attrs.field(factory=lambda: [0])
 

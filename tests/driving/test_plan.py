@@ -21,20 +21,28 @@ def test_an_interrupted_run_drives_interrupted_instances_first(status: RunStatus
 
 def test_a_finished_run_has_nothing_to_resume() -> None:
     plan = plan_for(Mode.RESUME, RunStatus.FINISHED)
-    assert (plan.admits, plan.drives, plan.puts_back) == (False, frozenset(), False)
+    assert (plan.admits, plan.drives, plan.resets) == (False, frozenset(), False)
 
 
 @pytest.mark.parametrize("asked", [Mode.CLEAN_UP, Mode.RESUME])
 def test_a_clean_up_is_continued_as_one(asked: Mode) -> None:
     plan = plan_for(asked, RunStatus.CLEANING_UP)
-    assert plan.rolls_back
+    assert plan.cleans_up
     assert (plan.admits, plan.measures, plan.drives, plan.meanwhile) == (False, False, MAY_HAVE_EFFECTS, RunStatus.CLEANING_UP)
 
 
 def test_a_retry_puts_failed_instances_back_once() -> None:
     asked, resumed = plan_for(Mode.RETRY, RunStatus.FINISHED), plan_for(Mode.RESUME, RunStatus.RETRYING)
-    assert (asked.puts_back, resumed.puts_back) == (True, False)
+    assert (asked.resets, resumed.resets) == (True, False)
     assert asked.touches == RESUMABLE | {Status.FAILED}
     assert resumed.touches == RESUMABLE
     for plan in (asked, resumed):
         assert (plan.admits, plan.measures, plan.meanwhile) == (False, False, RunStatus.RETRYING)
+
+
+def test_a_rollback_of_one_instance_resets_it_once_and_then_drives_nothing_else() -> None:
+    asked, resumed = plan_for(Mode.ROLL_BACK, RunStatus.FINISHED), plan_for(Mode.RESUME, RunStatus.ROLLING_BACK)
+    assert (asked.resets, resumed.resets) == (True, False)
+    for plan in (asked, resumed):
+        assert plan.drives == plan.touches == RESUMABLE
+        assert (plan.admits, plan.measures, plan.cleans_up, plan.meanwhile) == (False, False, False, RunStatus.ROLLING_BACK)

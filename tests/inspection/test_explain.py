@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from orchestrator import OnFailure, PermanentError, RunStatus, Status, Vault, start
+from orchestrator import OnFailure, OnSuccess, PermanentError, RunStatus, Status, Vault, start
 from orchestrator.inspection.explain import Explanation, explain, next_step
 from orchestrator.inspection.standing import standing
 from orchestrator.inspection.stored_run import StoredRun, newest_runs
@@ -36,7 +36,8 @@ async def test_a_completed_instance_lists_its_effects_and_the_order_of_a_rollbac
     _, found = await explained(Ledger(), vault)
     assert [state for state, _ in found.effects] == ["one", "two", "three"]
     assert list(found.rollback_would_remove) == [effect for _, effect in reversed(found.effects)]
-    assert found.next == "nothing: it has reached its end"
+    name = found.instance.id
+    assert found.next == f"nothing: it has reached its end; `orchestrator cleanup {name}` removes what it made"
     assert found.driver is None
     assert found.why_no_exchanges.startswith("it completed")
 
@@ -45,7 +46,19 @@ async def test_a_kept_failure_says_which_commands_continue_it(vault: Vault) -> N
     refused = Ledger(script={"run two": [PermanentError("no")]})
     _, found = await explained(refused, vault, on_failure=OnFailure.KEEP)
     assert found.instance.status is Status.FAILED
-    assert "`orchestrator retry` continues it" in found.next
+    name = found.instance.id
+    commands = f"`orchestrator retry {name}` continues it, `orchestrator cleanup {name}` removes what it made"
+    assert found.next == f"nothing: it is kept as it is; {commands}"
+
+
+async def test_commands_for_an_ended_instance_wait_for_the_end_of_its_run(vault: Vault) -> None:
+    stored, found = await explained(Ledger(), vault)
+    assert "; once the run is finished, `orchestrator cleanup" in next_step(stored.workflow, found.instance, run_ended=False)
+
+
+async def test_an_instance_with_nothing_left_names_no_command(vault: Vault) -> None:
+    _, found = await explained(Ledger(), vault, on_success=OnSuccess.TEARDOWN)
+    assert found.next == "nothing: it has reached its end"
 
 
 @pytest.mark.parametrize(

@@ -272,11 +272,12 @@ async def test_a_retried_instance_has_a_second_root_with_a_link_to_the_first(
     assert sink.tree() == [("toy", [STATE["one"], STATE["two"]]), ("toy retry", [STATE["two"], STATE["three"]])]
 
 
-async def test_a_cleanup_has_a_root_of_its_own(store: MemoryStore, vault: Vault, sink: Sink) -> None:
+@pytest.mark.parametrize("number", [None, 0])
+async def test_a_cleanup_has_a_root_of_its_own(store: MemoryStore, vault: Vault, sink: Sink, number: int | None) -> None:
     ledger = Ledger()
     async with start(toy(ledger), store=store, options=traced(vault, sink)) as run:
         await run.wait()
-    async with cleanup(toy(ledger), run.id, store=store, options=traced(vault, sink)) as again:
+    async with cleanup(toy(ledger), run.id, store=store, number=number, options=traced(vault, sink)) as again:
         await again.wait()
     second = sink.tree()[1]
     assert second[0] == "toy cleanup"

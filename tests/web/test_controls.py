@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from html import unescape
 from typing import Any
 
@@ -54,9 +53,10 @@ class ToyPlanner:
         return Planned(description="one", needs="", opened=start(self._workflow, store=self._store, options=self._options))
 
     def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[Run[Any]]:
-        how: Mapping[str, Any] = {"resume": resume, "retry": partial(retry, number=number), "cleanup": cleanup}
+        how: Mapping[str, Any] = {"resume": resume, "retry": retry, "cleanup": cleanup}
+        only: Mapping[str, Any] = {} if number is None else {"number": number}
         opened: AbstractAsyncContextManager[Run[Any]] = how[command](
-            self._workflow, run_id, store=self._store, options=self._options
+            self._workflow, run_id, store=self._store, options=self._options, **only
         )
         return opened
 

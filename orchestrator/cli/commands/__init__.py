@@ -126,7 +126,7 @@ FLAGS = {
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
     "prune": Flags(_PRUNE | selection.STATUS | selection.WORKFLOW | _ENGINE),
     "show": Flags(_WHAT | _HAR | _ENGINE),
-    "cleanup": Flags(_RUN | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
+    "cleanup": Flags(_WHAT | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
     "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, _HERE)),
