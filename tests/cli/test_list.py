@@ -46,7 +46,10 @@ def ids(out: str) -> list[str]:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--status", "done"], "status: must be one of running, interrupted, cleaning_up, retrying, finished, not 'done'"),
+        (
+            ["--status", "done"],
+            "status: must be one of running, interrupted, cleaning_up, retrying, rolling_back, finished, not 'done'",
+        ),
         (
             ["--since", "yesterday"],
             "since: 'yesterday' is not a date (2026-11-24), a time (2026-11-24T09:30) or an age (2h, 30d)",
