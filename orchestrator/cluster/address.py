@@ -1,4 +1,4 @@
-"""The address of a cluster's scheduler, and what is allowed with it. Whoever reaches a port of Dask can run code there."""
+"""The address of a cluster's scheduler, and what is allowed with it. A client that reaches a port of Dask can run code there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class ClusterAddress:
             )
         if parts.scheme == "tcp" and not self.is_local:
             raise SettingError(
-                "cluster", f"{self.url} is not encrypted: whoever reaches that port can run code on all machines; use tls://"
+                "cluster",
+                f"{self.url} is not encrypted: a client that reaches that port can run code on all machines; use tls://",
             )
 
     @property

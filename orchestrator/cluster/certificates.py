@@ -1,6 +1,6 @@
 """Certificates of a cluster: an authority made for it alone, and one certificate that all its machines use.
 
-Whoever holds the certificate's key may run code on every machine of the cluster: Dask asks for a certificate of the authority, and
+A holder of the key may run code on every machine of the cluster: Dask asks for a certificate of the authority, and
 checks no names.
 """
 

@@ -38,7 +38,7 @@ async def command(
 
     WHAT is certs, scheduler or worker. `certs FOLDER` makes certificates; copy the folder to every machine. `scheduler` runs in
     the foreground, on one machine. `worker ADDRESS` runs on each machine; ADDRESS may be the scheduler's file. Then a run is
-    driven by the workers with --cluster. Whoever has the certificates can run code on all machines.
+    driven by the workers with --cluster. A holder of the certificates can run code on all machines.
 
     Examples:
       orchestrator cluster certs tls
@@ -60,7 +60,7 @@ def _certs(where: str | None) -> int:
         raise ConfigurationError("name a folder for the certificates: orchestrator cluster certs FOLDER")
     files = make_certificates(Path(where).expanduser())
     stdout().print(f"written: {files.authority}, {files.certificate}, {files.key}")
-    stdout().print("Copy the folder to every machine of the cluster. Whoever has it can run code on all of them.")
+    stdout().print("Copy the folder to every machine of the cluster. Its holder can run code on all of them.")
     return ExitCode.SUCCESS
 
 
