@@ -100,7 +100,7 @@ def test_the_configuration_as_environment_is_what_dask_reads() -> None:
 
 
 async def test_an_embedding_program_uses_the_cluster_that_it_has(home: Path) -> None:
-    options: dict[str, Any] = {"processes": False, "dashboard_address": None, "asynchronous": True}
+    options: dict[str, Any] = {"processes": False, "dashboard_address": ":0", "asynchronous": True}
     async with (
         LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
         Client(cluster, asynchronous=True) as client,
@@ -112,7 +112,7 @@ async def test_an_embedding_program_uses_the_cluster_that_it_has(home: Path) -> 
 
 
 async def test_a_worker_with_several_threads_is_refused(home: Path) -> None:
-    options: dict[str, Any] = {"processes": False, "dashboard_address": None, "asynchronous": True}
+    options: dict[str, Any] = {"processes": False, "dashboard_address": ":0", "asynchronous": True}
     async with (
         LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster,
         Client(cluster, asynchronous=True) as client,
