@@ -25,7 +25,8 @@ import attrs
 import orjson
 
 from orchestrator import Event, Options, Outcome, Repeat, Secret, State, Step, Vault, Workflow, done, open_store, start
-from orchestrator.storage.base import Checkpoint, Save, Shard, Store
+from orchestrator.storage.base import Store
+from orchestrator.storage.records import Checkpoint, Save, Shard
 
 STATES = 15
 CONTEXT_BYTES = 2000

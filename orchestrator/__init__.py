@@ -63,9 +63,10 @@ if TYPE_CHECKING:
     from orchestrator.secret import Secret
     from orchestrator.settings import setting
     from orchestrator.storage import open_store
-    from orchestrator.storage.base import Checkpoint, Shard, Store
+    from orchestrator.storage.base import Store
     from orchestrator.storage.encryption import Vault, find_key, new_key
     from orchestrator.storage.listing import RunCursor, RunFilter, RunPage
+    from orchestrator.storage.records import Checkpoint, Shard
     from orchestrator.storage.usage import RunUsage
 
 __all__ = [
@@ -223,7 +224,8 @@ _NAMES_OF = {
     "definition.state": ("DONE", "NextRound", "Back", "Effect", "Recovery", "Outcome", "Repeat", "State", "Step", "done"),
     "definition.tracing": ("RequestTracer", "TracedRequest"),
     "storage": ("open_store",),
-    "storage.base": ("Checkpoint", "Shard", "Store"),
+    "storage.base": ("Store",),
+    "storage.records": ("Checkpoint", "Shard"),
     "storage.listing": ("RunCursor", "RunFilter", "RunPage"),
     "storage.usage": ("RunUsage",),
     "definition.workflow": ("ServiceContext", "Proof", "Quota", "Segment", "Workflow"),

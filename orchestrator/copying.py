@@ -7,9 +7,10 @@ import attrs
 
 from orchestrator.errors import RunInUseError
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import stored_definition
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Shard
 from orchestrator.storage.transfer import RunFrame
 
 ROWS_AT_ONCE = 500

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator import PermanentError, RunStatus, SettingError, Store, UnknownRunError, Vault, cleanup, open_store, prune, start
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Save
 from orchestrator.storage.memory import MemoryStore
+from orchestrator.storage.records import Save
 from states.token_fulfillment import WORKFLOW
 from tests.support.stores import NOW, OTHER, StoreClock, checkpoint, record
 from tests.support.toy import Ledger, fast, toy

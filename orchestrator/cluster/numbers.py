@@ -19,7 +19,7 @@ from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics, Window, grouped_by_time, merged_by_time
 from orchestrator.load.thresholds import Measured
 from orchestrator.load.timeline import Interval
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 
 SUM_EVERY_S = 0.5
 

@@ -19,9 +19,10 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.lifecycle.decision import OnFailure, OnSuccess
 from orchestrator.lifecycle.run import Recorded, RunRecord
-from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import Codec
 from orchestrator.storage.lease import Lease
+from orchestrator.storage.records import Shard
 
 
 @attrs.define(kw_only=True)

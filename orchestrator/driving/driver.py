@@ -32,7 +32,7 @@ from orchestrator.lifecycle.decision import Failed
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import TERMINAL, Instance, Status
 from orchestrator.lifecycle.run import Recorded
-from orchestrator.storage.base import Save
+from orchestrator.storage.records import Save
 
 SUSPEND_LIMIT_S = 10.0
 """Time limit of a cancelled driver to store that its instance is suspended."""

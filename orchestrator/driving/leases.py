@@ -11,8 +11,9 @@ from orchestrator.clock import Clock
 from orchestrator.errors import LeaseExpiredError, LeaseHeldError, StaleEpochError, StoreError, StoreLostError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.share import Share
-from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.base import Store
 from orchestrator.storage.lease import Lease, this_process
+from orchestrator.storage.records import Shard
 
 
 class LeaseKeeper:

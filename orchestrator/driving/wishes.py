@@ -10,7 +10,7 @@ from orchestrator.driving.options import Job
 from orchestrator.errors import StoreError
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Shard
+from orchestrator.storage.records import Shard
 
 WISHES_EVERY_S = 1.0
 """How often the store is asked for wishes of other processes."""

@@ -8,8 +8,9 @@ from typing import Generic
 from orchestrator.definition.state import C
 from orchestrator.errors import CheckpointError, EncryptionKeyError
 from orchestrator.lifecycle.instance import Instance, Status
-from orchestrator.storage.base import Checkpoint, Shard, Store
+from orchestrator.storage.base import Store
 from orchestrator.storage.checkpoint import Codec, stored_definition
+from orchestrator.storage.records import Checkpoint, Shard
 
 PAGE = 500
 """Checkpoints read at once."""

@@ -8,7 +8,7 @@ import attrs
 
 from orchestrator.load.series import STARTED, count_ended
 from orchestrator.load.statistics import Statistics, Window
-from orchestrator.storage.base import Shard, StoredWindow
+from orchestrator.storage.records import Shard, StoredWindow
 
 
 @attrs.frozen(kw_only=True)

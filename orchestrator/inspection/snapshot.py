@@ -18,7 +18,8 @@ from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, TERMINAL, 
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.series import STARTED, count_ended, rounds_done
 from orchestrator.load.statistics import Statistics, Window
-from orchestrator.storage.base import Shard, Store
+from orchestrator.storage.base import Store
+from orchestrator.storage.records import Shard
 
 RECENT_S = 10.0
 """Rates are those of the latest seconds."""

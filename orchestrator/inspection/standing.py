@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from orchestrator.clock import SystemClock
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.storage.base import Shard
 from orchestrator.storage.lease import Owner, is_gone
+from orchestrator.storage.records import Shard
 
 _DRIVEN_OR_NOT = {
     RunStatus.RUNNING: ("running", "interrupted (its process is gone)"),

@@ -22,8 +22,8 @@ from orchestrator.load.recorder import Recorder
 from orchestrator.load.statistics import Statistics, Window
 from orchestrator.load.tally import Tap
 from orchestrator.load.timeline import Interval, Rows, Timeline
-from orchestrator.storage.base import StoredWindow
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import StoredWindow
 
 
 @attrs.frozen(kw_only=True)

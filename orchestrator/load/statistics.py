@@ -27,7 +27,7 @@ import orjson
 
 from orchestrator.load.histogram import HIGHEST_US, Histogram
 from orchestrator.load.latency import Latencies, Latency
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 
 _TOUCHING_S = 0.01
 """Windows that overlap by less follow each other."""

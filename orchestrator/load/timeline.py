@@ -10,7 +10,7 @@ import attrs
 
 from orchestrator.load.packing import PackedHistograms
 from orchestrator.load.statistics import Statistics, Window
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 
 TICK_S = 2.0
 """How often measurements are stored, and how wide the first windows are: what a kill can lose."""

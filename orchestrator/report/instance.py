@@ -13,7 +13,7 @@ from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import Recorded
-from orchestrator.storage.base import HISTORY_TAIL
+from orchestrator.storage.records import HISTORY_TAIL
 
 BODY_SHOWN = 500
 """Characters of a body."""

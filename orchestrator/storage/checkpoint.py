@@ -18,8 +18,8 @@ from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import Instance, Status
 from orchestrator.secret import Secret, fields_of
-from orchestrator.storage.base import Checkpoint
 from orchestrator.storage.encryption import Vault
+from orchestrator.storage.records import Checkpoint
 
 FORMAT = 1
 """Version of the envelope; a newer version is rejected."""

@@ -15,10 +15,10 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Save, Shard, StoredWindow, StoreFacts
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
 from orchestrator.storage.memory_transfer import MemoryTransfer
+from orchestrator.storage.records import HISTORY_HEAD, HISTORY_TAIL, Checkpoint, Save, Shard, StoredWindow, StoreFacts
 from orchestrator.storage.rules import claimed, drivers_of, new_shards, released, rows_missing, run_status
 from orchestrator.storage.usage import RunUsage
 

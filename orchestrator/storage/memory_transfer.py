@@ -10,8 +10,9 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import RunExistsError, StaleEpochError, StoreError
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.storage.base import Checkpoint, Shard, Store, WallClock
+from orchestrator.storage.base import Store, WallClock
 from orchestrator.storage.lease import Owner
+from orchestrator.storage.records import Checkpoint, Shard
 from orchestrator.storage.rules import copy_missing
 from orchestrator.storage.transfer import PART, Evidence, RunFrame, RunPart
 

@@ -13,7 +13,7 @@ from orchestrator.errors import StoreError
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
-from orchestrator.storage.base import Checkpoint, Shard
+from orchestrator.storage.records import Checkpoint, Shard
 
 Row = Sequence[Any]
 

@@ -8,8 +8,8 @@ import attrs
 
 from orchestrator.errors import LeaseHeldError
 from orchestrator.lifecycle.run import RunStatus
-from orchestrator.storage.base import HISTORY_HEAD, HISTORY_TAIL, STAGING_LIMIT_S, Shard
 from orchestrator.storage.lease import Owner, is_gone
+from orchestrator.storage.records import HISTORY_HEAD, HISTORY_TAIL, STAGING_LIMIT_S, Shard
 
 
 def claimed(shard: Shard, owner: Owner, lease_s: float, now: float) -> Shard:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.run import RunRecord
-
-if TYPE_CHECKING:
-    from orchestrator.storage.base import Checkpoint, Shard, StoredWindow
+from orchestrator.storage.records import Checkpoint, Shard, StoredWindow
 
 PART = 200
 """Instances in a part; each has up to 200 events."""

@@ -11,7 +11,8 @@ import attrs
 from orchestrator.inspection.snapshot import Counted, count
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.statistics import Statistics
-from orchestrator.storage.base import Store, StoredWindow
+from orchestrator.storage.base import Store
+from orchestrator.storage.records import StoredWindow
 from orchestrator.web.drives import Drives
 
 COUNTS_KEPT = 500

@@ -19,7 +19,7 @@ from orchestrator.report import html
 from orchestrator.report import json as json_report
 from orchestrator.report.charts import latencies_of, latency_over_time, main_of, over_time
 from orchestrator.report.verdict import exit_code
-from orchestrator.storage.base import Checkpoint
+from orchestrator.storage.records import Checkpoint
 from orchestrator.web.render import page
 from orchestrator.web.run_view import PARTS, view_of
 from orchestrator.web.site import SITE, run_of

@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator import RunStatus, Status, open_store
 from orchestrator.cli import main
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import Owner, this_process
+from orchestrator.storage.records import Save
 from orchestrator.storage.sqlite.store import SQLiteStore
 from orchestrator.storage.transfer import RunFrame
 from tests.support.stores import RUN, checkpoint, event, record

@@ -13,8 +13,8 @@ from orchestrator.load.statistics import Window
 from orchestrator.report import html, text
 from orchestrator.report import json as json_report
 from orchestrator.settings import default_key_file
-from orchestrator.storage.base import Shard, StoredWindow
 from orchestrator.storage.encryption import find_key
+from orchestrator.storage.records import Shard, StoredWindow
 from tests.support.pool import WORKFLOW, TaskPool
 
 

@@ -50,8 +50,8 @@ from orchestrator import (
 )
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.lifecycle.run import RunRecord
-from orchestrator.storage.base import Save
 from orchestrator.storage.memory import MemoryStore
+from orchestrator.storage.records import Save
 
 INSTANCES = 4
 SESSIONS = 10

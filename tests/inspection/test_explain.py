@@ -14,9 +14,9 @@ from orchestrator.inspection.explain import Explanation, explain, next_step
 from orchestrator.inspection.standing import standing
 from orchestrator.inspection.stored_run import StoredRun, newest_runs
 from orchestrator.lifecycle.instance import Failure
-from orchestrator.storage.base import Shard
 from orchestrator.storage.lease import this_process
 from orchestrator.storage.memory import MemoryStore
+from orchestrator.storage.records import Shard
 from tests.support.toy import Ledger, fast, toy
 
 

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import NextRound, Scenario, SettingError, Status
 from orchestrator.load.statistics import ErrorKey, Statistics, Window, figure
 from orchestrator.load.thresholds import Measured, check_span, parse
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 from tests.support.toy import Ledger, Making, One, Two, toy
 
 WORKFLOW = toy(Ledger())

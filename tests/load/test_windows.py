@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.load import timeline
 from orchestrator.load.latency import Latency
 from orchestrator.load.statistics import ErrorKey, Statistics, Window, merged_by_time
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 from tests.support.measuring import NOW, Setting, ticks
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.load.statistics import Statistics, Window
 from orchestrator.report.regression import parse
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 from states.token_fulfillment import WORKFLOW
 
 REFUSED = {

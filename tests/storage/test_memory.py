@@ -6,7 +6,7 @@ import tracemalloc
 
 import orjson
 
-from orchestrator.storage.base import Save
+from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 
 

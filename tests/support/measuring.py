@@ -6,7 +6,7 @@ from orchestrator import Back, Event, EventKind, NextRound, Segment
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.timeline import Interval
-from orchestrator.storage.base import StoredWindow
+from orchestrator.storage.records import StoredWindow
 from tests.support.toy import Ledger, Making, toy
 
 NOW = 1_000_000.0

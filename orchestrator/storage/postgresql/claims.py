@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from orchestrator.errors import StaleEpochError
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage import rows
-from orchestrator.storage.base import Shard
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.records import Shard
 from orchestrator.storage.rules import claimed, run_status
 
 _COLUMNS = ", ".join(rows.SHARD)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.storage.base import StoreFacts
 from orchestrator.storage.postgresql.schema import MIGRATIONS
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.records import StoreFacts
 
 _SETTINGS = ("server_version", "synchronous_commit", "fsync", "full_page_writes")
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.storage import rows
-from orchestrator.storage.base import Checkpoint, Shard
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.records import Checkpoint, Shard
 
 _COLUMNS = ", ".join(rows.CHECKPOINT)
 _CHECKPOINTS = f"SELECT {_COLUMNS} FROM instances WHERE run_id = $1"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from orchestrator.storage.base import Shard, StoredWindow
 from orchestrator.storage.postgresql import claims
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.records import Shard, StoredWindow
 
 
 async def save_windows(

@@ -11,10 +11,10 @@ from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage import rows
-from orchestrator.storage.base import Shard
 from orchestrator.storage.listing import RunCursor, RunFilter, RunPage
 from orchestrator.storage.postgresql import claims, deleting, inputs
 from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.records import Shard
 from orchestrator.storage.rules import rows_missing
 
 _COLUMNS = ", ".join(rows.RUN)

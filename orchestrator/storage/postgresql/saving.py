@@ -19,11 +19,11 @@ from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage import rows
-from orchestrator.storage.base import Save, Shard
 from orchestrator.storage.commits import Errors
 from orchestrator.storage.postgresql import runs
 from orchestrator.storage.postgresql.problems import UNSTORABLE, reason
 from orchestrator.storage.postgresql.session import Link, Session
+from orchestrator.storage.records import Save, Shard
 from orchestrator.storage.rules import outdated_event
 
 _TYPES = {

@@ -13,7 +13,7 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock
+from orchestrator.storage.base import Store, WallClock
 from orchestrator.storage.commits import GroupCommit, ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
@@ -22,6 +22,7 @@ from orchestrator.storage.postgresql.address import Address
 from orchestrator.storage.postgresql.facts import facts
 from orchestrator.storage.postgresql.problems import explained
 from orchestrator.storage.postgresql.session import Link, Session
+from orchestrator.storage.records import Checkpoint, Save, Shard, StoredWindow, StoreFacts
 from orchestrator.storage.rules import new_shards
 from orchestrator.storage.transfer import PART, RunFrame, RunPart
 from orchestrator.storage.usage import RunUsage

@@ -10,8 +10,9 @@ import attrs
 from orchestrator.errors import StaleEpochError
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage import rows
-from orchestrator.storage.base import Shard, WallClock
+from orchestrator.storage.base import WallClock
 from orchestrator.storage.lease import Owner
+from orchestrator.storage.records import Shard
 from orchestrator.storage.rules import claimed, released, run_status
 
 _SHARDS = f"SELECT {', '.join(rows.SHARD)} FROM shards WHERE run_id = ?"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from sqlite3 import Connection
 
-from orchestrator.storage.base import STAGING_LIMIT_S
 from orchestrator.storage.lease import Owner, is_gone
+from orchestrator.storage.records import STAGING_LIMIT_S
 
 ROWS_AT_ONCE = 5000
 """Rows that one transaction deletes."""

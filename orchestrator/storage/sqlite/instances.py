@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import RESUMABLE, Status
 from orchestrator.storage import rows
-from orchestrator.storage.base import Checkpoint, Shard
+from orchestrator.storage.records import Checkpoint, Shard
 
 _CHECKPOINTS = f"SELECT {', '.join(rows.CHECKPOINT)} FROM instances WHERE run_id = ?"
 

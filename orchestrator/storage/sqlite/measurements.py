@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from sqlite3 import Connection
 
-from orchestrator.storage.base import Shard, StoredWindow
+from orchestrator.storage.records import Shard, StoredWindow
 from orchestrator.storage.sqlite.claims import check_epoch
 
 

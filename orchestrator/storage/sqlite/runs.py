@@ -12,7 +12,7 @@ from orchestrator.errors import RunExistsError, StoreError, UnknownRunError
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.storage import rows
-from orchestrator.storage.base import Shard
+from orchestrator.storage.records import Shard
 from orchestrator.storage.rules import rows_missing
 from orchestrator.storage.sqlite import claims, deleting, inputs
 

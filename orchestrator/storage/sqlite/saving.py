@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from orchestrator.errors import StaleEpochError, StoreError
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage import rows
-from orchestrator.storage.base import Save, Shard, WallClock
+from orchestrator.storage.base import WallClock
 from orchestrator.storage.commits import Errors
+from orchestrator.storage.records import Save, Shard
 from orchestrator.storage.rules import outdated_event
 from orchestrator.storage.sqlite import claims, runs
 

@@ -17,10 +17,11 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Checkpoint, Save, Shard, Store, StoredWindow, StoreFacts, WallClock
+from orchestrator.storage.base import Store, WallClock
 from orchestrator.storage.commits import GroupCommit, ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
+from orchestrator.storage.records import Checkpoint, Save, Shard, StoredWindow, StoreFacts
 from orchestrator.storage.rules import new_shards
 from orchestrator.storage.sqlite import claims, deleting, imports, inputs, instances, listing, measurements, runs, saving
 from orchestrator.storage.sqlite.database import Database

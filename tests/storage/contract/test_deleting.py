@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator import RunExistsError, RunStatus, Status, Store, UnknownRunError
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Save, Shard
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save, Shard
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event, record
 
 

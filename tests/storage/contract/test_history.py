@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.storage.base import HISTORY_HEAD, HISTORY_TAIL, Save
+from orchestrator.storage.records import HISTORY_HEAD, HISTORY_TAIL, Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 
 

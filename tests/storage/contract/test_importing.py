@@ -23,8 +23,8 @@ from orchestrator import (
 )
 from orchestrator.lifecycle.rows import Rows
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import STAGING_LIMIT_S, Save
 from orchestrator.storage.lease import Owner, this_process
+from orchestrator.storage.records import STAGING_LIMIT_S, Save
 from orchestrator.storage.transfer import RunPart
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event, record
 

@@ -7,8 +7,8 @@ import pytest
 
 from orchestrator import RunStatus, Store, StoreError
 from orchestrator.lifecycle.rows import Rows
-from orchestrator.storage.base import STAGING_LIMIT_S
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import STAGING_LIMIT_S
 from tests.support.stores import OTHER, Place, record
 
 GONE = attrs.evolve(this_process(), started="1")

@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from orchestrator import Shard, Status
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save
 from tests.support.stores import NOW, OTHER, RUN, Place, checkpoint, event
 
 

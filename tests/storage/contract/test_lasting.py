@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from orchestrator import Event, LeaseHeldError, Shard, StaleEpochError, StoreError, open_store
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event, record
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import StaleEpochError, Status, UnknownRunError
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint
 
 

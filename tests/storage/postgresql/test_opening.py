@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator import StoreError, open_store
-from orchestrator.storage.base import Save
 from orchestrator.storage.postgresql.schema import MIGRATIONS
+from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 
 

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from orchestrator import LeaseHeldError, RunStatus, Shard, StaleEpochError, Status, Store, StoreError, UnknownRunError, open_store
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save
 from tests.storage.postgresql.test_fencing import blocked, raw, waiting
 from tests.support.relay import Relay, relay
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event, record

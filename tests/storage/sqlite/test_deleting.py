@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from orchestrator import RunStatus, Status, open_store
-from orchestrator.storage.base import Save
+from orchestrator.storage.records import Save
 from orchestrator.storage.sqlite import deleting
 from tests.support.stores import OTHER, RUN, checkpoint, event, record
 

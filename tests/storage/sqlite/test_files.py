@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from orchestrator import EventKind, SettingError, StoreError, open_store
-from orchestrator.storage.base import Save
+from orchestrator.storage.records import Save
 from orchestrator.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from orchestrator import Shard, Store, StoreError
-from orchestrator.storage.base import Save
 from orchestrator.storage.lease import this_process
+from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint
 
 
