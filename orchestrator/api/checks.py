@@ -11,7 +11,7 @@ from orchestrator.lifecycle.bounds import FASTEST, LEAST_RATE, RATES_SHOWN
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.estimate import check_groups, check_time
-from orchestrator.load.thresholds import check_span, parse_all
+from orchestrator.load.threshold_parser import check_span, parse_all
 
 if TYPE_CHECKING:
     pass

@@ -7,7 +7,8 @@ from orchestrator.driving.plan import Plan
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.abort import ends_scenario
-from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.load.threshold_parser import parse_all
+from orchestrator.load.thresholds import Measured, Verdict
 
 
 class Judge:

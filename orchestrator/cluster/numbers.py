@@ -15,10 +15,12 @@ from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of, merged
+from orchestrator.load.merging import grouped_by_time, merged_by_time
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
-from orchestrator.load.statistics import Statistics, Window, grouped_by_time, merged_by_time
+from orchestrator.load.statistics import Statistics
 from orchestrator.load.thresholds import Measured
 from orchestrator.load.timeline import Interval
+from orchestrator.load.window import Window
 from orchestrator.storage.records import StoredWindow
 
 SUM_EVERY_S = 0.5

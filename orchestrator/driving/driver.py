@@ -27,7 +27,7 @@ from orchestrator.driving.event_log import EventLog
 from orchestrator.driving.follow_up import FollowUp, after_attempt, after_cut_off, after_unstorable_result
 from orchestrator.driving.recording import Recording
 from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredError, StoreError, ThrottledError
-from orchestrator.lifecycle import instance as moves
+from orchestrator.lifecycle import moves
 from orchestrator.lifecycle.decision import Failed
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import TERMINAL, Instance, Status

@@ -13,7 +13,7 @@ from orchestrator.definition.state import C, Effect, NextRound, Outcome, S
 from orchestrator.driving.attempt import Attempt
 from orchestrator.driving.drive_context import DriveContext
 from orchestrator.driving.event_log import EventLog
-from orchestrator.lifecycle import instance as moves
+from orchestrator.lifecycle import moves
 from orchestrator.lifecycle.decision import (
     Failed,
     Keep,

@@ -21,9 +21,11 @@ from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
-from orchestrator.load.statistics import Statistics, Window
-from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.threshold_parser import parse_all
+from orchestrator.load.thresholds import Measured, Verdict
 from orchestrator.load.timeline import Interval, Rows
+from orchestrator.load.window import Window
 
 SAMPLES = 4
 """Samples of the number of active instances per tick of the statistics."""

@@ -65,7 +65,7 @@ class Report:
     waits: bool = False
     """Whether it waits for the common start."""
     total: str | None = None
-    """The sum of the measurements (:class:`~orchestrator.load.statistics.Window`), if thresholds are judged."""
+    """The sum of the measurements (:class:`~orchestrator.load.window.Window`), if thresholds are judged."""
     windows: Mapping[str, str | None] = attrs.field(factory=dict)
     """``EPOCH.SEQ`` → a changed window of statistics; ``None``: it was merged into another one."""
 

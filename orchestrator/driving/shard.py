@@ -33,7 +33,8 @@ from orchestrator.driving.staff import Staff
 from orchestrator.errors import CheckpointError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.bounds import UNBOUNDED
-from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Instance, Status, admit
+from orchestrator.lifecycle.instance import RESUMABLE, AnyInstance, Instance, Status
+from orchestrator.lifecycle.moves import admit
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector

@@ -13,7 +13,8 @@ from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.latency import Latency
 from orchestrator.load.series import ABORTED, MISSED
 from orchestrator.load.statistics import Statistics
-from orchestrator.load.thresholds import Measured, Verdict, parse_all
+from orchestrator.load.threshold_parser import parse_all
+from orchestrator.load.thresholds import Measured, Verdict
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,8 @@ from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.load import series
 from orchestrator.load.latency import Latency
 from orchestrator.load.series import INSTANCE, ROUND, START_LAG
-from orchestrator.load.statistics import ErrorKey, ErrorTally, Statistics
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import ErrorKey, ErrorTally
 
 
 @attrs.frozen(kw_only=True)

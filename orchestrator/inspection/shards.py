@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import attrs
 
 from orchestrator.load.series import STARTED, count_ended
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 from orchestrator.storage.records import Shard, StoredWindow
 
 

@@ -17,7 +17,8 @@ from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE, TERMINAL, Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.load.series import STARTED, count_ended, rounds_done
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 from orchestrator.storage.base import Store
 from orchestrator.storage.records import Shard
 

@@ -21,8 +21,10 @@ from orchestrator.lifecycle.run import RunStatus
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.latency import Latency
 from orchestrator.load.series import ROUND, ROUND_FAILED, count_ended
-from orchestrator.load.statistics import Statistics, Window
-from orchestrator.load.thresholds import Verdict, parse_all
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.threshold_parser import parse_all
+from orchestrator.load.thresholds import Verdict
+from orchestrator.load.window import Window
 
 FAILED = NOT_COMPLETED | {Status.ROLLING_BACK}
 """Statuses of instances whose failure is listed. The failures of a running instance are in its history."""

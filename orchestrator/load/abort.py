@@ -24,8 +24,8 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.pauses import ThinkTimeKind
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.series import INSTANCE, ROUND, STARTED
-from orchestrator.load.statistics import Window
 from orchestrator.load.thresholds import Measured, Threshold
+from orchestrator.load.window import Window
 
 SETTLED_S = 10.0
 """Measured time before a violation that is not certain ends a scenario."""

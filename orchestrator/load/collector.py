@@ -19,9 +19,10 @@ from orchestrator.clock import Clock
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.events import Event
 from orchestrator.load.recorder import Recorder
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
 from orchestrator.load.tally import Tap
 from orchestrator.load.timeline import Interval, Rows, Timeline
+from orchestrator.load.window import Window
 from orchestrator.storage.lease import this_process
 from orchestrator.storage.records import StoredWindow
 

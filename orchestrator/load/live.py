@@ -15,7 +15,7 @@ from orchestrator.json_types import JSONObject
 from orchestrator.load import series
 from orchestrator.load.collector import Collector
 from orchestrator.load.latency import Latency
-from orchestrator.load.statistics import ErrorKey, ErrorTally, Window
+from orchestrator.load.window import ErrorKey, ErrorTally, Window
 
 
 @attrs.frozen

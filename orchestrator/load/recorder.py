@@ -14,8 +14,8 @@ from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import CUT_OFF
 from orchestrator.load import series
 from orchestrator.load.series import INSTANCE, OF_RUN, ROUND, ROUND_DONE, ROUND_FAILED, START_LAG
-from orchestrator.load.statistics import ErrorKey, ErrorTally, Window
 from orchestrator.load.tally import Tally, Tap
+from orchestrator.load.window import ErrorKey, ErrorTally, Window
 
 _CALL_OUTCOMES = {
     EventKind.RETRY: "retry",

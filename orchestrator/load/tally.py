@@ -11,7 +11,7 @@ import attrs
 from orchestrator.definition.state import AnyState
 from orchestrator.definition.workflow import Segment
 from orchestrator.load import series
-from orchestrator.load.statistics import Window
+from orchestrator.load.window import Window
 
 
 class Tap(Protocol):

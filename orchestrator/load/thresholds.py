@@ -17,51 +17,35 @@ Statistics are ``min``, ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9``, ``max``, 
 
 from __future__ import annotations
 
-import difflib
-import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from orchestrator.definition.workflow import AnyWorkflow
-from orchestrator.errors import SettingError, shortened
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.instance import CUT_OFF, NOT_COMPLETED, TERMINAL, Status
-from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load import series as keys
+from orchestrator.load.drift import LEAST_DRIFT_S, slope
+from orchestrator.load.figures import figure
 from orchestrator.load.histogram import Histogram
 from orchestrator.load.latency import PERCENTILES, Latency
 from orchestrator.load.series import ROUND
-from orchestrator.load.statistics import Statistics, Window, figure
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 
-_GRAMMAR = re.compile(
-    r"(?P<subject>[a-z_][\w.-]*?)(?:\.(?P<stat>min|max|p50|p90|p95|p99\.9|p99|count|rate|failed|retried))?"
-    r"(?P<drift>\s+drift)?\s*(?P<op><=|>=|<|>)\s*(?P<number>-?\d+(?:\.\d+)?)\s*(?P<unit>[a-z%/µ]*)"
-)
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
-_TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
-_DRIFTS = {"%/h": 1.0, "%/min": 60.0}
-_SIZES = {"mb": 1e6, "gb": 1e9}
-_COUNTS = ("failed", "completed", "leftovers", "late", "missed", "errors")
-_SHARES = ("failed", "retried")
-_STATISTICS = ("min", "max", "p50", "p90", "p95", "p99", "p99.9", "count", "rate", *_SHARES)
-_MEMORY = "memory"
-_LARGEST = 1e12
-"""A limit beyond this is a typing error."""
-_LEAST_POINTS = 5
-"""Windows that a slope is drawn through, at least."""
-LEAST_DRIFT_S = 120.0
-"""Measured time that a drift needs: from seconds, any noise makes thousands of percent an hour."""
-_COVERED = 0.75
-"""Part of it that must lie between the first and the last window with data; they do not begin and end with the scenario."""
+TIMES = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+RATES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
+DRIFTS = {"%/h": 1.0, "%/min": 60.0}
+SIZES = {"mb": 1e6, "gb": 1e9}
+SHARES = ("failed", "retried")
+MEMORY = "memory"
 _NOTHING = "nothing was measured"
 _TOO_SHORT = f"not measured: a drift needs {show_duration(LEAST_DRIFT_S)}"
 
@@ -96,7 +80,7 @@ class Verdict:
 
 @attrs.frozen(kw_only=True)
 class Threshold:
-    """One threshold, understood; made by :func:`parse`."""
+    """One threshold, understood; made by :func:`orchestrator.load.threshold_parser.parse`."""
 
     text: str
     subject: str
@@ -114,7 +98,7 @@ class Threshold:
     @property
     def only_grows(self) -> bool:
         """Whether its value can only grow while a run goes on."""
-        return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == _MEMORY)
+        return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == MEMORY)
 
     def judge(self, measured: Measured) -> Verdict:
         """Whether it holds. What was never measured does not hold."""
@@ -127,10 +111,10 @@ class Threshold:
 
     def _value(self, measured: Measured) -> float | None:
         if self.drift:
-            return _slope(_measured(measured.statistics.windows, self.subject), self._of_window)
-        if self.subject == _MEMORY:
+            return slope(_measured(measured.statistics.windows, self.subject), self._of_window)
+        if self.subject == MEMORY:
             return float(measured.statistics.total.memory) or None
-        if self.stat is None or self.stat in _SHARES:
+        if self.stat is None or self.stat in SHARES:
             number, whole = self._part(measured)
             return _percent(number, whole) if self.unit == "%" else float(number)
         if self.stat == "count":
@@ -187,7 +171,7 @@ class Threshold:
 
     def _of_window(self, window: Window) -> tuple[float, int] | None:
         """Value and weight of one window."""
-        if self.subject == _MEMORY:
+        if self.subject == MEMORY:
             return (float(window.memory), 1) if window.memory else None
         latency = window.latencies.get(self.subject)
         if self.stat == "rate":
@@ -197,109 +181,13 @@ class Threshold:
 
     def _shown(self, value: float, holds: bool) -> str:
         """The value in the threshold's unit; with more digits where rounding would put it on the other side of the limit."""
-        scale = next((units[self.unit] for units in (_TIMES, _RATES, _DRIFTS, _SIZES) if self.unit in units), 1.0)
+        scale = next((units[self.unit] for units in (TIMES, RATES, DRIFTS, SIZES) if self.unit in units), 1.0)
         value, limit = value / scale, self.limit / scale
         shown = figure(value)
         digits = 3
         while _OPERATORS[self.op](float(shown.replace(",", "")), limit) is not holds and digits < 17:
             shown, digits = f"{value:,.{digits}g}", digits + 1
-        return f"{shown}{' ' if self.unit in _TIMES or self.unit in _SIZES else ''}{self.unit}"
-
-
-def parse(text: str, workflow: AnyWorkflow) -> Threshold:
-    """A threshold of this workflow.
-
-    Raises:
-        ValueError: It is not of the language, or names what this workflow does not have; one line says which.
-    """
-    match = _GRAMMAR.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(
-            f"{shortened(text)} is not a threshold (like 'exchange_token.p95 < 500ms', 'failed < 1%' or 'sign_on.rate > 20/s')"
-        )
-    subject, stat, unit = match["subject"], match["stat"], match["unit"]
-    drift = match["drift"] is not None
-    _check_subject(text, subject, stat, workflow, drift=drift)
-    units = _units(subject, stat, drift=drift)
-    if unit not in units:
-        raise ValueError(f"{text!r}: the unit must be {' or '.join(u or 'none' for u in units)}, not {unit or 'missing'}")
-    _check_limit(text, match["op"], float(match["number"]), unit, drift=drift)
-    limit = float(match["number"]) * units[unit]
-    return Threshold(text=text.strip(), subject=subject, stat=stat, drift=drift, op=match["op"], limit=limit, unit=unit)
-
-
-def parse_all(texts: Iterable[str], workflow: AnyWorkflow) -> list[Threshold]:
-    """Thresholds of this workflow. Raises ``SettingError``."""
-    try:
-        return [parse(text, workflow) for text in texts]
-    except ValueError as error:
-        raise SettingError("threshold", str(error)) from error
-
-
-def check_span(thresholds: Iterable[Threshold], scenario: Scenario) -> None:
-    """Refuse a drift in a scenario that is too short to measure one. Raises ``SettingError``."""
-    measured = None if scenario.length is None else scenario.length - scenario.warm_up
-    for threshold in thresholds:
-        if threshold.drift and measured is not None and measured < LEAST_DRIFT_S:
-            raise SettingError(
-                "threshold",
-                f"{threshold.text!r}: a drift needs {show_duration(LEAST_DRIFT_S)}, and {show_duration(measured)} are measured",
-            )
-
-
-def _check_subject(text: str, subject: str, stat: str | None, workflow: AnyWorkflow, *, drift: bool) -> None:
-    if stat is None and subject in _COUNTS and not drift:
-        return
-    if subject == _MEMORY and stat is None:
-        return
-    states, series = [state.name for state in workflow.states], keys.all_series(workflow)
-    if subject in (*_COUNTS, _MEMORY):
-        example = f"{_MEMORY} drift < 5%/h" if subject == _MEMORY else f"{subject} < 1%"
-        raise ValueError(f"{text!r}: {subject!r} has no {'drift' if drift and stat is None else stat}; write it like '{example}'")
-    if subject in _STATISTICS and stat is None:
-        raise ValueError(
-            f"{text!r}: say of which state or segment, like '{series[0]}.{subject} {text.partition(subject)[2].strip()}'"
-        )
-    if subject == ROUND and stat == "failed" and ROUND in series:
-        return
-    if stat in _SHARES and subject in series and subject not in states:
-        raise ValueError(f"{text!r}: {stat!r} is counted for a state, and {subject!r} is not one")
-    if subject not in series:
-        near = difflib.get_close_matches(subject, [*series, *_COUNTS, _MEMORY], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "known are the states, the segments and 'failed', 'completed', …"
-        raise ValueError(f"{text!r}: nothing is measured as {subject!r}; {hint}")
-    if stat is None:
-        raise ValueError(f"{text!r}: say which statistic of {subject!r}: p50, p95, p99, max, rate, count …")
-    if drift and stat in (*_SHARES, "count"):
-        raise ValueError(f"{text!r}: a drift is that of a percentile, min, max, rate, or of memory")
-
-
-def _check_limit(text: str, op: str, number: float, unit: str, *, drift: bool) -> None:
-    """Refuse a limit that cannot be broken, or cannot be kept: it is a typing error, and would pass, or fail, for ever."""
-    if not abs(number) <= _LARGEST:
-        raise ValueError(f"{shortened(text)}: the limit is beyond anything that can be measured")
-    if drift:
-        return  # may be of any size, and negative
-    least, most = 0.0, 100.0 if unit == "%" else math.inf
-    possible = f"is between 0 and 100{unit}" if unit == "%" else "is never negative"
-    always = {"<": number > most, "<=": number >= most, ">": number < least, ">=": number <= least}[op]
-    never = {"<": number <= least, "<=": number < least, ">": number >= most, ">=": number > most}[op]
-    if always or never:
-        raise ValueError(f"{text!r} {'always' if always else 'never'} holds: the value {possible}")
-
-
-def _units(subject: str, stat: str | None, *, drift: bool) -> Mapping[str, float]:
-    if drift:
-        return _DRIFTS
-    if subject == _MEMORY:
-        return _SIZES
-    if stat == "rate":
-        return _RATES
-    if stat == "count":
-        return {"": 1.0}
-    if stat is None or stat in _SHARES:
-        return {"": 1.0, "%": 1.0}
-    return _TIMES
+        return f"{shown}{' ' if self.unit in TIMES or self.unit in SIZES else ''}{self.unit}"
 
 
 def _stat(latency: Latency | None, stat: str | None) -> float | None:
@@ -321,26 +209,7 @@ def _calls(window: Window) -> int:
 
 def _measured(windows: Sequence[Window], subject: str) -> Sequence[Window]:
     """Without those before the first and after the last in which something of it was measured: setting up and tearing down."""
-    if subject == _MEMORY:
+    if subject == MEMORY:
         return windows
     found = [place for place, window in enumerate(windows) if subject in window.latencies]
     return windows[found[0] : found[-1] + 1] if found else ()
-
-
-def _slope(windows: Sequence[Window], value_of: Callable[[Window], tuple[float, int] | None]) -> float | None:
-    """% an hour, of where the fitted line begins: least squares, each window weighted by its measurements. ``None``: they cover
-    too short a time."""
-    points = [
-        (window.elapsed + window.width / 2, *found) for window in windows if window.is_measured and (found := value_of(window))
-    ]
-    if len(points) < _LEAST_POINTS or points[-1][0] - points[0][0] < _COVERED * LEAST_DRIFT_S:
-        return None
-    weight = sum(w for _, _, w in points)
-    mean_x = sum(x * w for x, _, w in points) / weight
-    mean_y = sum(y * w for _, y, w in points) / weight
-    spread = sum(w * (x - mean_x) ** 2 for x, _, w in points)
-    if not spread:
-        return None
-    slope = sum(w * (x - mean_x) * (y - mean_y) for x, y, w in points) / spread
-    start = mean_y + slope * (points[0][0] - mean_x)
-    return 100 * slope * 3600 / start if start > 0 else None

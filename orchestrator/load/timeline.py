@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from orchestrator.load.packing import PackedHistograms
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 from orchestrator.storage.records import StoredWindow
 
 TICK_S = 2.0

@@ -11,7 +11,8 @@ from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.series import STARTED, count_ended, rounds_done
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 
 CURVE = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 """Percentiles of the curve."""

@@ -6,9 +6,9 @@ import attrs
 
 from orchestrator.inspection.details import Details
 from orchestrator.lifecycle.instance import Status
+from orchestrator.load.figures import figure
 from orchestrator.load.latency import Latency
 from orchestrator.load.series import is_work
-from orchestrator.load.statistics import figure
 from orchestrator.report.text import milliseconds
 
 NOISE = 0.03

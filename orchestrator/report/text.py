@@ -11,7 +11,7 @@ from orchestrator.lifecycle.instance import Failure, Status
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.load.latency import Latency
 from orchestrator.load.series import HELD_BACK, LATE, REPLACED, ROUND_DONE, ROUND_FAILED, is_work
-from orchestrator.load.statistics import ErrorKey, ErrorTally
+from orchestrator.load.window import ErrorKey, ErrorTally
 
 ERRORS_SHOWN = 8
 _WIDTHS = (6, 5, 6, 6, 6, 6, 6, 6)

@@ -18,7 +18,7 @@ from orchestrator.api import Run
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.lifecycle.instance import TERMINAL
 from orchestrator.load import series
-from orchestrator.load.statistics import Window
+from orchestrator.load.window import Window
 from orchestrator.telemetry.families import CALL_BOUNDS, COMMIT_BOUNDS, WHOLE_BOUNDS, Buckets, Family, Kind, Point, merged
 from orchestrator.version import installed_version
 

@@ -11,7 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup
 
 from orchestrator.inspection.standing import local_time
-from orchestrator.load.statistics import figure
+from orchestrator.load.figures import figure
 from orchestrator.report.templates import make_environment
 
 FOLDERS = {"static": "orchestrator.web", "assets": "orchestrator.report"}

@@ -13,8 +13,8 @@ from orchestrator.inspection.stored_run import AnyStoredRun
 from orchestrator.lifecycle.duration import show_duration
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunStatus
+from orchestrator.load.figures import figure
 from orchestrator.load.series import LATE, is_work
-from orchestrator.load.statistics import figure
 from orchestrator.report.machine_svg import machine_svg
 from orchestrator.report.text import milliseconds
 from orchestrator.web.controls import Controls, controls_of

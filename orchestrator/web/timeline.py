@@ -6,7 +6,7 @@ import attrs
 
 from orchestrator.inspection.snapshot import Snapshot
 from orchestrator.lifecycle.duration import show_duration
-from orchestrator.load.statistics import Window
+from orchestrator.load.window import Window
 
 
 @attrs.frozen(kw_only=True)

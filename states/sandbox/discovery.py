@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from states.sandbox.authorization import OIDC_SCOPES, RESPONSE_MODES
 from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
 from states.sandbox.clients import HMAC_ALGORITHMS, KEY_ALGORITHMS
 from states.sandbox.environment import Environment
-from states.sandbox.sign_on import OIDC_SCOPES, RESPONSE_MODES
 from states.sandbox.signing import SigningKey
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from states.sandbox import (
     applications,
     attributes,
+    authorization,
     discovery,
     environments,
     grants,
@@ -75,8 +76,8 @@ MANAGEMENT: tuple[tuple[str, str, str, Handler], ...] = (
 """Paths below ``/v1/environments/{environment}``. All require the worker's token."""
 
 SIGN_ON: tuple[tuple[str, str, str, Handler], ...] = (
-    ("GET", "as/authorize", "authorize", sign_on.authorize),
-    ("POST", "as/authorize", "authorize", sign_on.authorize),
+    ("GET", "as/authorize", "authorize", authorization.authorize),
+    ("POST", "as/authorize", "authorize", authorization.authorize),
     ("GET", "flows/{flow}", "read_flow", sign_on.read_flow),
     ("POST", "flows/{flow}", "check_credentials", sign_on.act_on_flow),
     ("GET", "as/resume", "resume", sign_on.resume),

@@ -11,6 +11,7 @@ import attrs
 import jwt
 
 from states.sandbox import expressions
+from states.sandbox.authorization import OIDC_SCOPES
 from states.sandbox.bodies import issuer
 from states.sandbox.calls import Answer, Call
 from states.sandbox.clients import Client, authenticate, check_once
@@ -19,7 +20,7 @@ from states.sandbox.errors import OAuthError
 from states.sandbox.json_types import JSONObject
 from states.sandbox.objects import Application, Code, Resource, User
 from states.sandbox.policies import policy_name
-from states.sandbox.sign_on import OIDC_SCOPES, session_id
+from states.sandbox.sign_on import session_id
 from states.sandbox.signing import SigningKey
 from states.sandbox.worker import WorkerTokens, worker_token
 

@@ -9,7 +9,7 @@ from orchestrator.inspection.details import details_of
 from orchestrator.inspection.shards import shard_rows
 from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.inspection.summary import summarise
-from orchestrator.load.statistics import Window
+from orchestrator.load.window import Window
 from orchestrator.report import html, text
 from orchestrator.report import json as json_report
 from orchestrator.settings import default_key_file

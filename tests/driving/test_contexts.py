@@ -23,7 +23,7 @@ from orchestrator import (
     open_store,
     start,
 )
-from orchestrator.lifecycle.instance import admit
+from orchestrator.lifecycle.moves import admit
 from orchestrator.storage.checkpoint import Codec
 from orchestrator.storage.memory import MemoryStore
 from tests.support.runs import finish

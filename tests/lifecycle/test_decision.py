@@ -28,7 +28,7 @@ from orchestrator import (
     TransientError,
     done,
 )
-from orchestrator.lifecycle import instance as moves
+from orchestrator.lifecycle import moves
 from orchestrator.lifecycle.decision import Failed, Keep, Leave, Retry, RollBack, RunNow, Undone, decide, decide_rollback
 from orchestrator.lifecycle.effects import effects_of
 from orchestrator.lifecycle.instance import Failure, Leftover

@@ -16,7 +16,8 @@ from orchestrator.load import abort as aborting
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.histogram import Histogram
-from orchestrator.load.thresholds import Measured, Threshold, parse
+from orchestrator.load.threshold_parser import parse
+from orchestrator.load.thresholds import Measured, Threshold
 from orchestrator.load.timeline import Interval
 from tests.support.toy import Ledger, Making, One, toy
 

@@ -13,7 +13,7 @@ from hdrh.histogram import HdrHistogram
 
 from orchestrator.load.histogram import HIGHEST_US, Histogram
 from orchestrator.load.latency import PERCENTILES, Latency
-from orchestrator.load.statistics import Window
+from orchestrator.load.window import Window
 
 EDGES = [1, 2, 127, 128, 255, 256, 257, 511, 512, 1023, 1024, 7_200_000_000, HIGHEST_US - 1, HIGHEST_US]
 

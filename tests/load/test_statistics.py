@@ -7,7 +7,8 @@ import pytest
 from orchestrator import EventKind, Repeat, Segment, State, done
 from orchestrator.load import timeline
 from orchestrator.load.collector import resident_bytes
-from orchestrator.load.statistics import ErrorKey, Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import ErrorKey, Window
 from tests.support.measuring import Setting, ticks
 from tests.support.toy import Ledger, Three, toy
 

@@ -7,8 +7,11 @@ import re
 import pytest
 
 from orchestrator import NextRound, Scenario, SettingError, Status
-from orchestrator.load.statistics import ErrorKey, Statistics, Window, figure
-from orchestrator.load.thresholds import Measured, check_span, parse
+from orchestrator.load.figures import figure
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.threshold_parser import check_span, parse
+from orchestrator.load.thresholds import Measured
+from orchestrator.load.window import ErrorKey, Window
 from orchestrator.storage.records import StoredWindow
 from tests.support.toy import Ledger, Making, One, Two, toy
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from orchestrator.load import timeline
 from orchestrator.load.latency import Latency
-from orchestrator.load.statistics import ErrorKey, Statistics, Window, merged_by_time
+from orchestrator.load.merging import merged_by_time
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import ErrorKey, Window
 from orchestrator.storage.records import StoredWindow
 from tests.support.measuring import NOW, Setting, ticks
 

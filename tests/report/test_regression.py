@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from orchestrator.load.statistics import Statistics, Window
+from orchestrator.load.statistics import Statistics
+from orchestrator.load.window import Window
 from orchestrator.report.regression import parse
 from orchestrator.storage.records import StoredWindow
 from states.token_fulfillment import WORKFLOW
