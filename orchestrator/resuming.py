@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import attrs
 
-from orchestrator.api import Run, resume
+from orchestrator.api import AnyRun, resume
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import SettingError, UnknownWorkflowError
@@ -39,7 +38,7 @@ class Resumption:
         self,
         workflows: Mapping[str, AnyWorkflow],
         store: Store,
-        changes: Mapping[str, Mapping[str, Any]],
+        changes: Mapping[str, Mapping[str, object]],
         options: Options | None,
         on_end: Callable[[Resumed], None] | None,
     ) -> None:
@@ -48,7 +47,7 @@ class Resumption:
         self._changes = changes
         self._options = options
         self._on_end = on_end
-        self._running: dict[str, Run[Any]] = {}
+        self._running: dict[str, AnyRun] = {}
         self._results: list[Resumed] = []
         self._stopping = False
         self._ended = anyio.Event()
@@ -119,7 +118,7 @@ async def resume_all(
     *,
     store: Store,
     concurrency: int = 4,
-    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Mapping[str, Mapping[str, object]] | None = None,
     options: Options | None = None,
     on_end: Callable[[Resumed], None] | None = None,
 ) -> AsyncIterator[Resumption]:

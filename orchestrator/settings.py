@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 import attrs
 import platformdirs
@@ -17,6 +17,7 @@ from orchestrator.errors import SettingError, shortened
 from orchestrator.secret import Secret
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 APP = "orchestrator"
 FORM = "form"
@@ -46,14 +47,35 @@ def default_key_file() -> Path:
     return data_directory() / "key"
 
 
+@overload
 def setting(
     help: str,
     *,
-    default: Any = None,
+    default: T,
     env: Iterable[str] = (),
     renewable: bool = False,
     group: str = "",
-    parse: Callable[[str], Any] | None = None,
+    parse: Callable[[str], T] | None = None,
+    shown: str | None = None,
+) -> T: ...
+@overload
+def setting(
+    help: str,
+    *,
+    env: Iterable[str] = (),
+    renewable: bool = False,
+    group: str = "",
+    parse: Callable[[str], object] | None = None,
+    shown: str | None = None,
+) -> None: ...
+def setting(
+    help: str,
+    *,
+    default: object = None,
+    env: Iterable[str] = (),
+    renewable: bool = False,
+    group: str = "",
+    parse: Callable[[str], object] | None = None,
     shown: str | None = None,
 ) -> Any:
     """A field of a settings class.
@@ -82,7 +104,7 @@ class Setting:
     env: tuple[str, ...]
     renewable: bool
     group: str
-    parse: Callable[[str], Any] | None = None
+    parse: Callable[[str], object] | None = None
     shown: str | None = None
 
     @property
@@ -141,7 +163,7 @@ def resolve(
     known = {s.name: s for s in settings_of(cls)}
     for file, table in files:
         _check_keys(file, table, known)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     sources: dict[str, str] = {}
     for name, s in known.items():
         raw, source = (form[name], FORM) if form and name in form else find(s, flags, environ, files)
@@ -170,7 +192,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise SettingError("config", f"{path} is not valid TOML: {error}") from error
 
 
-def _bare(hint: Any) -> Any:
+def _bare(hint: object) -> Any:
     if get_origin(hint) in (Union, UnionType):
         return next(arg for arg in get_args(hint) if arg is not type(None))
     return hint
@@ -249,20 +271,20 @@ def _parsable(raw: object) -> str:
     return ",".join(map(str, items))
 
 
-def as_text(kind: Any, raw: object) -> Any:
+def as_text(kind: Callable[[str], T], raw: object) -> T:
     """``raw``, which must be text, as ``kind``. Raises ``TypeError``."""
     if not isinstance(raw, str):
         raise TypeError(f"{shortened(raw)} is not text")
     return kind(raw)
 
 
-def as_number(kind: Any, raw: object) -> Any:
+def as_number(kind: type[N], raw: object) -> N:
     """A number, or its text, as ``int`` or ``float``. Raises ``ValueError``."""
     if kind is int and not isinstance(raw, float) and re.fullmatch(r"\s*[+-]?[0-9]{19,}\s*", str(raw)):
         # No store holds it as an integer, and Python does not even read more than 4300 digits.
         raise ValueError(f"{shortened(raw)} is too large")
     try:
-        if isinstance(raw, bool) or (kind is int and isinstance(raw, float)):
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float) or (kind is int and isinstance(raw, float)):
             raise ValueError
         return kind(raw)
     except (ValueError, TypeError, OverflowError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -29,7 +29,7 @@ async def resume(
     *,
     store: Store,
     shards: Collection[int] | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     processes: int = 1,
     cluster: OpenPool | None = None,
     options: Options | None = None,
@@ -61,7 +61,7 @@ async def retry(
     *,
     store: Store,
     number: int | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     processes: int = 1,
     cluster: OpenPool | None = None,
     options: Options | None = None,
@@ -90,7 +90,7 @@ async def cleanup(
     *,
     store: Store,
     number: int | None = None,
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     processes: int = 1,
     cluster: OpenPool | None = None,
     options: Options | None = None,
@@ -115,7 +115,7 @@ async def _again(
     workflow: Workflow[C, S],
     run_id: str,
     store: Store,
-    changes: Mapping[str, Any] | None,
+    changes: Mapping[str, object] | None,
     processes: int,
     cluster: OpenPool | None,
     options: Options | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from orchestrator.definition.state import C
 from orchestrator.definition.workflow import Workflow
@@ -176,3 +176,7 @@ class Run(Generic[C]):
     async def instance(self, number: int) -> Instance[C]:
         """Read an instance from the store."""
         return await self._coordinator.instance(number)
+
+
+AnyRun: TypeAlias = Run[Any]
+"""A run where the context of its instances does not matter."""

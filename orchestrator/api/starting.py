@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import anyio
 import attrs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def start(
     workflow: Workflow[C, S],
-    settings: Any = None,
+    settings: object = None,
     *,
     store: Store,
     scenario: Scenario | None = None,

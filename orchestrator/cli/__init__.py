@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
@@ -25,6 +25,7 @@ from orchestrator.report.exit_codes import ExitCode
 from orchestrator.version import installed_version
 
 if TYPE_CHECKING:
+    from orchestrator.cli.commands import Command
     from orchestrator.definition.workflow import AnyWorkflow
     from orchestrator.lifecycle.events import Observer
 
@@ -153,9 +154,7 @@ def _unnamed() -> None:
     """Placeholder for a command that the arguments do not name."""
 
 
-def _run_async(
-    command: Callable[..., Any], observers: Sequence[Observer], prepare: Callable[[], None] | None, **arguments: Any
-) -> int:
+def _run_async(command: Command, observers: Sequence[Observer], prepare: Callable[[], None] | None, **arguments: object) -> int:
     if prepare is not None:
         # No daemon: Python crashes at times if it ends while such a thread imports an extension module.
         Thread(target=_tried, args=(prepare,), name="prepare services").start()
@@ -180,7 +179,7 @@ def _meant_workflow(argv: Sequence[str]) -> AnyWorkflow | None:
     return None
 
 
-def _help(command: Callable[..., Any]) -> str:
+def _help(command: Callable[..., object]) -> str:
     """The docstring of a command, each paragraph on one line, so that it wraps with the terminal. The heading of the examples is
     replaced, because cyclopts hides a section named *Examples*."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO
 
 from rich.console import Console
 
@@ -17,8 +17,15 @@ class Output(Console):
         unread: Called when the reader of our output has gone; nothing is printed afterwards. ``None``: raise ``BrokenPipeError``.
     """
 
-    def __init__(self, *, unread: Callable[[], None] | None = None, **more: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **more)
+    def __init__(
+        self,
+        *,
+        file: IO[str] | None = None,
+        unread: Callable[[], None] | None = None,
+        soft_wrap: bool = False,
+        width: int | None = None,
+    ) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, file=file, soft_wrap=soft_wrap, width=width)
         self._unread = unread
 
     def on_broken_pipe(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import attrs
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import is_terminal, stderr, stdout
 from orchestrator.cli.display.base import Display, Silent
 from orchestrator.cli.display.load_lines import LoadLines
@@ -36,6 +36,7 @@ from orchestrator.report import text
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Store
+from orchestrator.storage.encryption import Vault
 
 if TYPE_CHECKING:
     from orchestrator.web.drives import Drives
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def options_of(
     resolver: Resolver,
     engine: EngineSettings,
-    vault: Any,
+    vault: Vault,
     observers: Sequence[Observer],
     telemetry: Telemetry,
     workflow: AnyWorkflow | None = None,
@@ -86,7 +87,7 @@ class _Control:
     """Handles signals: before the run exists they end the program; then the first one drains the run, and the second cancels it."""
 
     def __init__(self, display: Display, grace_s: float) -> None:
-        self.run: Run[Any] | None = None
+        self.run: AnyRun | None = None
         self.scope = anyio.CancelScope()
         self.signalled = False
         self._display = display
@@ -116,7 +117,7 @@ class _Control:
 
 
 async def drive(
-    opened: AbstractAsyncContextManager[Run[Any]],
+    opened: AbstractAsyncContextManager[AnyRun],
     workflow: AnyWorkflow,
     store: Store,
     options: Options,
@@ -182,7 +183,7 @@ async def drive(
 
 
 async def _add_remedy(
-    failure: Exception, run: Run[Any], workflow: AnyWorkflow, store: Store, options: Options, suffix: str | None
+    failure: Exception, run: AnyRun, workflow: AnyWorkflow, store: Store, options: Options, suffix: str | None
 ) -> None:
     """Add the command that continues or cleans up to an error of the store."""
     if isinstance(failure, StoreLostError):
@@ -230,7 +231,7 @@ async def write_reports(run: AnyStoredRun, summary: Summary, display: Display) -
         display.say(f"written: {path}")
 
 
-def print_summary(summary: Any, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:
+def print_summary(summary: Summary, code: int, as_json: bool, suffix: str | None, heading: str = "") -> None:
     """Print how a run ended, as text or as JSON."""
     console = stdout()
     if as_json:

@@ -6,21 +6,29 @@ import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
 from orchestrator.cli.resolver import CONFIG_FILE, CONFIG_VARIABLE
 from orchestrator.settings import Setting, settings_of
 
+Annotation: TypeAlias = Any
+"""The annotation of a parameter. Python has no type for ``Annotated[…]``."""
+Leading: TypeAlias = tuple[Annotation, object]
+"""Annotation and default of a parameter."""
 
-def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+
+def with_settings(
+    command: Callable[..., int], *classes: object, leading: Mapping[str, Leading] | None = None
+) -> Callable[..., int]:
     """``command``, which takes keyword arguments, with the flags of these settings classes as its signature.
 
     Args:
         leading: Positional parameters and further flags: name → (annotation, default).
     """
-    parameters, annotations = [], {}
+    parameters: list[inspect.Parameter] = []
+    annotations: dict[str, Annotation] = {}
     for name, (annotation, default) in (leading or {}).items():
         kind = inspect.Parameter.POSITIONAL_ONLY if _is_argument(annotation) else inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
@@ -32,7 +40,7 @@ def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[s
             annotations[s.name] = annotation
     parameters.sort(key=lambda p: p.kind)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> int:
         bound = inspect.Signature(parameters).bind(*args, **kwargs)
         return command(**bound.arguments)
 
@@ -45,7 +53,7 @@ def with_settings(command: Callable[..., Any], *classes: Any, leading: Mapping[s
 class Renewable:
     """The renewable settings of a class, as flags of the commands that continue a stored run."""
 
-    def __init__(self, cls: Any) -> None:
+    def __init__(self, cls: object) -> None:
         self._cls = cls
 
     def settings(self) -> list[Setting]:
@@ -56,7 +64,7 @@ class Renewable:
 class Without:
     """A settings class without some of its settings, for commands that do not use them."""
 
-    def __init__(self, cls: Any, *names: str) -> None:
+    def __init__(self, cls: object, *names: str) -> None:
         self._cls = cls
         self._names = names
 
@@ -65,12 +73,12 @@ class Without:
         return [s for s in settings_of(self._cls) if s.name not in self._names]
 
 
-def argument(help: str) -> Any:
+def argument(help: str) -> Annotation:
     """Annotation of an optional positional argument."""
     return Annotated[str | None, Parameter(help=help, allow_leading_hyphen=False)]
 
 
-def flag(kind: Any, name: str, help: str) -> Any:
+def flag(kind: Annotation, name: str, help: str) -> Annotation:
     """Annotation of a flag that is not a setting."""
     return Annotated[kind, Parameter(name=[name], help=help, negative=(), show_default=False)]
 
@@ -79,13 +87,13 @@ JSON_FLAG = flag(bool, "--json", "One JSON document on stdout, and nothing else 
 CONFIG_FLAG = flag(Path | None, "--config", f"TOML file with settings. [env: {CONFIG_VARIABLE}] [default: ./{CONFIG_FILE}]")
 
 
-def _is_argument(annotation: Any) -> bool:
+def _is_argument(annotation: Annotation) -> bool:
     return all(parameter.name is None or not parameter.name for parameter in annotation.__metadata__)
 
 
-def _annotation(s: Setting) -> Any:
+def _annotation(s: Setting) -> Annotation:
     # Flags arrive as text, so that `convert` reads flags, variables and files alike, with the same error messages.
-    kind: Any = bool if s.type is bool else list[str] if s.many else str
+    kind: Annotation = bool if s.type is bool else list[str] if s.many else str
     text = s.help
     if s.secret:
         text = f"File that holds it: {text[0].lower()}{text[1:]}"
@@ -96,5 +104,5 @@ def _annotation(s: Setting) -> Any:
     default = s.shown or (s.default.value if isinstance(s.default, Enum) else s.default)
     if default not in (None, "", (), False):
         text += f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
-    more: dict[str, Any] = {"group": Group(s.group)} if s.group else {}
-    return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, **more)]
+    group = Group(s.group) if s.group else None
+    return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, group=group)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -24,9 +23,9 @@ class Outputs:
     junit: str | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Outputs:
+    def of(cls, given: Mapping[str, object]) -> Outputs:
         """From the stored paths of a run, or from the flags of a command."""
-        return cls(**{name: given.get(name) for name in attrs.fields_dict(cls)})
+        return cls(**{name: None if (path := given.get(name)) is None else str(path) for name in attrs.fields_dict(cls)})
 
     def stored(self) -> dict[str, str]:
         """Absolute paths, because the run may be resumed from another folder."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from orchestrator import api
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import stderr
 from orchestrator.cli.preparing import Prepared, prepare
 from orchestrator.cli.resolver import LOAD_TABLE, RUN_TABLE, Resolver
@@ -50,7 +50,7 @@ class SettingsPlanner:
         """Names of the installed workflows."""
         return workflow_names()
 
-    def fields(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Mapping[str, Sequence[Field]]:
+    def fields(self, kind: Kind, workflow: str, given: Mapping[str, object]) -> Mapping[str, Sequence[Field]]:
         """Heading → fields."""
         resolver, (settings, table) = self._resolver(given), _TABLES[kind]
         groups: dict[str, list[Field]] = {}
@@ -61,7 +61,7 @@ class SettingsPlanner:
             groups.setdefault(s.group or workflow, []).append(_field(s, *resolver.raw(s, workflow)))
         return groups
 
-    async def plan(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Planned:
+    async def plan(self, kind: Kind, workflow: str, given: Mapping[str, object]) -> Planned:
         """Check the values of a form."""
         prepared = await self._prepared(kind, workflow, given)
         return Planned(
@@ -70,7 +70,7 @@ class SettingsPlanner:
             opened=prepared.open(self._store, self._options_for(workflow)),
         )
 
-    async def _prepared(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Prepared:
+    async def _prepared(self, kind: Kind, workflow: str, given: Mapping[str, object]) -> Prepared:
         found, (settings, table) = find_workflow(workflow), _TABLES[kind]
         usual = self._resolver({})
         known = [(s, table) for s in settings_of(settings)] + [(s, workflow) for s in settings_of(found.settings)]
@@ -83,23 +83,22 @@ class SettingsPlanner:
         wanted = resolver.run().value if kind is Kind.RUN else resolver.load().value
         return await prepare(resolver, found, wanted, self._store, self._vault)
 
-    def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[Run[Any]]:
+    def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[AnyRun]:
         """Continue a stored run, or one instance of it."""
-        how: Mapping[str, Any] = {"resume": api.resume, "retry": api.retry, "cleanup": api.cleanup}
-        only: Mapping[str, Any] = {} if number is None else {"number": number}
-        opened: AbstractAsyncContextManager[Run[Any]] = how[command](
-            find_workflow(workflow), run_id, store=self._store, options=self._options_for(workflow), **only
-        )
-        return opened
+        found, options = find_workflow(workflow), self._options_for(workflow)
+        if command == "resume":
+            return api.resume(found, run_id, store=self._store, options=options)
+        continued = {"retry": api.retry, "cleanup": api.cleanup}[command]
+        return continued(found, run_id, store=self._store, number=number, options=options)
 
     def _options_for(self, workflow: str) -> Options:
         return attrs.evolve(self._options, tracer=self._telemetry.tracer(find_workflow(workflow)))
 
-    def _resolver(self, form: Mapping[str, Any]) -> Resolver:
+    def _resolver(self, form: Mapping[str, object]) -> Resolver:
         return Resolver({}, self._config, form=form)
 
 
-def _field(s: Setting, raw: Any, source: str) -> Field:
+def _field(s: Setting, raw: object, source: str) -> Field:
     return Field(
         name=s.name,
         help=s.help,
@@ -126,7 +125,7 @@ def _choices(s: Setting) -> tuple[str, ...]:
     return tuple(str(member.value) for member in s.type) if is_choice else ()
 
 
-def _shown(s: Setting, raw: Any) -> Any:
+def _shown(s: Setting, raw: object) -> Any:
     """A raw value as its field shows it."""
     if raw is None or raw == ():
         return ""

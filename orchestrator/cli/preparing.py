@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import attrs
 
 from orchestrator import api
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.naming import parse_run
 from orchestrator.cli.resolver import Resolver
 from orchestrator.cli.settings import LoadSettings, RunSettings
@@ -26,21 +26,57 @@ from orchestrator.settings import settings_of
 from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 
+if TYPE_CHECKING:
+    from orchestrator.cluster.pool import OpenPool
+
 
 @attrs.frozen(kw_only=True)
 class Prepared:
     """A run that can be started."""
 
     workflow: AnyWorkflow
-    settings: Any
+    settings: object
     scenario: Scenario
     needs: Estimate | None
     """What its rates mean for it."""
-    arguments: Mapping[str, Any]
+    wanted: RunSettings | LoadSettings
+    rates: Mapping[str, float]
+    thresholds: Sequence[str]
+    abort: bool
 
-    def open(self, store: Store, options: Options, **more: Any) -> AbstractAsyncContextManager[Run[Any]]:
+    def open(
+        self,
+        store: Store,
+        options: Options,
+        *,
+        run_id: str | None = None,
+        reports: Mapping[str, str] | None = None,
+        drive: bool = True,
+        processes: int = 1,
+        cluster: OpenPool | None = None,
+    ) -> AbstractAsyncContextManager[AnyRun]:
         """Entering the block starts the run."""
-        return api.start(self.workflow, self.settings, store=store, options=options, **self.arguments, **more)
+        return api.start(
+            self.workflow,
+            self.settings,
+            store=store,
+            scenario=self.scenario,
+            on_failure=self.wanted.on_failure,
+            on_success=self.wanted.on_success,
+            rates=self.rates,
+            thresholds=self.thresholds,
+            abort=self.abort,
+            recorded=self.wanted.record,
+            reports=reports,
+            shards=self.wanted.shards,
+            drive=drive,
+            run_id=run_id,
+            processes=processes,
+            cluster=cluster,
+            data=self.wanted.data,
+            data_repeat=self.wanted.data_repeat,
+            options=options,
+        )
 
 
 async def prepare(
@@ -71,18 +107,10 @@ async def prepare(
         settings=settings,
         scenario=scenario,
         needs=estimate(workflow, scenario, rates, wanted.on_success),
-        arguments={
-            "scenario": scenario,
-            "on_failure": wanted.on_failure,
-            "on_success": wanted.on_success,
-            "rates": rates,
-            "thresholds": thresholds,
-            "abort": abort,
-            "recorded": wanted.record,
-            "shards": wanted.shards,
-            "data": wanted.data,
-            "data_repeat": wanted.data_repeat,
-        },
+        wanted=wanted,
+        rates=rates,
+        thresholds=thresholds,
+        abort=abort,
     )
 
 

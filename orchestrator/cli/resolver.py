@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -31,6 +31,8 @@ from orchestrator.storage.encryption import KEY_VARIABLE, Vault, find_key
 from orchestrator.storage.url import has_password, without_password
 from orchestrator.web.settings import WebSettings
 
+T = TypeVar("T")
+
 CONFIG_FILE = Path("orchestrator.toml")
 """Read if it exists and no other file is named."""
 CONFIG_VARIABLE = "ORCHESTRATOR_CONFIG"
@@ -52,7 +54,7 @@ class Resolver:
         environ: Mapping[str, str] | None = None,
         *,
         scenario: Path | None = None,
-        form: Mapping[str, Any] | None = None,
+        form: Mapping[str, object] | None = None,
     ) -> None:
         self._flags = flags
         self._form = form
@@ -118,7 +120,7 @@ class Resolver:
             return Resolved(None, {})
         return self._resolve(workflow.settings, workflow.name)
 
-    def renewed(self, workflow: AnyWorkflow) -> dict[str, Any]:
+    def renewed(self, workflow: AnyWorkflow) -> dict[str, object]:
         """Settings of a stored run that this command replaces, e.g. new credentials."""
         asked = [s for s in settings_of(workflow.settings) if s.renewable and self.is_asked(s)]
         return {s.name: convert(s, *self.raw(s, workflow.name)) for s in asked}
@@ -148,14 +150,14 @@ class Resolver:
         """Folder for files of the services; ``None`` for a store in memory, because nothing may outlive it."""
         return data_directory() if self.is_lasting else None
 
-    def _resolve(self, cls: Any, table: str) -> Resolved[Any]:
+    def _resolve(self, cls: type[T], table: str) -> Resolved[T]:
         for file, tables in self._files:
             if not isinstance(tables.get(table, {}), dict):
                 raise SettingError(table, "is not a table", file)
         files = [(file, tables.get(table, {})) for file, tables in self._files]
         return resolve(cls, flags=self._flags, environ=self._environ, files=files, form=self._form_of(cls))
 
-    def _form_of(self, cls: Any) -> dict[str, Any]:
+    def _form_of(self, cls: object) -> dict[str, object]:
         return {s.name: self._form[s.name] for s in settings_of(cls) if s.name in self._form} if self._form else {}
 
     def raw(self, s: Setting, table: str) -> tuple[Any, str]:
@@ -170,5 +172,5 @@ class Resolver:
         Args:
             port: Replaces the configured port.
         """
-        found: WebSettings = self._resolve(WebSettings, WEB_TABLE).value
+        found = self._resolve(WebSettings, WEB_TABLE).value
         return found if port is None else attrs.evolve(found, port=port)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -23,8 +22,9 @@ from orchestrator.cli.telemetry import open_telemetry
 from orchestrator.definition.registry import find_workflow, workflow_names
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import LeaseHeldError, StoreError
-from orchestrator.inspection.stored_run import StoredRun
+from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun
 from orchestrator.inspection.summary import summarise
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.report import json as json_report
@@ -50,7 +50,7 @@ async def resume_every(observers: Sequence[Observer], as_json: bool, config: Pat
         options = options_of(resolver, engine, vault, observers, telemetry)
         # Each run is shown at its end. No more items than runs.
         ends, ended = anyio.create_memory_object_stream[Resumed](math.inf)
-        rows: list[Mapping[str, Any]] = []
+        rows: list[JSONObject] = []
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks, ends, ended:
             try:
@@ -90,11 +90,9 @@ async def _close_at_end(resumption: Resumption, ends: MemoryObjectSendStream[Res
     ends.close()
 
 
-async def _shown(
-    one: Resumed, workflows: Mapping[str, AnyWorkflow], store: Store, vault: Vault, as_json: bool
-) -> Mapping[str, Any]:
+async def _shown(one: Resumed, workflows: Mapping[str, AnyWorkflow], store: Store, vault: Vault, as_json: bool) -> JSONObject:
     """The data of a run for JSON; as text, print its line. Its reports are written."""
-    row: dict[str, Any] = {"run": one.run_id, "workflow": one.workflow}
+    row: JSONObject = {"run": one.run_id, "workflow": one.workflow}
     if one.result is None:
         said = "not resumed: the command was stopped before" if one.error is None else str(one.error)
         # Another process that drives a run is no failure.
@@ -102,7 +100,7 @@ async def _shown(
         code = ExitCode.INTERRUPTED if one.error is None else ExitCode.SUCCESS if held else ExitCode.USAGE
         row |= {"status": None, "counts": {}, "error": said, "exit_code": code}
     else:
-        run: StoredRun[Any] = await StoredRun.load(workflows[one.workflow], one.run_id, store=store, vault=vault)
+        run: AnyStoredRun = await StoredRun.load(workflows[one.workflow], one.run_id, store=store, vault=vault)
         summary = await summarise(run)
         code, said = exit_code(summary), f"{one.result.status.value.replace('_', ' ')}, {counted(summary)}"
         counts = {status.value: number for status, number in summary.counts.items()}

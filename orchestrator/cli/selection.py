@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from orchestrator.cli.flags import flag
+from orchestrator.cli.flags import Leading, flag
 from orchestrator.errors import SettingError, shortened
 from orchestrator.lifecycle.duration import parse_duration
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage.listing import RunFilter
 
-STATUS = {
+STATUS: dict[str, Leading] = {
     "status": (
         flag(
             list[str] | None,
@@ -22,25 +21,29 @@ STATUS = {
         None,
     )
 }
-WORKFLOW = {"workflow": (flag(str | None, "--workflow", "Only runs of this workflow."), None)}
+WORKFLOW: dict[str, Leading] = {"workflow": (flag(str | None, "--workflow", "Only runs of this workflow."), None)}
 _MOMENT = "a date (2026-11-24), a time (2026-11-24T09:30) or an age (2h, 30d)"
-PERIOD = {
+PERIOD: dict[str, Leading] = {
     "since": (flag(str | None, "--since", f"Only runs that started then or later: {_MOMENT}."), None),
     "before": (flag(str | None, "--before", f"Only runs that started earlier: {_MOMENT}."), None),
 }
 
 
-def filter_of(flags: Mapping[str, Any], now: float) -> RunFilter:
+def filter_of(flags: Mapping[str, object], now: float) -> RunFilter:
     """The filter that the flags of this module make. Raises ``SettingError``.
 
     Args:
         now: Ages are counted back from this Unix time.
     """
-    moments = {name: parse_moment(name, flags[name], now) for name in PERIOD if flags.get(name) is not None}
+    moments = {name: parse_moment(name, str(flags[name]), now) for name in PERIOD if flags.get(name) is not None}
     if {"since", "before"} <= moments.keys() and moments["since"] >= moments["before"]:
         raise SettingError("since", f"{flags['since']} is not earlier than --before {flags['before']}, so no run can match")
-    given = flags.get("status")
-    return RunFilter(statuses=None if given is None else statuses_of(given), workflow=flags.get("workflow"), **moments)
+    statuses, workflow = flags.get("status"), flags.get("workflow")
+    return RunFilter(
+        statuses=statuses_of(statuses) if isinstance(statuses, list) else None,
+        workflow=None if workflow is None else str(workflow),
+        **moments,
+    )
 
 
 def statuses_of(given: Sequence[str]) -> list[RunStatus]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from logging import getLevelNamesMapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import attrs
 
@@ -21,6 +21,17 @@ from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.settings import GRACE_S, LEASE_S, STORE_TIMEOUT_S, default_store, setting
 from orchestrator.telemetry.address import Address, parse_address
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.pool import OpenPool
+
+
+class Workers(TypedDict, total=False):
+    """The arguments of :func:`orchestrator.api.start` that name the worker processes."""
+
+    processes: int
+    cluster: OpenPool
+
 
 LEAST_LEASE_S = 1.0
 """A shorter lease could expire under load, and abort the run."""
@@ -86,8 +97,8 @@ class EngineSettings:
         """Whether worker processes drive the run."""
         return self.processes > 1 or self.cluster is not None
 
-    def workers(self) -> dict[str, Any]:
-        """The arguments of :func:`orchestrator.api.start` that name the worker processes. Raises ``SettingError``."""
+    def workers(self) -> Workers:
+        """The worker processes that the settings ask for. Raises ``SettingError``."""
         if self.cluster is None:
             return {"processes": self.processes}
         from orchestrator.cluster import dask_cluster  # noqa: PLC0415  # imports Dask
@@ -198,24 +209,24 @@ def parse_rounds(text: str) -> int:
     return int(text)
 
 
-def _on_failure() -> Any:
+def _on_failure() -> OnFailure:
     return setting("Policy for an instance that cannot continue.", default=OnFailure.ROLLBACK)
 
 
-def _record() -> Any:
+def _record() -> Recorded:
     return setting(
         "Requests to store, masked, for `show INSTANCE`: the last ones of failed instances, or all of every instance.",
         default=Recorded.FAILED,
     )
 
 
-def _rates() -> Any:
+def _rates() -> Mapping[str, float] | None:
     return setting(
         "Attempts per second by rate group, e.g. configuration=3.5,directory=10; 'none' for no limits.", parse=parse_rates
     )
 
 
-def _shards() -> Any:
+def _shards() -> int | None:
     return setting(
         "Number of parts of the run; each can be driven by its own process (see `orchestrator drive`). By default 1, or as many as "
         "--processes need."

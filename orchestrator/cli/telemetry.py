@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,7 +20,7 @@ from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import Event, Observer
 
 if TYPE_CHECKING:
-    from orchestrator.api import Run
+    from orchestrator.api import AnyRun
     from orchestrator.inspection.result import RunResult
     from orchestrator.telemetry.metrics import Metrics
     from orchestrator.telemetry.otlp import Otlp
@@ -47,7 +47,7 @@ class Telemetry:
         self._log = logging.getLogger("orchestrator.runs")
         # Without a handler, Python prints errors itself, and the command prints them too.
         self._log.addHandler(logging.NullHandler())
-        self._run: Run[Any] | None = None
+        self._run: AnyRun | None = None
 
     def open_logs(self, stack: ExitStack) -> None:
         """Log to stderr, if asked for."""
@@ -107,14 +107,14 @@ class Telemetry:
         if self._otlp is not None or self.observers:
             self.notices.append("worker processes log no events and send no traces")
 
-    def attach(self, run: Run[Any]) -> None:
+    def attach(self, run: AnyRun) -> None:
         """The run has begun."""
         self._run = run
         self._tell("run %s of %s: %s", run.id, run.workflow.name, run.scenario.describe())
         if self._metrics is not None and not run.is_spread:
             self._metrics.add(run)
 
-    def detach(self, run: Run[Any]) -> None:
+    def detach(self, run: AnyRun) -> None:
         """The run is driven no longer, but this process goes on."""
         if self._metrics is not None:
             self._metrics.end(run.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 LEAST_TTL_S = 5.0
 """Dask sends heartbeats too seldom for a shorter time."""
@@ -19,7 +18,7 @@ def ttl_for(lease_s: float) -> float:
     return min(max(lease_s / 2, LEAST_TTL_S), LONGEST_TTL_S)
 
 
-def configuration(ttl_s: float) -> Mapping[str, Any]:
+def configuration(ttl_s: float) -> Mapping[str, object]:
     """Settings that differ from Dask's defaults.
 
     * A dead worker ends its task at once: the launcher, which knows the state of the run, starts it again (``allowed-failures``).
@@ -47,6 +46,6 @@ def configuration(ttl_s: float) -> Mapping[str, Any]:
     }
 
 
-def as_environment(settings: Mapping[str, Any]) -> dict[str, str]:
+def as_environment(settings: Mapping[str, object]) -> dict[str, str]:
     """The same settings as environment variables."""
     return {"DASK_" + name.replace(".", "__").replace("-", "_").upper(): str(value) for name, value in settings.items()}

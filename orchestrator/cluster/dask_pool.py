@@ -174,7 +174,7 @@ def _security_of(address: ClusterAddress) -> Security | None:
     )
 
 
-def _pool_of(address: ClusterAddress | _Known, security: Any, client: Client | None = None) -> OpenPool:
+def _pool_of(address: ClusterAddress | _Known, security: object, client: Client | None = None) -> OpenPool:
     @asynccontextmanager
     async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
         _silence_dask()
@@ -190,7 +190,7 @@ def _pool_of(address: ClusterAddress | _Known, security: Any, client: Client | N
 
 
 @asynccontextmanager
-async def _client(url: str, security: Any) -> AsyncIterator[Client]:
+async def _client(url: str, security: object) -> AsyncIterator[Client]:
     try:
         client = await Client(url, asynchronous=True, security=security, timeout=CONNECT_LIMIT_S)
     except (OSError, TimeoutError, ValueError, TypeError) as error:

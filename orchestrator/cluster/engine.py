@@ -31,7 +31,7 @@ from orchestrator.cluster.slots import Slots
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.limits import RateGroup
 from orchestrator.driving.observers import Observers
-from orchestrator.driving.options import Job
+from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Abort, Orders, Report
 from orchestrator.driving.plan import Plan
 from orchestrator.driving.reuse import ReusedInstances
@@ -70,7 +70,7 @@ class ClusterEngine:
 
     def __init__(
         self,
-        job: Job[Any, Any],
+        job: AnyJob,
         record: RunRecord,
         plan: Plan,
         leases: LeaseKeeper,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from orchestrator.cluster.pool import Task
 from orchestrator.cluster.reference import reference_to
-from orchestrator.driving.options import Job
+from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Orders
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.checkpoint import dumps, make_converter
 
 
-def pattern_of(job: Job[Any, Any], record: RunRecord, settings: Any, orders: Orders, *, store: str, judged: bool) -> Task:
+def pattern_of(job: AnyJob, record: RunRecord, settings: object, orders: Orders, *, store: str, judged: bool) -> Task:
     """A task without shards, with the settings encrypted.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 import orjson
@@ -33,7 +33,7 @@ class Task:
     store: str
     """URL."""
     store_timeout_s: float
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     """As they are stored with the run: secrets encrypted."""
     lease_s: float
     grace_s: float

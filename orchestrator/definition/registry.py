@@ -44,7 +44,7 @@ def find_workflow(name: str) -> AnyWorkflow:
     raise UnknownWorkflowError(name, workflow_names())
 
 
-def commands() -> dict[str, Callable[[], Callable[..., Any]]]:
+def commands() -> dict[str, Callable[[], Callable[..., object]]]:
     """Commands that installed packages add to the command line: name → function that imports the command. The function raises
     ``ConfigurationError`` if that fails."""
     return {point.name: partial(_load, point) for point in _points(COMMANDS)}

@@ -87,7 +87,7 @@ def _no_settings() -> None:
 
 
 @asynccontextmanager
-async def _nothing_shared(settings: Any, context: ServiceContext) -> AsyncIterator[Any]:
+async def _nothing_shared(settings: object, context: ServiceContext) -> AsyncIterator[Any]:
     yield settings
 
 
@@ -117,7 +117,7 @@ class Workflow(Generic[C, S]):
     """Run id, number of the instance, settings → its first context. With ``row``, a fourth argument is the row of the instance, or
     ``None`` if the run was started without rows. Create the secrets that the states will need (a
     password, a key) here: then they are stored before they are used."""
-    row: type[Any] | None = None
+    row: type[object] | None = None
     """An attrs class: the input of one instance (``start(data=…)``, ``--data``). Its fields are the columns; those with a default may
     be empty. Rows are encrypted in the store. ``None``: the workflow takes no rows."""
     open_services: Services
@@ -130,7 +130,7 @@ class Workflow(Generic[C, S]):
     forget: Callable[[str, Path], None] = _no_files
     """Run id and directory of the services → deletes the files that the services keep for this run, which was deleted. It may
     block, and finds nothing for most runs."""
-    settings: type[Any] | Callable[[], None] = _no_settings
+    settings: type[object] | Callable[[], None] = _no_settings
     """A frozen attrs class. The command line makes flags, environment variables and configuration keys of its fields."""
     prove: Callable[[C], Proof] | None = None
     """Context of a completed instance → the facts that it has verified."""
@@ -155,7 +155,7 @@ class Workflow(Generic[C, S]):
     def __attrs_post_init__(self) -> None:
         check(self)
 
-    def first_context(self, run_id: str, number: int, settings: Any, row: Any = None) -> C:
+    def first_context(self, run_id: str, number: int, settings: object, row: object = None) -> C:
         """The first context of an instance. Raises ``DefinitionError`` if it is of another class."""
         make: Callable[..., C] = self.initial_context
         context = make(run_id, number, settings) if self.row is None else make(run_id, number, settings, row)

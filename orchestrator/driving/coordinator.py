@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from typing import Any, Generic
+from typing import Generic
 
 import anyio
 import attrs
@@ -229,7 +229,7 @@ class Coordinator(Generic[C, S]):
         if self._plan.meanwhile is not RunStatus.RUNNING or self.record.status is not RunStatus.FINISHED:
             await self._job.store.set_run_status(self._leases.shards[0], self._plan.meanwhile)
 
-    async def _drive(self, services: S, settings: Any, reused: ReusedInstances[C] | None) -> None:
+    async def _drive(self, services: S, settings: object, reused: ReusedInstances[C] | None) -> None:
         engine: Engine = self._make_engine(self._job, self.record, self._plan, self._leases, reused, self._assignment.number)
         await engine.open(self.observers)
         self._engine = engine

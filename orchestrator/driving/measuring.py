@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.leases import LeaseKeeper
-from orchestrator.driving.options import Job
+from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Abort, Follower
 from orchestrator.driving.plan import Plan
 from orchestrator.errors import StaleEpochError, StoreError, StoreLostError
@@ -38,7 +37,7 @@ class StatisticsKeeper:
 
     def __init__(
         self,
-        job: Job[Any, Any],
+        job: AnyJob,
         record: RunRecord,
         plan: Plan,
         leases: LeaseKeeper,

@@ -9,11 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from orchestrator.driving.leases import LeaseKeeper
 from orchestrator.driving.limits import RateLimits
-from orchestrator.driving.options import Job
+from orchestrator.driving.options import AnyJob
 from orchestrator.errors import StoreError
 
 LOOK_EVERY_S = 1.0
@@ -28,7 +27,7 @@ class Neighbours:
         slots: See :class:`~orchestrator.driving.orders.Orders`.
     """
 
-    def __init__(self, job: Job[Any, Any], leases: LeaseKeeper, limits: RateLimits, slots: int | None = None) -> None:
+    def __init__(self, job: AnyJob, leases: LeaseKeeper, limits: RateLimits, slots: int | None = None) -> None:
         self._job = job
         self._leases = leases
         self._limits = limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeAlias
 
 import attrs
 
@@ -56,7 +56,7 @@ class Job(Generic[C, S]):
     """A workflow with everything that this process needs to drive a run of it."""
 
     workflow: Workflow[C, S]
-    settings: Any
+    settings: object
     store: Store
     vault: Vault
     options: Options
@@ -75,3 +75,7 @@ class Job(Generic[C, S]):
         if record.rows is None:
             return None
         return StoredRows(workflow=self.workflow, run_id=record.id, rows=record.rows, store=self.store, vault=self.vault)
+
+
+AnyJob: TypeAlias = Job[Any, Any]
+"""A job where the context and the services of its workflow do not matter."""

@@ -135,7 +135,7 @@ class ShardDriver(Generic[C, S]):
         await self._statistics.save()
 
     async def drive(
-        self, services: S, settings: Any, stopping: anyio.Event, fail: Callable[[Exception], None], observers: Observers
+        self, services: S, settings: object, stopping: anyio.Event, fail: Callable[[Exception], None], observers: Observers
     ) -> None:
         drive = self._context(services, stopping, observers)
         if self._plan.mode is not Mode.START:

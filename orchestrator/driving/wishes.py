@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.driving.leases import LeaseKeeper
-from orchestrator.driving.options import Job
+from orchestrator.driving.options import AnyJob
 from orchestrator.errors import StoreError
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.lifecycle.scenario import Scenario
@@ -19,7 +18,7 @@ WISHES_EVERY_S = 1.0
 class Wishes:
     """Looks into the store for a request to stop, and for another scenario."""
 
-    def __init__(self, job: Job[Any, Any], record: RunRecord, leases: LeaseKeeper) -> None:
+    def __init__(self, job: AnyJob, record: RunRecord, leases: LeaseKeeper) -> None:
         self._job = job
         self._run_id = record.id
         self._scenario = record.scenario

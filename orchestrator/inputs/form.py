@@ -41,7 +41,7 @@ class RowForm(Generic[R]):
 
     def row(self, line: Line) -> R:
         """The row of a line. Raises ``SettingError``, which names the line and the column."""
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for column, value in line.fields.items():
             name = str(column).replace("-", "_")
             if name not in self._optional:
@@ -64,7 +64,7 @@ class RowForm(Generic[R]):
             raise row_error(line.place, str(error)) from error
         return row
 
-    def _value(self, line: Line, name: str, value: object) -> Any:
+    def _value(self, line: Line, name: str, value: object) -> object:
         try:
             return self._strict.structure(value, self._types[name])
         except Exception as error:
@@ -100,7 +100,7 @@ class RowForm(Generic[R]):
 def _strict_converter() -> cattrs.Converter:
     """cattrs turns any value into a number or a text; a row means what it says."""
     converter = make_converter()
-    hooks: dict[type, Callable[[Any], Any]] = {
+    hooks: dict[type, Callable[[object], object]] = {
         str: _text,
         int: lambda value: as_number(int, value),
         float: lambda value: _finite(as_number(float, value)),
@@ -112,7 +112,7 @@ def _strict_converter() -> cattrs.Converter:
     return converter
 
 
-def _converted(hook: Callable[[Any], Any], value: object, kind: Any) -> object:
+def _converted(hook: Callable[[object], object], value: object, kind: Callable[[object], object]) -> object:
     found = hook(value)
     # cattrs uses the hook of ``str`` for its subclasses, too: enums.
     return found if type(found) is kind else kind(found)
@@ -120,7 +120,7 @@ def _converted(hook: Callable[[Any], Any], value: object, kind: Any) -> object:
 
 def _text(value: object) -> str:
     """Neither store nor server accepts NUL and lone surrogates."""
-    found: str = as_text(str, value)
+    found = as_text(str, value)
     if "\0" in found or found != found.encode(errors="replace").decode():
         raise ValueError("is not text in UTF-8")
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 import orjson
@@ -19,7 +18,7 @@ class Line:
 
     place: str
     """Names it in messages: the file with the number of the line, or the number of the row."""
-    fields: Mapping[str, Any]
+    fields: Mapping[str, object]
     is_text: bool = False
     """Every value is text, and an empty one means that nothing is given (CSV)."""
     header: str | None = None
@@ -46,7 +45,7 @@ def read_file(path: Path) -> Iterator[Line]:
         raise SettingError("data", f"{shortened(str(path))} cannot be read: {error.strerror}") from error
 
 
-def read_mappings(rows: Iterable[Mapping[str, Any]]) -> Iterator[Line]:
+def read_mappings(rows: Iterable[Mapping[str, object]]) -> Iterator[Line]:
     """The rows that a program gives."""
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):

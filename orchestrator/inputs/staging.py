@@ -25,7 +25,7 @@ from orchestrator.storage.base import Store
 from orchestrator.storage.encryption import Vault
 from orchestrator.storage.lease import this_process
 
-Data = str | Path | Iterable[Mapping[str, Any]]
+Data = str | Path | Iterable[Mapping[str, object]]
 """A file (.csv, .jsonl), or mappings of columns to values."""
 ROWS_AT_ONCE = 1000
 """Rows of a batch, which is one transaction."""

@@ -18,8 +18,8 @@ class Claims:
 
     name: str
     """The field of the context that holds it."""
-    header: Mapping[str, Any]
-    claims: Mapping[str, Any]
+    header: Mapping[str, object]
+    claims: Mapping[str, object]
 
 
 def claims_of(context: object) -> Iterator[Claims]:
@@ -38,7 +38,7 @@ def claims_of(context: object) -> Iterator[Claims]:
         yield Claims(name=name, header=_masked(header, redactor), claims=_masked(claims, redactor))
 
 
-def _masked(value: Any, redactor: Redactor) -> Any:
+def _masked(value: object, redactor: Redactor) -> Any:
     if isinstance(value, str):
         return redactor.redact(value)
     if isinstance(value, Mapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 
@@ -20,7 +19,7 @@ _SAME = ("workflow", "on_failure", "on_success", "rates", "thresholds", "abort",
 to the command that writes them."""
 
 
-def changed_settings(stored: AnyStoredRun, wanted: RunRecord, settings: Any, *, same_rows: bool) -> Mapping[str, Any]:
+def changed_settings(stored: AnyStoredRun, wanted: RunRecord, settings: object, *, same_rows: bool) -> Mapping[str, object]:
     """The renewable settings (credentials) that a second start changes, for the resumption.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from orchestrator.definition import machine as m
 from orchestrator.definition.state import Back, C, NextRound, S
@@ -225,7 +224,7 @@ def _counted(before: Mapping[str, int], back: Back | None, state: str, outcome: 
     return {other: count for other, count in before.items() if not other.startswith(f"{state}.")}
 
 
-def _evolve(instance: Instance[C], **changes: Any) -> Instance[C]:
+def _evolve(instance: Instance[C], **changes: object) -> Instance[C]:
     """``attrs.evolve`` for this class, in 1.8 instead of 6.8 µs. Each step makes at least one copy."""
     changed: Instance[C] = Instance.__new__(Instance)
     changed.__dict__.update(instance.__dict__, **changes)

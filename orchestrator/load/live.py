@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import attrs
 import orjson
@@ -98,12 +97,10 @@ class Live:
         )
 
 
-def live_of(collector: Collector, workflow: AnyWorkflow, **more: Any) -> Live:
-    """The numbers of a collector.
-
-    Args:
-        more: The fields of :class:`Live` that only the admission knows.
-    """
+def live_of(
+    collector: Collector, workflow: AnyWorkflow, *, elapsed: float, started: int, wanted: int = 0, held_back: int = 0
+) -> Live:
+    """The numbers of a collector, with those that only the admission knows."""
     here: Counter[str] = Counter()
     since: dict[str, float] = {}
     for state, entered in list(collector.recorder.place.values()):
@@ -127,7 +124,10 @@ def live_of(collector: Collector, workflow: AnyWorkflow, **more: Any) -> Live:
         | {ROLLING_BACK: state_now(ROLLING_BACK, ())},
         errors=dict(collector.recorder.errors),
         recent=collector.recent,
-        **more,
+        elapsed=elapsed,
+        started=started,
+        wanted=wanted,
+        held_back=held_back,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import orjson
 
+from orchestrator.json_types import JSONObject
 from orchestrator.load.histogram import HIGHEST_US, Histogram
 from orchestrator.load.latency import Latencies, Latency
 
@@ -163,7 +163,7 @@ class Window:
             into: Its measurements are added here, too, unless it lies in the warm-up.
             histograms: Whether the window itself is to have its histograms.
         """
-        data: dict[str, Any] = orjson.loads(body)
+        data: JSONObject = orjson.loads(body)
         encoded: Mapping[str, Sequence[int]] = data.pop("histograms")
         errors = data.pop("errors")
         window = cls(

@@ -95,13 +95,13 @@ def _escaped(value: object) -> object:
     return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def opened(data: Any, vault: Vault, place: bytes) -> Any:
+def opened(data: object, vault: Vault, place: bytes) -> Any:
     """Return parsed JSON with every sealed value decrypted into a :class:`Secret`."""
     if isinstance(data, dict):
         if data.keys() == {_SEALED}:
             return vault.open_secret(data[_SEALED], place)
         if data.keys() == {_PLAIN}:
-            data = data[_PLAIN]
+            return {key: opened(value, vault, place) for key, value in data[_PLAIN].items()}
         return {key: opened(value, vault, place) for key, value in data.items()}
     if isinstance(data, list):
         return [opened(value, vault, place) for value in data]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import cattrs.preconf.orjson
@@ -15,7 +15,10 @@ from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.storage.records import Checkpoint, Shard
 
-Row = Sequence[Any]
+Row: TypeAlias = Sequence[object]
+"""Values of the columns, in order."""
+Stored: TypeAlias = Iterable[Any]
+"""The same, as the library of a database returns them."""
 
 RUN = ("id", "workflow", "status", "created_at", "updated_at", "reuse", "body")
 SHARD = ("run_id", "shard", "of", "epoch", "owner", "lease_until", "elapsed", "done", "stop_epoch")
@@ -37,7 +40,7 @@ def run_body(run: RunRecord) -> bytes:
     return _converter.dumps(run)
 
 
-def run_from_row(row: Iterable[Any]) -> RunRecord:
+def run_from_row(row: Stored) -> RunRecord:
     """Raises ``StoreError``."""
     run_id, _, status, _, updated_at, _, body = row
     try:
@@ -55,7 +58,7 @@ def shard_row(shard: Shard) -> Row:
     )  # fmt: skip
 
 
-def shard_from_row(row: Iterable[Any]) -> Shard:
+def shard_from_row(row: Stored) -> Shard:
     run_id, index, of, epoch, owner, lease_until, elapsed, done, stop_epoch = row
     return Shard(
         run_id=run_id,
@@ -76,7 +79,7 @@ def checkpoint_row(row: Checkpoint) -> Row:
     return (row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, effects, row.body)
 
 
-def checkpoint_from_row(row: Iterable[Any]) -> Checkpoint:
+def checkpoint_from_row(row: Stored) -> Checkpoint:
     run_id, number, status, position, updated_at, not_before, effects, body = row
     return Checkpoint(
         run_id=run_id,
@@ -97,7 +100,7 @@ def event_row(e: Event) -> Row:
     )  # fmt: skip
 
 
-def event_from_row(row: Iterable[Any]) -> Event:
+def event_from_row(row: Stored) -> Event:
     data = dict(zip(EVENT, row, strict=True))
     return Event(**{**data, "kind": EventKind(data["kind"])})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -70,7 +69,7 @@ class EventLogger:
         level = level_of(event)
         if not self._logger.isEnabledFor(level):
             return
-        fields: dict[str, Any] = {"run": event.run_id, "instance": f"{event.run_id}-{event.number}", "event": event.kind.value}
+        fields: dict[str, object] = {"run": event.run_id, "instance": f"{event.run_id}-{event.number}", "event": event.kind.value}
         for name in _NAMES:
             value = getattr(event, name)
             if value is not None:
@@ -113,7 +112,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See the base class."""
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "time": _time_of(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -139,8 +138,8 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def _fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(record, FIELDS, {})
+def _fields_of(record: logging.LogRecord) -> Mapping[str, object]:
+    found: Mapping[str, object] = getattr(record, FIELDS, {})
     return found
 
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.definition.machine import ROLLING_BACK
 from orchestrator.lifecycle.instance import TERMINAL
 from orchestrator.load import series
@@ -37,7 +36,7 @@ class Metrics:
         self._commits = Buckets(COMMIT_BOUNDS)
         self._checkpoints = 0
 
-    def add(self, run: Run[Any]) -> None:
+    def add(self, run: AnyRun) -> None:
         """Export the metrics of a run from now on. Call it before the first tick of its collector."""
         self.remove(run.id)
         self._runs[run.id] = RunMetrics(run)
@@ -79,7 +78,7 @@ class Metrics:
 class RunMetrics:
     """The metrics of one run; the tap of its collector."""
 
-    def __init__(self, run: Run[Any]) -> None:
+    def __init__(self, run: AnyRun) -> None:
         self.run = run
         self._workflow = workflow = run.workflow
         self._labels = {"run": run.id, "workflow": workflow.name}

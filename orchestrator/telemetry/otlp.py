@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from opentelemetry.sdk.resources import Resource
@@ -154,7 +154,7 @@ def _started(work: Callable[[], object]) -> Thread:
 
 
 def _resource(environ: Mapping[str, str]) -> Resource:
-    own: dict[str, Any] = {"service.version": installed_version(), "service.instance.id": str(uuid.uuid4())}
+    own = {"service.version": installed_version(), "service.instance.id": str(uuid.uuid4())}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         own["service.name"] = SERVICE
     return Resource.create(own)

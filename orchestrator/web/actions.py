@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
@@ -70,7 +69,7 @@ async def on_instance(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther(f"/runs/{run.record.id}/instances/{number}")
 
 
-def _action(form: Mapping[str, Any]) -> Action:
+def _action(form: Mapping[str, object]) -> Action:
     try:
         return Action(str(form.get("action", "")))
     except ValueError:

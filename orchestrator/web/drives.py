@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.errors import OrchestratorError
 
 
-def _ignore(run: Run[Any]) -> None:
+def _ignore(run: AnyRun) -> None:
     """Nobody follows the runs."""
 
 
@@ -25,28 +25,28 @@ class Drives:
         ended: Called when it is driven no longer.
     """
 
-    def __init__(self, begun: Callable[[Run[Any]], None] = _ignore, ended: Callable[[Run[Any]], None] = _ignore) -> None:
+    def __init__(self, begun: Callable[[AnyRun], None] = _ignore, ended: Callable[[AnyRun], None] = _ignore) -> None:
         self.tasks: TaskGroup | None = None
         """Where runs are driven; ``None``: this process starts none for the page."""
         self.errors: dict[str, str] = {}
         """Run → the error that ended its latest drive."""
-        self._runs: dict[str, Run[Any]] = {}
+        self._runs: dict[str, AnyRun] = {}
         self._begun, self._ended = begun, ended
 
     @property
-    def running(self) -> list[Run[Any]]:
+    def running(self) -> list[AnyRun]:
         """The runs that are driven now."""
         return list(self._runs.values())
 
-    def get(self, run_id: str) -> Run[Any] | None:
+    def get(self, run_id: str) -> AnyRun | None:
         """A run that this process drives."""
         return self._runs.get(run_id)
 
-    def adopt(self, run: Run[Any]) -> None:
+    def adopt(self, run: AnyRun) -> None:
         """Show the controls of a run that the program drives itself."""
         self._runs[run.id] = run
 
-    async def begin(self, opened: AbstractAsyncContextManager[Run[Any]]) -> str:
+    async def begin(self, opened: AbstractAsyncContextManager[AnyRun]) -> str:
         """Start or continue a run in the background; its id.
 
         Raises:
@@ -58,10 +58,8 @@ class Drives:
             raise begun
         return begun
 
-    async def _drive(
-        self, opened: AbstractAsyncContextManager[Run[Any]], *, task_status: Any = anyio.TASK_STATUS_IGNORED
-    ) -> None:
-        run: Run[Any] | None = None
+    async def _drive(self, opened: AbstractAsyncContextManager[AnyRun], *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        run: AnyRun | None = None
         try:
             async with opened as run:
                 self._runs[run.id] = run

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
 
 import anyio
 import orjson
@@ -42,7 +41,7 @@ class Streams:
 
 
 OPEN_STREAMS = web.AppKey("streams", Streams)
-_Changes = AsyncGenerator[Mapping[str, Any]]
+_Changes = AsyncGenerator[Mapping[str, object]]
 """Name of an event → its data, as they change; empty: nothing has."""
 
 
@@ -68,7 +67,7 @@ async def _run_changes(request: web.Request) -> _Changes:
     while True:
         run = await run_of(request)
         view = await view_of(request.app[SITE], run, view)
-        changes: dict[str, Any] = {"parts": _changed(shown, {name: view.part(name) for name in PARTS})}
+        changes: dict[str, object] = {"parts": _changed(shown, {name: view.part(name) for name in PARTS})}
         charts = orjson.dumps(chart_values(run, view.found.statistics, request.query.get("series", ""))).decode()
         if _changed(shown, {"charts": charts}):
             changes["charts"] = orjson.Fragment(charts)

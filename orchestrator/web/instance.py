@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import attrs
 import orjson
 from aiohttp import web
 
-from orchestrator.definition.workflow import Workflow
+from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import UnknownRunError
 from orchestrator.inspection.claims import claims_of
 from orchestrator.inspection.explain import Explanation, explain
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.lifecycle.instance import NOT_COMPLETED, RESUMABLE
 from orchestrator.report import json as json_report
@@ -108,7 +108,7 @@ async def _explained(request: web.Request) -> Explanation:
     return found
 
 
-def bars(found: Explanation, workflow: Workflow[Any, Any]) -> Iterator[Bar]:
+def bars(found: Explanation, workflow: AnyWorkflow) -> Iterator[Bar]:
     """The history of an instance as bars: each attempt from its beginning to its end."""
     events = found.history
     if not events:
@@ -141,7 +141,7 @@ def _style(event: Event) -> str:
     return "plain" if event.duration_s is not None else "mark"
 
 
-def _request(entry: Mapping[str, Any]) -> Request:
+def _request(entry: JSONObject) -> Request:
     if "request" not in entry:
         return Request(
             started="", method="", url="", ended="", took_ms=0.0, curl="", headers=(), body="", answer_headers=(),
@@ -163,11 +163,11 @@ def _request(entry: Mapping[str, Any]) -> Request:
     )
 
 
-def _headers(part: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _headers(part: JSONObject) -> list[tuple[str, str]]:
     return [(header["name"], header["value"]) for header in part.get("headers", ())]
 
 
-def curl(sent: Mapping[str, Any]) -> str:
+def curl(sent: JSONObject) -> str:
     """A request of an HTTP archive as a command for a shell; masked values stay masked."""
     words = ["curl", "--request", sent["method"], sent["url"]]
     for name, value in _headers(sent):
@@ -178,5 +178,5 @@ def curl(sent: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _indented(value: Any) -> str:
+def _indented(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 
 
 class Kind(StrEnum):
@@ -53,7 +53,7 @@ class Planned:
     """The scenario, in one line."""
     needs: str
     """The least time that the rates of the run allow, in one line; empty: no rate holds it up."""
-    opened: AbstractAsyncContextManager[Run[Any]]
+    opened: AbstractAsyncContextManager[AnyRun]
     """Entering it starts the run."""
 
 
@@ -63,10 +63,10 @@ class Planner(Protocol):
     def workflows(self) -> Sequence[str]:
         """Names of the installed workflows."""
 
-    def fields(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Mapping[str, Sequence[Field]]:
+    def fields(self, kind: Kind, workflow: str, given: Mapping[str, object]) -> Mapping[str, Sequence[Field]]:
         """Heading → the fields of a form, with the given values, or those of the environment and the configuration file."""
 
-    async def plan(self, kind: Kind, workflow: str, given: Mapping[str, Any]) -> Planned:
+    async def plan(self, kind: Kind, workflow: str, given: Mapping[str, object]) -> Planned:
         """Check the values of a form.
 
         Args:
@@ -76,7 +76,7 @@ class Planner(Protocol):
             OrchestratorError: A value is not possible, in one line for people.
         """
 
-    def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[Run[Any]]:
+    def again(self, command: str, workflow: str, run_id: str, number: int | None) -> AbstractAsyncContextManager[AnyRun]:
         """Continue a stored run: ``resume``, ``retry`` or ``cleanup``. Entering it begins.
 
         Args:

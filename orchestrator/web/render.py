@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader
@@ -18,12 +17,12 @@ FOLDERS = {"static": "orchestrator.web", "assets": "orchestrator.report"}
 """Folder of files that a browser loads → the package that has it."""
 
 
-def fragment(template: str, **values: Any) -> Markup:
+def fragment(template: str, **values: object) -> Markup:
     """A template with its values."""
     return Markup(_environment().get_template(template).render(values))  # noqa: S704  # the template has escaped the values
 
 
-def page(template: str, *, status: int = 200, can_start: bool = False, **values: Any) -> web.Response:
+def page(template: str, *, status: int = 200, can_start: bool = False, **values: object) -> web.Response:
     """A whole page.
 
     Args:

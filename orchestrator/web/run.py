@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 import orjson
@@ -51,7 +50,7 @@ async def charts(request: web.Request) -> web.Response:
     return web.Response(body=orjson.dumps(values), content_type="application/json")
 
 
-def chart_values(run: AnyStoredRun, statistics: Statistics, series: str) -> Mapping[str, Any]:
+def chart_values(run: AnyStoredRun, statistics: Statistics, series: str) -> Mapping[str, object]:
     """The data of the charts.
 
     Args:

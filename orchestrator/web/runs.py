@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import attrs
 from aiohttp import web
@@ -76,6 +76,15 @@ class Query:
         return {name: value for name, value in values.items() if value}
 
 
+class ListValues(TypedDict):
+    """The values of the list's template."""
+
+    listed: Sequence[Listed]
+    total: int
+    query: Query
+    older: Mapping[str, str] | None
+
+
 async def show(request: web.Request) -> web.Response:
     """The page."""
     site, query = request.app[SITE], Query.of(request.query)
@@ -96,15 +105,15 @@ async def list_fragment(site: Site, query: Query) -> str:
     return fragment("runs/list.html", **await list_values(site, query))
 
 
-async def list_values(site: Site, query: Query) -> dict[str, Any]:
-    """The values of the list's template."""
+async def list_values(site: Site, query: Query) -> ListValues:
+    """One page of the list."""
     found = await _found(site, query)
-    return {
-        "listed": [await _row(site, record) for record in found.runs],
-        "total": found.total,
-        "query": query,
-        "older": query.further(found.next) if found.next is not None else None,
-    }
+    return ListValues(
+        listed=[await _row(site, record) for record in found.runs],
+        total=found.total,
+        query=query,
+        older=query.further(found.next) if found.next is not None else None,
+    )
 
 
 async def _found(site: Site, query: Query) -> RunPage:

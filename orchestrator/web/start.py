@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
@@ -42,7 +41,7 @@ async def _form(
     planner: Planner,
     kind: Kind,
     workflow: str,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     *,
     planned: Planned | None = None,
     problem: str = "",
@@ -69,11 +68,11 @@ def _planner(site: Site) -> Planner:
     return site.planner
 
 
-def _kind(values: Mapping[str, Any]) -> Kind:
+def _kind(values: Mapping[str, object]) -> Kind:
     return next((kind for kind in Kind if kind.value == values.get("kind")), Kind.RUN)
 
 
-def _workflow(planner: Planner, values: Mapping[str, Any]) -> str:
+def _workflow(planner: Planner, values: Mapping[str, object]) -> str:
     names = planner.workflows()
     asked = values.get("workflow")
     if asked in names:
@@ -83,9 +82,9 @@ def _workflow(planner: Planner, values: Mapping[str, Any]) -> str:
     return names[0]
 
 
-def _given(planner: Planner, kind: Kind, workflow: str, form: Mapping[str, Any]) -> dict[str, Any]:
+def _given(planner: Planner, kind: Kind, workflow: str, form: Mapping[str, object]) -> dict[str, object]:
     """Setting → value of the form. An empty field means the usual value."""
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for field in (field for fields in planner.fields(kind, workflow, {}).values() for field in fields):
         text = str(form.get(field.name, "")).replace("\r\n", "\n").strip()
         if field.widget is Widget.CHECKBOX:

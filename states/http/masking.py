@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
@@ -113,7 +112,7 @@ class Masking:
         ]
         return urlencode(fields, safe="*:/")
 
-    def _mask_json(self, data: Any, *, refused: bool) -> Any:
+    def _mask_json(self, data: object, *, refused: bool) -> object:
         if isinstance(data, dict):
             return {
                 name: MASK
@@ -126,7 +125,7 @@ class Masking:
     def _secrets_of_form(self, text: str) -> Iterator[str]:
         return (value for name, value in parse_qsl(text) if self.is_secret(name, value))
 
-    def _secrets_of_json(self, data: Any) -> Iterator[str]:
+    def _secrets_of_json(self, data: object) -> Iterator[str]:
         if isinstance(data, dict):
             for name, value in data.items():
                 if isinstance(value, str):

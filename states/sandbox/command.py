@@ -7,12 +7,11 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
-import attrs
 import orjson
 from cyclopts import Parameter
 
 from states.sandbox.faults import Fault, parse_faults
-from states.sandbox.settings import SandboxSettings, parse_settings, setting_names
+from states.sandbox.settings import SandboxSettings, setting_names, with_settings
 
 if TYPE_CHECKING:
     from states.sandbox.app import Sandbox
@@ -76,8 +75,7 @@ def sandbox(
         if not 0 <= port <= 65535:  # uvloop would use the last 16 bits of a larger number
             raise ValueError(f"port: must be between 0 and 65535, not {port}")
         rules = parse_faults(faults, OPERATIONS)
-        more = parse_settings(setting)
-        settings = SandboxSettings(
+        flags = SandboxSettings(
             seed=seed,
             secret_delay_s=secret_delay,
             grant_delay_s=grant_delay,
@@ -86,7 +84,7 @@ def sandbox(
             flow_lifetime_s=flow_lifetime,
             worker_token_lifetime_s=worker_token_lifetime,
         )
-        settings = attrs.evolve(settings, **more)
+        settings = with_settings(flags, setting)
     except ValueError as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import attrs
 
@@ -67,7 +66,7 @@ def delete(environment: Environment, call: Call) -> Answer:
     return Answer(status=204)
 
 
-def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> JSONObject:
     name = required_text(data, "name")
     taken = "A population with the specified name already exists."
     environment.check_unique(environment.populations, "name", name, taken, but=but)

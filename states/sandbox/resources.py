@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import attrs
 
@@ -90,7 +89,7 @@ def read_secret(environment: Environment, call: Call) -> Answer:
     return Answer(body=hal(call, environment, f"{path}/secret", resource=path) | {"secret": resource.secret})
 
 
-def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> JSONObject:
     """The fields of a resource. ``but`` is the id of the resource that may have the name already."""
     name = required_text(data, "name")
     if name.lower() in (taken.lower() for taken, _ in BUILT_IN):

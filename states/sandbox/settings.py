@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 import attrs
+
+from states.sandbox.json_types import JSONObject
 
 SINGLE_FACTOR = "Single_Factor"
 MULTI_FACTOR = "Multi_Factor"
@@ -17,7 +19,8 @@ MULTI_FACTOR = "Multi_Factor"
 LONGEST_S = 1_000_000_000
 """About 31 years, so that the resulting times are still valid dates."""
 
-_Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
+_Attribute: TypeAlias = "attrs.Attribute[Any]"
+_Validator: TypeAlias = Callable[[object, _Attribute, Any], None]
 
 
 class AuthorizeError(StrEnum):
@@ -35,7 +38,7 @@ def _between(least: int, most: int | None = None, unit: str = "") -> _Validator:
     """A check that a number is in a range. ``most`` ``None`` means no maximum."""
     allowed = f"{least} or more{unit}" if most is None else f"between {least} and {most}{unit}"
 
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def check(_: object, attribute: _Attribute, value: float | None) -> None:
         if value is not None and not (value >= least and (most is None or value <= most)):
             raise ValueError(f"{attribute.name}: must be {allowed}, not {_shown(value)}")
 
@@ -43,7 +46,7 @@ def _between(least: int, most: int | None = None, unit: str = "") -> _Validator:
 
 
 def _one_of(*values: object) -> _Validator:
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def check(_: object, attribute: _Attribute, value: object) -> None:
         if value not in values:
             allowed = ", ".join(str(one) for one in values)
             raise ValueError(f"{attribute.name}: must be one of {allowed}, not {_shown(value)}")
@@ -52,7 +55,7 @@ def _one_of(*values: object) -> _Validator:
 
 
 def _matching(pattern: str, described: str) -> _Validator:
-    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def check(_: object, attribute: _Attribute, value: str | None) -> None:
         if value is not None and not re.fullmatch(pattern, value):
             raise ValueError(f"{attribute.name}: must be {described}, not {_shown(value)}")
 
@@ -68,8 +71,9 @@ _ID = _matching(r"[A-Za-z0-9._~-]{1,128}", "1 to 128 letters, digits or ._~-")
 _CODE = _matching(r"[A-Z][A-Z0-9_]{0,63}", "an error code like INVALID_DATA")
 
 
-def _seconds(default: float) -> Any:
-    return attrs.field(default=default, validator=_between(0, LONGEST_S, " seconds"))
+def _seconds(default: float) -> float:
+    found: float = attrs.field(default=default, validator=_between(0, LONGEST_S, " seconds"))
+    return found
 
 
 @attrs.frozen(kw_only=True)
@@ -163,17 +167,17 @@ class SandboxSettings:
 
 
 def setting_names() -> list[str]:
-    """Names for :func:`parse_settings`."""
+    """Names for :func:`with_settings`."""
     return list(attrs.fields_dict(SandboxSettings))
 
 
-def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Parse ``NAME=VALUE`` texts into fields of :class:`SandboxSettings`.
+def with_settings(settings: SandboxSettings, texts: Iterable[str]) -> SandboxSettings:
+    """``settings`` with those of ``NAME=VALUE`` texts.
 
     Raises:
         ValueError: A name is unknown or repeated, or a value is invalid.
     """
-    found: dict[str, Any] = {}
+    found: JSONObject = {}
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
@@ -182,10 +186,10 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
         if name in found:
             raise ValueError(f"setting {name} is given twice")
         found[name] = _parsed(name, value.strip())
-    return found
+    return attrs.evolve(settings, **found)
 
 
-def _parsed(name: str, text: str) -> Any:
+def _parsed(name: str, text: str) -> object:
     hint = get_type_hints(SandboxSettings)[name]
     kind = next((inner for inner in get_args(hint) if inner is not NoneType), hint)
     if kind is bool:

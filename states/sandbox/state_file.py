@@ -156,7 +156,7 @@ class StateFile:
             raise StateFileError(f"{self.path}: {error.strerror or error}") from error
 
 
-def _fields(row: Any) -> dict[str, Any]:
+def _fields(row: attrs.AttrsInstance) -> dict[str, object]:
     """What :func:`_object` reads. (cattrs would first compile a function for each class, which takes longer than a short run.)"""
     return attrs.asdict(row, recurse=False)
 

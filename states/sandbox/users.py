@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
 
 import attrs
 
@@ -115,7 +114,7 @@ def password_status(environment: Environment, user: User) -> str:
     return "MUST_CHANGE_PASSWORD" if user.must_change else "OK"
 
 
-def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> dict[str, Any]:
+def _checked_fields(environment: Environment, data: JSONObject, but: str | None = None) -> JSONObject:
     """The fields of a user. ``but`` is the id of the user that may have the username already."""
     username, email = required_text(data, "username", longest=128), required_text(data, "email")
     if any(unicodedata.category(char)[0] not in "LMSNPZ" or unicodedata.category(char) in ("Zl", "Zp") for char in username):

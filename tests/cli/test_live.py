@@ -10,9 +10,9 @@ from typing import Any
 
 import anyio
 import pytest
+from rich.console import Console
 
 from orchestrator import Event, EventKind, Options, PermanentError, Run, Scenario, Vault, start
-from orchestrator.cli.console import Output
 from orchestrator.cli.display.load_view import LoadView
 from orchestrator.clock import SystemClock
 from orchestrator.inspection.stored_run import StoredRun
@@ -33,11 +33,12 @@ def fifteen(ledger: Ledger) -> Any:
 
 def shown(workflow: Any, run: Run[Any], height: int, width: int = 80) -> list[str]:
     """The lines of the view in a terminal of this size."""
-    console = Output(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    terminal = io.StringIO()
+    console = Console(file=terminal, width=width, height=height, force_terminal=True, color_system=None, highlight=False)
     view = LoadView(workflow, "a run", console)
     view.attach(run)
     console.print(view.render())
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return terminal.getvalue().splitlines()
 
 
 @asynccontextmanager

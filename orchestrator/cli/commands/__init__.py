@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from orchestrator.cli import selection
-from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Renewable, Without, argument, flag, with_settings
+from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Leading, Renewable, Without, argument, flag, with_settings
 from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
 from orchestrator.web.settings import WebSettings
 
 if TYPE_CHECKING:
     from orchestrator.definition.workflow import AnyWorkflow
 
-_CONFIG = {"config": (CONFIG_FLAG, None)}
-_ENGINE = {"json": (JSON_FLAG, False), **_CONFIG}
-_WHICH = {"workflow": (argument("Which workflow; needed if several are installed."), None)}
-_WORKFLOW = {"workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)}
-_PLAN = {"scenario": (argument("TOML file with the table [load]."), None)}
-_RUN = {"run": (argument("Id of the run."), None)}
-_SHARD = {"shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0. Can be repeated."), None)}
-_NO_DRIVE = {"no_drive": (flag(bool, "--no-drive", "Only store the run; drive its shards with `orchestrator drive`."), False)}
-_WEB = {
+Command: TypeAlias = Callable[..., Awaitable[int]]
+"""The function of a command: takes the observers and the flags, and returns the exit code."""
+
+_CONFIG: dict[str, Leading] = {"config": (CONFIG_FLAG, None)}
+_ENGINE: dict[str, Leading] = {"json": (JSON_FLAG, False), **_CONFIG}
+_WHICH: dict[str, Leading] = {"workflow": (argument("Which workflow; needed if several are installed."), None)}
+_WORKFLOW: dict[str, Leading] = {
+    "workflow": (flag(str | None, "--workflow", "Which workflow; needed if several are installed."), None)
+}
+_PLAN: dict[str, Leading] = {"scenario": (argument("TOML file with the table [load]."), None)}
+_RUN: dict[str, Leading] = {"run": (argument("Id of the run."), None)}
+_SHARD: dict[str, Leading] = {
+    "shard": (flag(list[int] | None, "--shard", "Shard to drive, counted from 0. Can be repeated."), None)
+}
+_NO_DRIVE: dict[str, Leading] = {
+    "no_drive": (flag(bool, "--no-drive", "Only store the run; drive its shards with `orchestrator drive`."), False)
+}
+_WEB: dict[str, Leading] = {
     "web": (
         flag(str | None, "--web", "Show the run in the browser, on this port; the default is a free one: --web [PORT]."),
         None,
     )
 }
-_EVERY = {"everything": (flag(bool, "--all", "Resume every unfinished run that no other process drives."), False)}
-_ID = {
+_EVERY: dict[str, Leading] = {
+    "everything": (flag(bool, "--all", "Resume every unfinished run that no other process drives."), False)
+}
+_ID: dict[str, Leading] = {
     "run_id": (
         flag(
             str | None,
@@ -42,15 +53,17 @@ _ID = {
         None,
     )
 }
-_WHAT = {"what": (argument("Id of a run, or of an instance."), None)}
-_TWO = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
-_HAR = {"har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)}
-_FILES = {
+_WHAT: dict[str, Leading] = {"what": (argument("Id of a run, or of an instance."), None)}
+_TWO: dict[str, Leading] = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
+_HAR: dict[str, Leading] = {
+    "har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)
+}
+_FILES: dict[str, Leading] = {
     "output": (flag(str | None, "--output", "HTML file to write. [default: ./RUN.html]"), None),
     "csv": (flag(str | None, "--csv", "Folder for states.csv, timeline.csv and errors.csv."), None),
     "junit": (flag(str | None, "--junit", "File for JUnit XML."), None),
 }
-_FAIL_ON = {
+_FAIL_ON: dict[str, Leading] = {
     "fail_on": (
         flag(
             list[str] | None,
@@ -60,31 +73,31 @@ _FAIL_ON = {
         None,
     )
 }
-_HTML = {"output": (flag(str | None, "--output", "Also write the comparison as HTML to this file."), None)}
-_PAGE = {
+_HTML: dict[str, Leading] = {"output": (flag(str | None, "--output", "Also write the comparison as HTML to this file."), None)}
+_PAGE: dict[str, Leading] = {
     "limit": (flag(int | None, "--limit", "Runs to list. [default: 100]"), None),
     "after": (flag(str | None, "--after", "List the runs behind this one: the next page."), None),
     "everything": (flag(bool, "--all", "List every run, on one page."), False),
 }
-_PRUNE = {
+_PRUNE: dict[str, Leading] = {
     "older_than": (flag(str | None, "--older-than", "Delete runs that ended longer ago than this, e.g. 30d."), None),
     "keep": (flag(int | None, "--keep", "Keep this many of the newest runs, whatever their age."), None),
     "dry_run": (flag(bool, "--dry-run", "Only list the runs that would be deleted and those that would stay."), False),
     "yes": (flag(bool, "--yes", "Do not ask. Without a terminal, nothing is asked."), False),
 }
-_COPY = {
+_COPY: dict[str, Leading] = {
     "source": (argument("The store with the runs: a path or a URL."), None),
     "target": (argument("The store that gets them."), None),
     "run": (flag(list[str] | None, "--run", "Run to copy; the default is every run. Can be repeated."), None),
 }
-_PICTURE = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
+_PICTURE: dict[str, Leading] = {"output": (flag(Path | None, "--output", "File to write: .svg, .png or .mmd."), None)}
 
 
 _HERE = Without(EngineSettings, "processes", "cluster", "cluster_tls")
 """For commands that start no worker processes."""
 
 
-_CLUSTER = {
+_CLUSTER: dict[str, Leading] = {
     "what": (argument("certs, scheduler or worker."), None),
     "where": (argument("Folder for the certificates, or the scheduler of a worker."), None),
     "tls": (flag(str | None, "--tls", "Folder with the certificates. Without it, only this machine can be used."), None),
@@ -100,20 +113,20 @@ _CLUSTER = {
 class Flags:
     """The flags of a command."""
 
-    leading: Mapping[str, Any]
+    leading: Mapping[str, Leading]
     """Positional arguments and further flags."""
-    classes: tuple[Any, ...] = (_HERE,)
+    classes: tuple[object, ...] = (_HERE,)
     """Settings classes that become flags."""
-    own: Callable[[Any], Any] | None = None
+    own: Callable[[object], object] | None = None
     """Selects the settings of the workflow that become flags."""
 
-    def added_to(self, call: Callable[..., Any], workflow: AnyWorkflow | None) -> Callable[..., Any]:
+    def added_to(self, call: Callable[..., int], workflow: AnyWorkflow | None) -> Callable[..., int]:
         """``call`` with these flags as its signature."""
         own = (self.own(workflow.settings if workflow else None),) if self.own else ()
         return with_settings(call, *self.classes, *own, leading=self.leading)
 
 
-def _all(settings: Any) -> Any:
+def _all(settings: object) -> object:
     return settings
 
 
@@ -138,7 +151,7 @@ FLAGS = {
 """Command → its flags."""
 
 
-def function_of(name: str) -> Callable[..., Any]:
+def function_of(name: str) -> Command:
     """The function ``command`` of a command's module, which is imported now."""
-    function: Callable[..., Any] = import_module(f"{__name__}.{name}").command
+    function: Command = import_module(f"{__name__}.{name}").command
     return function

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from orchestrator import api
 from orchestrator.cli.continuing import continue_run
@@ -15,7 +14,7 @@ from orchestrator.lifecycle.events import Observer
 
 
 async def command(
-    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: object
 ) -> int:
     """Remove everything that a run, or one instance of it, created: of completed, failed and interrupted instances, leftovers included.
 

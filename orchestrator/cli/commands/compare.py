@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 from rich.table import Table
@@ -38,7 +37,7 @@ async def command(
     fail_on: Sequence[str] | None = None,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Show two runs side by side: rates, failures, and the percentiles of each state.
 
@@ -81,7 +80,7 @@ async def command(
     return code
 
 
-def _comparison_data(comparison: Comparison, judgements: Sequence[Judgement], code: int) -> dict[str, Any]:
+def _comparison_data(comparison: Comparison, judgements: Sequence[Judgement], code: int) -> dict[str, object]:
     return {
         "exit_code": code,
         "runs": [details.summary.run_id for details in (comparison.first, comparison.second)],

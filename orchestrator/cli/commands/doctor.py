@@ -7,7 +7,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import default_workflow
@@ -29,7 +28,7 @@ from orchestrator.storage.url import without_password
 
 
 async def command(
-    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: Any
+    observers: Sequence[Observer], *, workflow: str | None = None, json: bool = False, config: Path | None = None, **flags: object
 ) -> int:
     """Check configuration, store, key, and whether the tenant answers. Changes nothing.
 
@@ -119,5 +118,5 @@ def _check_key(resolver: Resolver, runs: Sequence[RunRecord]) -> tuple[str, bool
     return "key", True, f"{vault.key_id} from {vault.source}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return str(value) if isinstance(value, Secret) else str(getattr(value, "value", value))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from orchestrator import api
 from orchestrator.cli.continuing import continue_run
@@ -22,7 +21,7 @@ async def command(
     shard: Sequence[int] | None = None,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Drive some shards of a run, beside other processes that drive the others.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from orchestrator.errors import SettingError
 from orchestrator.inspection.result import result_of
 from orchestrator.inspection.standing import local_time, standing
 from orchestrator.inspection.stored_run import every_run
+from orchestrator.json_types import JSONObject
 from orchestrator.lifecycle.events import Observer
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.report.exit_codes import ExitCode
@@ -39,7 +39,7 @@ async def command(
     everything: bool = False,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """List the runs of the store, the newest first. Needs no key.
 
@@ -83,7 +83,7 @@ def _check(limit: int | None, everything: bool) -> None:
         raise SettingError("limit", f"{limit} is not between 1 and {MOST_RUNS}; --all lists every run")
 
 
-async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
+async def _listed(store: Store, record: RunRecord) -> JSONObject:
     result = await result_of(store, record)
     shards = await store.shards(record.id)
     return {
@@ -96,13 +96,13 @@ async def _listed(store: Store, record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _document(rows: Sequence[dict[str, Any]], total: int, following: RunCursor | None) -> str:
+def _document(rows: Sequence[JSONObject], total: int, following: RunCursor | None) -> str:
     from orchestrator.report.json import dumps  # noqa: PLC0415  # with all reports behind it
 
     return dumps({"runs": rows, "total": total, "next": following.run_id if following else None})
 
 
-def _print(rows: Sequence[dict[str, Any]], *, filtered: bool) -> None:
+def _print(rows: Sequence[JSONObject], *, filtered: bool) -> None:
     if not rows:
         stdout().print("No run matches." if filtered else "No runs yet.")
         return
@@ -116,7 +116,7 @@ def _print(rows: Sequence[dict[str, Any]], *, filtered: bool) -> None:
     stdout().print(table)
 
 
-def _next_command(following: RunCursor, limit: int | None, flags: Any) -> str:
+def _next_command(following: RunCursor, limit: int | None, flags: Mapping[str, object]) -> str:
     """The command of this page with the flag that makes it the next one."""
     words = ["orchestrator", "list", "--after", following.run_id]
     if limit is not None:

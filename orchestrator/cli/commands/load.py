@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 from orjson import dumps
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import stdout
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
@@ -36,7 +35,7 @@ async def command(
     config: Path | None = None,
     no_drive: bool = False,
     web: str | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Run many instances by a scenario, and measure them: closed, by arrival rate, or as a soak.
 
@@ -74,8 +73,7 @@ async def command(
         if prepared.needs is not None:
             display.say(str(prepared.needs))
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        more = {"drive": not no_drive, "run_id": run_id, **engine.workers()}
-        opened = prepared.open(store, options, reports=outputs.stored(), **more)
+        opened = prepared.open(store, options, run_id=run_id, reports=outputs.stored(), drive=not no_drive, **engine.workers())
         if no_drive:
             return await _only_store(opened, wanted.shards or 1, json, resolver.suffix)
         return await drive(
@@ -83,7 +81,7 @@ async def command(
         )
 
 
-async def _only_store(opened: AbstractAsyncContextManager[Run[Any]], shards: int, as_json: bool, suffix: str | None) -> int:
+async def _only_store(opened: AbstractAsyncContextManager[AnyRun], shards: int, as_json: bool, suffix: str | None) -> int:
     """Store a run for other processes to drive, and print the commands that do so."""
     async with opened as run:
         result = await run.wait()

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 
@@ -36,7 +35,7 @@ async def command(
     workflow: str | None = None,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Delete old runs that are finished and have left nothing behind, and give their space back. Needs no key.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import named_or_newest, parse_run
@@ -28,7 +27,7 @@ async def command(
     junit: str | None = None,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.
 

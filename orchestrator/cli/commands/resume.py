@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator import api
 from orchestrator.cli.continuing import continue_run
@@ -25,7 +24,7 @@ async def command(
     json: bool = False,
     config: Path | None = None,
     web: str | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Resume an interrupted run: unfinished instances first, then those that were not started.
 

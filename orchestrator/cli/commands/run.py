@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.cli.driving import display_of, drive, options_of
 from orchestrator.cli.naming import default_workflow
@@ -26,7 +25,7 @@ async def command(
     json: bool = False,
     config: Path | None = None,
     web: str | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Run a workflow: by default one instance, on the embedded sandbox if no tenant is configured.
 
@@ -57,8 +56,7 @@ async def command(
     ):
         prepared = await prepare(resolver, found, wanted, store, vault)
         options = options_of(resolver, engine, vault, (*display.observers, *observers), telemetry, found)
-        more = {"run_id": run_id, **engine.workers()}
-        opened = prepared.open(store, options, reports=outputs.stored(), **more)
+        opened = prepared.open(store, options, run_id=run_id, reports=outputs.stored(), **engine.workers())
         return await drive(
             opened, found, store, options, display, telemetry, as_json=json, suffix=resolver.suffix, outputs=outputs, page=page
         )

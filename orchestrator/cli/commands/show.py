@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.cli.console import stdout
 from orchestrator.cli.naming import named_or_newest, parse_instance
@@ -31,7 +30,7 @@ async def command(
     har: str | None = None,
     json: bool = False,
     config: Path | None = None,
-    **flags: Any,
+    **flags: object,
 ) -> int:
     """Show a run, or one instance of it: history, status, what it created, what would happen next and why.
 

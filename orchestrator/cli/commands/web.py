@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 
@@ -23,7 +22,7 @@ from orchestrator.web.server import serve
 from orchestrator.web.site import Site
 
 
-async def command(observers: Sequence[Observer], *, config: Path | None = None, **flags: Any) -> int:
+async def command(observers: Sequence[Observer], *, config: Path | None = None, **flags: object) -> int:
     """Show runs in the browser: live, finished or interrupted, of any process. Starts and continues them, too.
 
     Open the printed link: it holds a token that is new with every start. Only this machine can reach the page, unless

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import anyio
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import stderr
 from orchestrator.lifecycle.events import Observer
 
@@ -30,7 +30,7 @@ class Display:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def attach(self, run: Run[Any]) -> None:
+    def attach(self, run: AnyRun) -> None:
         """Show this run from now on."""
 
     async def keep_up(self) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.display.progress import SAMPLE_EVERY_S, Progress, clock
@@ -25,7 +23,7 @@ class LoadLines(Display):
         self._progress = Progress(workflow)
         self._console = stdout(self.unread.set)
 
-    def attach(self, run: Run[Any]) -> None:
+    def attach(self, run: AnyRun) -> None:
         self._progress.run = run
 
     def say(self, text: str) -> None:

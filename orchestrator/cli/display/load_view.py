@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
 import anyio
 import attrs
@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import Output
 from orchestrator.cli.display.base import Display
 from orchestrator.cli.display.progress import SAMPLE_EVERY_S, SAMPLES_KEPT, Progress, clock
@@ -85,7 +85,7 @@ class LoadView(Display):
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def attach(self, run: Run[Any]) -> None:
+    def attach(self, run: AnyRun) -> None:
         self._progress.run = run
         self._title = f"{self._title} {run.id}" if run.id not in self._title else self._title
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
 
-from orchestrator.api import Run
+from orchestrator.api import AnyRun
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.load import series
@@ -22,7 +21,7 @@ class Progress:
 
     def __init__(self, workflow: AnyWorkflow) -> None:
         self.workflow = workflow
-        self.run: Run[Any] | None = None
+        self.run: AnyRun | None = None
         self.live = Live()
         """As of the last :meth:`update`."""
         self.rates: deque[float] = deque(maxlen=SAMPLES_KEPT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import attrs
 
@@ -115,7 +114,7 @@ async def _put(link: Link, saves: Sequence[Save]) -> Errors:
     ]
 
 
-def statement(saves: Sequence[Save]) -> tuple[str, list[Sequence[Any]]]:
+def statement(saves: Sequence[Save]) -> tuple[str, list[Sequence[object]]]:
     """The statement that writes a batch, and its values: one array for each column."""
     evidence, outdated = [], []
     instances, events = [], []
@@ -140,14 +139,14 @@ def statement(saves: Sequence[Save]) -> tuple[str, list[Sequence[Any]]]:
     return _statement(bool(evidence), bool(outdated)), values
 
 
-async def insert_rows(link: Link, table: str, names: Sequence[str], found: Iterable[Sequence[Any]]) -> None:
+async def insert_rows(link: Link, table: str, names: Sequence[str], found: Iterable[Sequence[object]]) -> None:
     """Insert new rows."""
     places = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(names, 1))
     sql = f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({places})"
     await link.db.execute(sql, *_columns(found, len(names)))
 
 
-def _columns(found: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
+def _columns(found: Iterable[Sequence[object]], width: int) -> list[Sequence[object]]:
     return list(zip(*found, strict=True)) or [()] * width
 
 
