@@ -17,8 +17,12 @@ from tests.support.postgresql import UnavailableError, drop, is_named, new_schem
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--lives``, to run the campaigns of tests/crash longer than in the suite."""
-    parser.addoption("--lives", type=int, default=2, help="Seeds that each campaign in tests/crash plays.")
+    """Add options to run the campaigns of tests/crash longer than in the suite."""
+    parser.addoption("--lives", type=int, default=2, help="Seeds that each campaign in tests/crash/test_campaign.py plays.")
+    parser.addoption("--runs", type=int, default=1, help="Seeds that each campaign in tests/crash/test_lives.py plays.")
+    parser.addoption("--first-seed", type=int, default=0, help="The first of them.")
+    parser.addoption("--hits", type=int, default=2, help="How often each of its runs is hit.")
+    parser.addoption("--instances", type=int, default=40, help="Instances of each of its runs.")
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from orchestrator.cluster.address import ClusterAddress, is_loopback
 from orchestrator.cluster.configuration import configuration, ttl_for
 from orchestrator.cluster.dask_task import TOPIC, receive_orders, run_task
 from orchestrator.cluster.handshake import compare, describe
+from orchestrator.cluster.nanny import PatientNanny, WorkerStartError
 from orchestrator.cluster.pool import OnReport, OpenPool, PoolPlan, Task, TaskEnd, WorkerLostError
 from orchestrator.cluster.spread import GUARD
 from orchestrator.driving.orders import Orders, Report
@@ -95,6 +96,16 @@ def _silence_dask() -> None:
         logging.getLogger(f"distributed{name}").setLevel(logging.CRITICAL)
 
 
+def _why(error: Exception) -> str:
+    """Why worker processes cannot start, and what to do."""
+    cause = error.__cause__
+    if not isinstance(cause, WorkerStartError):
+        return str(error)
+    if cause.was_killed:
+        return f"{cause.text}, again and again; check the memory and the limits of this machine, then try again"
+    return f"{cause.text}; {GUARD}"
+
+
 def local_pool(processes: int, lease_s: float) -> OpenPool:
     """Worker processes of this machine, which end with the pool.
 
@@ -111,7 +122,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                 cluster = await LocalCluster(
                     n_workers=processes,
                     threads_per_worker=1,
-                    processes=True,
+                    worker_class=PatientNanny,
                     host="127.0.0.1",
                     protocol="tls://",
                     security=security,
@@ -123,7 +134,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                     silence_logs=logging.CRITICAL,
                 )
             except (RuntimeError, OSError) as error:
-                raise ClusterError(f"the worker processes cannot start ({error}); {GUARD}") from error
+                raise ClusterError(f"the worker processes cannot start: {_why(error)}") from error
             try:
                 async with Client(cluster, asynchronous=True, security=security) as client:
                     yield DaskPool(client, plan.run_id, plan.on_report, cluster)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -92,12 +93,39 @@ class Server:
     def kill(self) -> None:
         """SIGKILL to the server and all its processes: nothing is cleaned up, as after a power failure."""
         assert self._process is not None
-        everyone = psutil.Process(self._process.pid).children(recursive=True)
-        self._process.kill()
+        everyone = self._everyone()
         for process in everyone:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
         psutil.wait_procs(everyone, timeout=START_LIMIT_S)
+
+    def restart(self) -> None:
+        """Stop without a checkpoint, as ``pg_ctl restart --mode immediate`` does, and start again: the log is replayed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(START_LIMIT_S)
+        self.start()
+
+    def backends(self) -> list[int]:
+        """The processes that serve connections."""
+        return [
+            process.pid
+            for process in self._everyone()
+            # Its title names the user, the database and the address: "postgres: postgres postgres [local] idle".
+            if "[local]" in " ".join(process.cmdline())
+        ]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes, to freeze or thaw them."""
+        for process in self._everyone():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def _everyone(self) -> list[psutil.Process]:
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]
 
     def stop(self) -> None:
         """Disconnect everybody, and stop."""

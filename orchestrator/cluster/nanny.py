@@ -1,0 +1,49 @@
+"""A nanny that starts its worker process again if that is killed before it is ready; Dask's own gives up then."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from distributed import Nanny, Status
+
+STARTS = 5
+"""Attempts to start a worker process."""
+
+
+class WorkerStartError(Exception):
+    """A worker process has ended before it was ready.
+
+    Args:
+        exit_code: Of the process; negative: it was killed by that signal; ``None``: unknown.
+    """
+
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__(exit_code)
+        self.was_killed = exit_code is not None and exit_code < 0
+        how = f"was killed by {signal.Signals(-exit_code).name}" if exit_code is not None and exit_code < 0 else "has ended"
+        self.text = f"a worker process {how} before it was ready"
+
+
+class PatientNanny(Nanny):
+    """See the module."""
+
+    _exit_code: int | None = None
+    """That of the latest worker process that has ended."""
+
+    async def instantiate(self) -> Status:
+        """Start the worker process."""
+        for _ in range(STARTS):
+            self._exit_code = None
+            status: Status = await super().instantiate()
+            if status is Status.running:
+                return status
+            error = WorkerStartError(self._exit_code)
+            if not error.was_killed:
+                break
+        raise error
+
+    def _on_worker_exit_sync(self, exitcode: Any) -> None:
+        # An internal of Dask: if it is not called, the exit code is unknown and the process is started once.
+        self._exit_code = exitcode
+        super()._on_worker_exit_sync(exitcode)
