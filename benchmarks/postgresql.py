@@ -16,15 +16,16 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from benchmarks.engine import STATES, Measured, engine, floor, measure, recorded, save_of, show
 from orchestrator import open_store
 from orchestrator.storage.base import Store
+from orchestrator.storage.postgresql.address import Address
 from orchestrator.storage.postgresql.saving import statement
-from orchestrator.storage.postgresql.session import Link
+from orchestrator.storage.postgresql.session import Link, Session
 
 
 @asynccontextmanager
@@ -33,11 +34,18 @@ async def new_schema(url: str) -> AsyncIterator[Store]:
     schema = f"benchmark_{os.urandom(4).hex()}"
     async with open_store(f"{url}{'&' if '?' in url else '?'}schema={schema}") as store:
         yield store
-        await store._writer.read(_drop, schema)  # type: ignore[attr-defined]
+        await _on_connection(store, lambda link: link.db.execute(f"DROP SCHEMA {schema} CASCADE"))
 
 
-async def _drop(link: Link, schema: str) -> None:
-    await link.db.execute(f"DROP SCHEMA {schema} CASCADE")
+async def _on_connection(store: Store, work: Callable[[Link], Awaitable[object]]) -> None:
+    """Call ``work`` with a connection to the schema of a store."""
+    assert store.url is not None
+    session = Session(Address.parse(store.url, os.environ), store.timeout_s, None)
+    await session.open()
+    try:
+        await session.read(work)
+    finally:
+        await session.close()
 
 
 def measure_statements(url: str, instances: int, concurrency: int) -> Measured:
@@ -49,13 +57,16 @@ def measure_statements(url: str, instances: int, concurrency: int) -> Measured:
             parts = [range(first, min(first + concurrency, instances + 1)) for first in range(1, instances + 1, concurrency)]
             batches = [statement([save_of(shard, number, step) for number in part]) for part in parts for step in steps]
 
+            taken = [0.0, 0.0]
+
             async def execute(link: Link) -> None:
+                wall, cpu = time.perf_counter(), time.process_time()
                 for sql, values in batches:
                     await link.db.fetch(sql, *values)
+                taken[:] = time.perf_counter() - wall, time.process_time() - cpu
 
-            wall, cpu = time.perf_counter(), time.process_time()
-            await store._writer.read(execute)  # type: ignore[attr-defined]
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            await _on_connection(store, execute)
+        wall, cpu = taken
         return instances * STATES / wall, cpu / (instances * STATES) * 1e6
 
     return asyncio.run(run())

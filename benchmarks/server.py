@@ -49,7 +49,7 @@ class _Server(asyncio.Protocol):
             body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
             method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-            self.transport.write(self.answer(method, target, body))  # type: ignore[attr-defined]
+            self.transport.write(self.answer(method, target, body))
 
     def answer(self, method: str, target: str, body: bytes) -> bytes:
         path = target.partition("?")[0]

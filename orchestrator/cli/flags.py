@@ -44,7 +44,7 @@ def with_settings(
         bound = inspect.Signature(parameters).bind(*args, **kwargs)
         return command(**bound.arguments)
 
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by `inspect.signature`
     call.__annotations__ = annotations
     call.__doc__ = command.__doc__
     return call

@@ -151,8 +151,8 @@ async def page_beside(
         yield None
         return
     from orchestrator.web.drives import Drives  # noqa: PLC0415  # with aiohttp.web and Jinja2 behind it
-    from orchestrator.web.server import serve  # noqa: PLC0415
-    from orchestrator.web.site import Site  # noqa: PLC0415
+    from orchestrator.web.server import serve  # noqa: PLC0415  # as above
+    from orchestrator.web.site import Site  # noqa: PLC0415  # as above
 
     settings = resolver.web(port=parse_port(asked))
     drives = Drives()

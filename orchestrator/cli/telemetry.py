@@ -55,7 +55,7 @@ class Telemetry:
         if kind is None and level is None:
             return
         from orchestrator.telemetry.log_output import logs_to_stderr  # noqa: PLC0415  # most runs log nothing
-        from orchestrator.telemetry.logs import EventLogger, JsonFormatter, TextFormatter  # noqa: PLC0415
+        from orchestrator.telemetry.logs import EventLogger, JsonFormatter, TextFormatter  # noqa: PLC0415  # as above
 
         number = (level or LogLevel.INFO).number
         stack.enter_context(logs_to_stderr(JsonFormatter() if kind is LogFormat.JSON else TextFormatter(), number))

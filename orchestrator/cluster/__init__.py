@@ -27,7 +27,7 @@ def dask_cluster(address: str | Client, *, tls: str | PathLike[str] | None = Non
     """
     if find_spec("distributed") is None:
         raise SettingError("cluster", "needs Dask: pip install 'token-fulfillment-orchestrator[dask]'")
-    from orchestrator.cluster.address import parse_cluster  # noqa: PLC0415
+    from orchestrator.cluster.address import parse_cluster  # noqa: PLC0415  # imports Dask
     from orchestrator.cluster.dask_pool import pool_of, remote_pool  # noqa: PLC0415  # imports Dask
 
     if not isinstance(address, str):

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigurationError, UnknownWorkflowError
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from orchestrator.definition.workflow import AnyWorkflow
 
 WORKFLOWS = "orchestrator.workflows"

@@ -54,9 +54,8 @@ class Vault:
     of it in another instance cannot be opened."""
 
     def __init__(self, key: bytes, source: str) -> None:
-        # Imported late: it takes as long as a command that decrypts nothing.
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # slow to import, and some commands decrypt nothing
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # as above
 
         self._aead = AESGCM(key)
         self._refused = (InvalidTag, ValueError)

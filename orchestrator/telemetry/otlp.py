@@ -197,10 +197,10 @@ def _span_exporter(environ: Mapping[str, str]) -> SpanExporter | None:
             return ConsoleSpanExporter()
     if _protocol(environ, "TRACES") == "grpc":
         with _needs_grpc():
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415  # needs another package
 
         return Grpc()
-    from orchestrator.telemetry.encoding import HttpSpanExporter  # noqa: PLC0415
+    from orchestrator.telemetry.encoding import HttpSpanExporter  # noqa: PLC0415  # imports the exporter
 
     return HttpSpanExporter()
 
@@ -210,14 +210,14 @@ def _metric_exporter(environ: Mapping[str, str]) -> MetricExporter | None:
         case "none":
             return None
         case "console":
-            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415
+            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415  # imports the metrics SDK
 
             return ConsoleMetricExporter()
     if _protocol(environ, "METRICS") == "grpc":
         with _needs_grpc():
-            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc  # noqa: PLC0415  # needs another package
 
         return Grpc()
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415  # imports the metrics SDK
 
     return OTLPMetricExporter()

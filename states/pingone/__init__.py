@@ -53,8 +53,7 @@ async def open_client(
     settings: PingOneSettings, clock: Clock, check_lease: Callable[[], None], tracer: RequestTracer | None = None
 ) -> AsyncIterator[PingOne]:
     """A client with its own session. ``check_lease`` is called before every request and raises if this process may not send it."""
-    # Imports aiohttp, which commands that only read a run do not need.
-    from states.http.session import open_session  # noqa: PLC0415
+    from states.http.session import open_session  # noqa: PLC0415  # imports aiohttp, and some commands only read a run
 
     async with open_session(check_lease, refuse=refusal, masking=MASKING, tracer=tracer) as session:
         yield client_over(session, settings, clock)

@@ -66,10 +66,9 @@ def sandbox(
       orchestrator sandbox --port 8080
       orchestrator sandbox --seed 7 --faults 'create_user:500_after*1 *:latency=0.02'
     """
-    # Imported here, because the help of the program needs this module, but no web server.
-    import anyio  # noqa: PLC0415
+    import anyio  # noqa: PLC0415  # the help of the program imports this module, and needs no event loop
 
-    from states.sandbox.routes import OPERATIONS  # noqa: PLC0415
+    from states.sandbox.routes import OPERATIONS  # noqa: PLC0415  # imports the whole sandbox
 
     try:
         if not 0 <= port <= 65535:  # uvloop would use the last 16 bits of a larger number
@@ -98,9 +97,9 @@ def sandbox(
 
 
 async def _serve(settings: SandboxSettings, faults: list[Fault], port: int, as_json: bool) -> None:
-    import anyio  # noqa: PLC0415
+    import anyio  # noqa: PLC0415  # as above
 
-    from states.sandbox.app import Sandbox, serve  # noqa: PLC0415
+    from states.sandbox.app import Sandbox, serve  # noqa: PLC0415  # imports a web server
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serve(Sandbox(settings, faults=faults), port=port) as running:

@@ -135,9 +135,8 @@ async def _embedded_sandbox(
     from states.sandbox import SigningKey  # noqa: PLC0415  # a tenant needs none
 
     path = _state_file(context)
-    # Its thread makes the key during the import of a web server.
     key = None if path is not None and path.exists() else SigningKey()
-    from states.sandbox import StateFileError, serve  # noqa: PLC0415
+    from states.sandbox import StateFileError, serve  # noqa: PLC0415  # a thread makes the key during this slow import
 
     async with AsyncExitStack() as stack:
         try:
@@ -170,7 +169,7 @@ def _state_file(context: ServiceContext) -> Path | None:
 
 
 def _open_sandbox(path: Path | None, key: SigningKey | None, context: ServiceContext) -> Sandbox:
-    from states.sandbox import Sandbox, StateFileError, restore  # noqa: PLC0415
+    from states.sandbox import Sandbox, StateFileError, restore  # noqa: PLC0415  # a tenant needs none
 
     if path is None:
         return Sandbox(key=key)

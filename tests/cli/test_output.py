@@ -68,4 +68,4 @@ def test_an_error_that_looks_like_markup_does_not_break_the_table() -> None:
     table(Event(kind=EventKind.RETRY, error="see [/docs/limits]", **common))
     output = Output(file=io.StringIO(), width=120)
     output.print(table._table())
-    assert "create_scope: see [/docs/limits]" in output.file.getvalue()  # type: ignore[attr-defined]
+    assert "create_scope: see [/docs/limits]" in output.file.getvalue()

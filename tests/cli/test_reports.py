@@ -30,7 +30,7 @@ def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
     assert data["statistics"]["segments"]["sign_on"]["count"] == 8
 
     page = Path("out/load.html").read_text()
-    embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1))
     assert sum(t * w for t, w in zip(embedded["started"], [1] * 99, strict=False)) > 0
     assert set(embedded["latency"]) >= {"sign_on", "provisioning", "instance", "exchange_token"}
     assert "http://" not in re.sub(r"http://www.w3.org\S+", "", page.split("<script>")[0])

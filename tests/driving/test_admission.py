@@ -34,7 +34,7 @@ def admissions(scenario: Scenario, share: Share, lasts: float) -> list[tuple[flo
     """The start times of a share's instances, if each of them lasts ``lasts`` seconds. Computed with the pure parts of an admission:
     the moments at which places open and arrivals are due."""
     clock = VirtualClock()
-    admission = Admission(scenario, clock, share=share)  # type: ignore[arg-type]  # waits are played here
+    admission = Admission(scenario, clock, share=share)  # waits are played here
     admission.begin()
     total = 200 if scenario.total is None else scenario.total
     numbers = [number for number in range(total) if share.owns(number)]

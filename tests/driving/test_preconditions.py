@@ -40,7 +40,7 @@ async def test_a_wrong_key_is_refused_before_anything_happens(store: MemoryStore
 
     ledger = Ledger(script={"run two": [PermanentError("no")]})
     _, result = await finish(toy(ledger), store, vault, on_failure="keep")
-    other = find_key({"ORCHESTRATOR_KEY": new_key()}, None)  # type: ignore[arg-type]
+    other = find_key({"ORCHESTRATOR_KEY": new_key()}, None)
     with pytest.raises(EncryptionKeyError, match="ORCHESTRATOR_KEY"):
         async with cleanup(toy(ledger), result.run_id, store=store, options=fast(other)):
             pass

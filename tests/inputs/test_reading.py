@@ -66,7 +66,7 @@ def test_jsonl_has_an_object_in_each_line(tmp_path: Path) -> None:
 
 
 def test_mappings_are_numbered_and_other_things_refused() -> None:
-    lines = read_mappings([{"a": 1}, attrs.make_class("Row", [])()])  # type: ignore[list-item]
+    lines = read_mappings([{"a": 1}, attrs.make_class("Row", [])()])
     assert next(lines).place == "row 1"
     with pytest.raises(SettingError, match=r"row 2: .* is not a mapping of columns to values"):
         next(lines)

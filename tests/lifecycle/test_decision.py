@@ -149,7 +149,7 @@ def test_secrets_are_found_wherever_a_context_may_hold_them() -> None:
         secret: Secret
         other: Any = None
 
-    found = secrets_in(ToyContext(made=(Pair(Secret("a"), deque([{"x": [Secret("b")]}])),), secret=Secret("c")))  # type: ignore[arg-type]
+    found = secrets_in(ToyContext(made=(Pair(Secret("a"), deque([{"x": [Secret("b")]}])),), secret=Secret("c")))
     assert {secret.reveal() for secret in found} == {"a", "b", "c"}
 
 
@@ -165,12 +165,12 @@ def test_a_rollback_retries_transient_errors_and_leaves_permanent_ones() -> None
     workflow = toy(Ledger())
     state, there = workflow.states[0], standing(workflow)
     told = {"spent": 0.0, "rng": Random(1)}
-    assert isinstance(decide_rollback(state, there, None, **told), Undone)  # type: ignore[arg-type]
-    assert isinstance(decide_rollback(state, there, Failed(AmbiguousError("x")), **told), Retry)  # type: ignore[arg-type]
-    assert isinstance(decide_rollback(state, there, Failed(PermanentError("x")), **told), Leave)  # type: ignore[arg-type]
-    assert isinstance(decide_rollback(state, there, Failed(KeyError("x"), "trace"), **told), Leave)  # type: ignore[arg-type]
+    assert isinstance(decide_rollback(state, there, None, **told), Undone)
+    assert isinstance(decide_rollback(state, there, Failed(AmbiguousError("x")), **told), Retry)
+    assert isinstance(decide_rollback(state, there, Failed(PermanentError("x")), **told), Leave)
+    assert isinstance(decide_rollback(state, there, Failed(KeyError("x"), "trace"), **told), Leave)
     tired = attrs.evolve(there, failures=2)
-    assert isinstance(decide_rollback(state, tired, Failed(TransientError("x")), **told), Leave)  # type: ignore[arg-type]
+    assert isinstance(decide_rollback(state, tired, Failed(TransientError("x")), **told), Leave)
 
 
 @given(failures=st.integers(1, 10_000), multiplier=st.floats(1, 1000), seed=st.integers())

@@ -108,10 +108,10 @@ def test_retry_after_is_read_as_seconds_as_a_date_and_from_the_details() -> None
         "Fri, 31 Dec 9999 23:59:59 -2359",
         "Mon, 1 Jan 0001 00:00:00 +2359",
     ):
-        wait = refusal("ask", reply(503, b"", Retry_After=absurd)).retry_after  # type: ignore[attr-defined]
+        wait = refusal("ask", reply(503, b"", Retry_After=absurd)).retry_after
         assert wait is None or 0 <= wait < 1e12
     for absurd in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "never"):
-        wait = refusal("ask", reply(429, detail("REQUEST_LIMITED", retryAfter=absurd))).retry_after  # type: ignore[attr-defined]
+        wait = refusal("ask", reply(429, detail("REQUEST_LIMITED", retryAfter=absurd))).retry_after
         assert wait is None or 0 <= wait < 1e12
 
 
@@ -157,4 +157,4 @@ def test_no_shape_of_an_error_body_is_too_odd(body: dict[str, Any], status: int)
 def test_an_id_that_does_not_fit_into_an_address_is_none(id_: Any) -> None:
     assert not is_id(id_)
     error = refusal("create user", reply(400, detail("UNIQUENESS_VIOLATION", existingId=id_)))
-    assert error.existing_id is None or id_ == 7  # type: ignore[attr-defined]
+    assert error.existing_id is None or id_ == 7

@@ -80,7 +80,7 @@ async def _scrape(home: Path) -> Scrape:
             with anyio.fail_after(60):
                 while "serving the final metrics" not in said:
                     said += (await process.stderr.receive()).decode()
-                url = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", said)[1]  # type: ignore[index]
+                url = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", said)[1]
                 report = b""
                 while not report.endswith(b"}\n"):
                     report += await process.stdout.receive()

@@ -130,7 +130,7 @@ async def test_failures_are_logged_with_their_kind_and_code(vault: Vault, caplog
     caplog.set_level(logging.WARNING)
     async with start(toy(ledger), store=MemoryStore(), options=fast(vault, observers=[EventLogger()])) as run:
         await run.wait()
-    fields = [record.fields for record in caplog.records]  # type: ignore[attr-defined]
+    fields = [record.fields for record in caplog.records]
     assert [(one["event"], one["failure"], one.get("code")) for one in fields] == [
         ("retry", "transient", None),
         ("rolling_back", "permanent", "X1"),

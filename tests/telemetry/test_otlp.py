@@ -67,7 +67,7 @@ def test_a_run_sends_its_trace_and_its_metrics(sent_to: Receiver, capsys: pytest
     assert main(["run"]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    run_id = RUN_ID.search(said.out)[1]  # type: ignore[index]
+    run_id = RUN_ID.search(said.out)[1]
     spans = sent_to.spans
     assert_whole(spans)
     assert {span.trace for span in spans} == {f"{trace_id_of(run_id, 0):032x}"}
@@ -124,7 +124,7 @@ async def test_a_killed_and_resumed_run_is_one_trace_without_lost_parents(home: 
             emulator.faults.clear()
             assert await shell.run("resume") == 0, shell.said()
         spans = receiver.spans
-    run_id = RUN_ID.search(shell.said())[1]  # type: ignore[index]
+    run_id = RUN_ID.search(shell.said())[1]
     assert {span.trace for span in spans} == {f"{trace_id_of(run_id, 0):032x}"}
     root_id = f"{root_id_of(trace_id_of(run_id, 0)):016x}"
     assert root_id not in {span.id for span in first}, "the instance had not ended"
@@ -210,7 +210,7 @@ def test_sampling_by_the_standard_variables(
     monkeypatch.setenv("OTEL_SERVICE_NAME", "onboarding")
     assert main(["run", "--instances", "8", "--concurrency", "4", "--log-format", "json"]) == 0
     said = capsys.readouterr()
-    run_id = RUN_ID.search(said.out)[1]  # type: ignore[index]
+    run_id = RUN_ID.search(said.out)[1]
     expected = {number for number in range(8) if trace_id_of(run_id, number) & (1 << 64) - 1 < 1 << 63}
     assert {span.trace for span in sent_to.spans} == {f"{trace_id_of(run_id, number):032x}" for number in expected}
     logged = set(re.findall(r'"instance":"[\w-]+-(\d)".*"trace_id":"(\w+)"', said.err))

@@ -53,7 +53,7 @@ class Sink:
         found: list[Any] = []
         here = [span for span in self.spans if (span.parent.span_id if span.parent else None) == parent]
         for span in sorted(here, key=lambda span: (span.start_time or 0, span.end_time or 0)):
-            below = self.tree(span.context.span_id)  # type: ignore[union-attr]
+            below = self.tree(span.context.span_id)
             found.append((span.name, below) if below else span.name)
         return found
 
@@ -103,7 +103,7 @@ async def test_an_instance_is_a_trace_with_a_span_for_each_state_and_attempt(
         await run.wait()
     by_trace: dict[int, list[ReadableSpan]] = {}
     for span in sink.spans:
-        by_trace.setdefault(span.context.trace_id, []).append(span)  # type: ignore[union-attr]
+        by_trace.setdefault(span.context.trace_id, []).append(span)
     assert by_trace.keys() == {trace_id_of(run.id, 0), trace_id_of(run.id, 1)}
     first = Sink()
     first.spans = by_trace[trace_id_of(run.id, 0)]
@@ -126,7 +126,7 @@ async def test_an_instance_is_a_trace_with_a_span_for_each_state_and_attempt(
     }
     assert {span.status.status_code for span in sink.spans} == {StatusCode.UNSET}
     for span in first.spans:
-        assert root.start_time <= span.start_time <= span.end_time <= root.end_time  # type: ignore[operator]
+        assert root.start_time <= span.start_time <= span.end_time <= root.end_time
 
 
 async def test_a_retry_is_a_second_attempt_in_the_span_of_its_state(store: MemoryStore, vault: Vault, sink: Sink) -> None:
@@ -226,7 +226,7 @@ async def test_two_lives_of_an_instance_join_one_trace_with_one_root(store: Memo
         await again.wait()
     both = Sink()
     both.spans = sink.spans + later.spans
-    assert {span.context.trace_id for span in both.spans} == {trace_id_of(run.id, 0)}  # type: ignore[union-attr]
+    assert {span.context.trace_id for span in both.spans} == {trace_id_of(run.id, 0)}
     names = [entry[0] for entry in both.tree()[0][1]]
     assert names == ["one", "two", "three"]
     [root] = both.named("toy")
@@ -251,7 +251,7 @@ async def test_an_attempt_that_is_cancelled_leaves_no_span_without_a_parent(stor
     ledger = Ledger(script={"run two": [asks]})
     async with start(toy(ledger), store=store, options=fast(vault, tracer=tracer)) as run:
         assert (await run.wait()).interrupted
-    ids = {span.context.span_id for span in sink.spans} | {root_id_of(trace_id_of(run.id, 0))}  # type: ignore[union-attr]
+    ids = {span.context.span_id for span in sink.spans} | {root_id_of(trace_id_of(run.id, 0))}
     assert all(span.parent is not None and span.parent.span_id in ids for span in sink.spans)
     assert attributes(sink.named("two run")[0])["orchestrator.outcome"] == "interrupted"
     assert attributes(sink.named("two")[0])["orchestrator.outcome"] == "suspended"
@@ -282,7 +282,7 @@ async def test_a_cleanup_has_a_root_of_its_own(store: MemoryStore, vault: Vault,
     second = sink.tree()[1]
     assert second[0] == "toy cleanup"
     assert [name for name, _ in second[1]] == ["rollback three", "rollback two", "rollback one"]
-    assert len({span.context.span_id for span in sink.spans}) == len(sink.spans)  # type: ignore[union-attr]
+    assert len({span.context.span_id for span in sink.spans}) == len(sink.spans)
 
 
 async def test_an_instance_that_is_not_sampled_has_no_span(store: MemoryStore, vault: Vault, sink: Sink) -> None:
@@ -305,7 +305,7 @@ async def test_sampling_follows_the_trace_id_in_every_life(
     expected = {n for n in range(40) if trace_id_of(run.id, n) & (1 << 64) - 1 < 1 << 63}
     assert 5 < len(expected) < 35
     for name in ("toy", "one", "two", "three"):
-        assert sorted(span.context.trace_id for span in sink.named(name)) == sorted(  # type: ignore[union-attr]
+        assert sorted(span.context.trace_id for span in sink.named(name)) == sorted(
             trace_id_of(run.id, number) for number in expected
         )
 
@@ -320,8 +320,8 @@ async def test_a_request_is_a_client_span_without_query_and_credentials(store: M
     async def asks(step: Any) -> None:
         headers = {"Authorization": "Bearer to-ken"}
         for status in (201, 404):
-            tracer.request("POST", url, headers).end(status)  # type: ignore[union-attr]
-        tracer.request("GET", "http://[::1]/x", headers).end(None, "ClientOSError")  # type: ignore[union-attr]
+            tracer.request("POST", url, headers).end(status)
+        tracer.request("GET", "http://[::1]/x", headers).end(None, "ClientOSError")
         assert headers == {"Authorization": "Bearer to-ken"}
 
     ledger = Ledger(script={"run two": [asks]})
@@ -363,7 +363,7 @@ async def test_traceparent_names_the_span_of_the_request(store: MemoryStore, vau
     trace_id = trace_id_of(run.id, 0)
     if sampler is ALWAYS_ON:
         [span] = sink.named("GET")
-        assert sent == {"traceparent": traceparent(trace_id, span.context.span_id, sampled=True)}  # type: ignore[union-attr]
+        assert sent == {"traceparent": traceparent(trace_id, span.context.span_id, sampled=True)}
     else:
         assert sent == {"traceparent": traceparent(trace_id, root_id_of(trace_id), sampled=False)}
 

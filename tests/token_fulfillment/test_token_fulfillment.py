@@ -150,7 +150,7 @@ async def test_many_instances_at_once_are_kept_apart(vault: Vault) -> None:
         settings = settings_for(emulator)
         async with start(WORKFLOW, settings, store=store, instances=30, concurrency=10, options=fast(vault)) as run:
             result = await run.wait()
-            found = {(await run.instance(number)).context.verified.found for number in range(30)}  # type: ignore[union-attr]
+            found = {(await run.instance(number)).context.verified.found for number in range(30)}
     assert result.counts == {Status.COMPLETED: 30}
     assert len(found) == 30
     assert_each_once(emulator, 30)

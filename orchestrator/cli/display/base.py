@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
@@ -12,8 +13,8 @@ from orchestrator.cli.console import stderr
 from orchestrator.lifecycle.events import Observer
 
 
-class Display:
-    """Shows a run while its ``with`` block lasts. A subclass defines at least how a line is printed."""
+class Display(ABC):
+    """Shows a run while its ``with`` block lasts."""
 
     def __init__(self) -> None:
         self.unread = anyio.Event()
@@ -28,17 +29,19 @@ class Display:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        return
 
     def attach(self, run: AnyRun) -> None:
         """Show this run from now on."""
+        return
 
     async def keep_up(self) -> None:
         """Update the display by time; cancelled when the run has ended."""
+        return
 
+    @abstractmethod
     def say(self, text: str) -> None:
         """A line for people."""
-        raise NotImplementedError
 
 
 class Silent(Display):

@@ -78,7 +78,7 @@ async def everything(store: Store) -> object:
 @asynccontextmanager
 async def source_of(tmp_path: Path, clock: object) -> AsyncIterator[Store]:
     """An SQLite store with the run, by the clock of the test."""
-    async with open_store(f"sqlite:{tmp_path / 'source.db'}", clock=clock) as store:  # type: ignore[arg-type]
+    async with open_store(f"sqlite:{tmp_path / 'source.db'}", clock=clock) as store:
         await fill(store)
         yield store
 
@@ -144,13 +144,13 @@ async def test_a_run_that_is_driven_during_the_copy_is_not_copied(place: Place, 
                 await source.release([shard], [0])
             return await export(run_id, **page)
 
-        source.export = claimed_meanwhile  # type: ignore[method-assign,assignment]
+        source.export = claimed_meanwhile
         with pytest.raises(RunInUseError, match="has changed it meanwhile"):
             await copy_run(source, target, RUN)
         assert (await target.runs()).total == 0
         assert await target.rows(KEY) == []
         assert await target.load(RUN) == []
-        source.export = export  # type: ignore[method-assign]
+        source.export = export
         assert await copy_run(source, target, RUN) == len(NUMBERS)
 
 

@@ -70,7 +70,7 @@ async def test_an_ordinary_user_needs_a_schema_and_no_other_right(postgresql_url
         await db.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {user}")
         async with Place(url).opened() as store:
             shard = await store.claim(RUN, 0, OTHER, 30)
-            store._writer._db.terminate()  # type: ignore[attr-defined]
+            store._writer._db.terminate()
             await store.save(Save(shard, checkpoint(0), [event(0, 1)]))
             assert len(await store.load(RUN)) == 1
 
@@ -79,7 +79,7 @@ async def test_commits_are_durable_where_the_server_says_otherwise_by_default(po
     async with open_store(f"{postgresql_url}&options=-csynchronous_commit%3Doff") as store:
         text = (await store.facts()).text
         assert "synchronous_commit=on (set by this program; the default of the server is off)" in text
-        assert await store._writer._db.fetchval("SHOW synchronous_commit") == "on"  # type: ignore[attr-defined]
+        assert await store._writer._db.fetchval("SHOW synchronous_commit") == "on"
 
 
 async def test_a_server_that_may_lose_data_is_a_problem(postgresql_url: str) -> None:

@@ -257,7 +257,7 @@ async def test_a_process_that_is_frozen_in_a_transaction_loses_its_locks_and_rep
                 await it.near.release([shard], [0], RunStatus.RUNNING)
             await link.db.execute("UPDATE runs SET workflow = 'thawed'")
 
-        await frozen._writer.transaction(freeze)  # type: ignore[attr-defined]
+        await frozen._writer.transaction(freeze)
         assert attempts == 2
         assert (await it.near.run(RUN)).status is RunStatus.FINISHED
 

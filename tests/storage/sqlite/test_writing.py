@@ -42,11 +42,11 @@ async def test_a_full_store_says_so_and_keeps_its_data(tmp_path: Path) -> None:
     async with Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
         shard = await store.claim(RUN, 0, OTHER, 30)
         await store.save(Save(shard, checkpoint(0, body=b"before"), []))
-        store._db._writer.execute("PRAGMA max_page_count = 20")  # type: ignore[attr-defined]
+        store._db._writer.execute("PRAGMA max_page_count = 20")
         with pytest.raises(StoreError, match="full"):
             for number in range(1, 50):
                 await store.save(Save(shard, checkpoint(number, body=b"x" * 4000), []))
-        store._db._writer.execute("PRAGMA max_page_count = 100000")  # type: ignore[attr-defined]
+        store._db._writer.execute("PRAGMA max_page_count = 100000")
         rows = await store.load(RUN)
         assert rows[0].body == b"before"
         await store.save(Save(shard, checkpoint(99), []))
