@@ -89,12 +89,10 @@ class _Control:
     def __init__(self, display: Display, grace_s: float) -> None:
         self.run: AnyRun | None = None
         self.scope = anyio.CancelScope()
-        self.signalled = False
         self._display = display
         self._grace_s = grace_s
 
     def drain(self, name: str) -> None:
-        self.signalled = True
         if self.run is None:
             self.scope.cancel()
             return

@@ -59,10 +59,6 @@ class StoredRun(Generic[C]):
         check_key(record, vault)
         return cls(record=record, workflow=workflow, store=store, vault=vault)
 
-    async def refreshed(self) -> Self:
-        """The same run with its record as it is stored now."""
-        return attrs.evolve(self, record=await self.store.run(self.record.id))
-
     async def result(self) -> RunResult:
         """Status of the run, and its instances by status."""
         return await result_of(self.store, self.record)

@@ -36,11 +36,6 @@ class Share:
         """Whether it is the whole run."""
         return len(self.indices) == self.of
 
-    @property
-    def fraction(self) -> float:
-        """What part of the run it is: of a rate limit, it may use so much."""
-        return len(self.indices) / self.of
-
     def owns(self, number: int) -> bool:
         """Whether this instance, or this place, is in it."""
         return number % self.of in self.indices

@@ -14,8 +14,6 @@ import orjson
 from orchestrator.lifecycle.events import Event, EventKind
 from orchestrator.redaction import visible
 
-RUNS = "orchestrator.runs"
-"""Logger of runs: their start and their end."""
 INSTANCES = "orchestrator.instances"
 """Logger of instances: their events."""
 FIELDS = "fields"

@@ -14,20 +14,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import main
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process. Returns exit code, stdout and stderr."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = main(argv)
-        out, err = capfd.readouterr()
-        return int(code), out, err
-
-    return run
-
 
 @pytest.mark.parametrize(
     ("argv", "message"),

@@ -8,20 +8,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import main
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process. Returns exit code, stdout and stderr."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = main(argv)
-        out, err = capfd.readouterr()
-        return int(code), out, err
-
-    return run
-
 
 def runs(cli: Any) -> list[str]:
     return [row["run"] for row in json.loads(cli("list", "--json")[1])["runs"]]

@@ -16,22 +16,9 @@ import anyio
 import pytest
 
 from orchestrator import Options, find_key, open_store, start
-from orchestrator.cli import main
 from orchestrator.settings import default_key_file
 from states.token_fulfillment import WORKFLOW
 from tests.support.tenant import sandbox, settings_for
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs a command in this process. Returns exit code, stdout and stderr."""
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        code = main(argv)
-        out, err = capfd.readouterr()
-        return int(code), out, err
-
-    return run
 
 
 def store_runs(home: Path, *run_ids: str) -> None:
