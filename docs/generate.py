@@ -55,7 +55,7 @@ API: dict[str, tuple[str, ...]] = {
         "ServiceContext", "Quota", "Segment", "Proof", "setting", "DONE", "RequestTracer", "TracedRequest", "record_exchange", "Exchange", "Redactor", "visible",
     ),
     "Run it": (
-        "start", "resume", "resume_all", "Resumption", "Resumed", "retry", "cleanup", "dask_cluster", "Run", "RunResult", "Options", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind",
+        "start", "resume", "resume_all", "Resumption", "Resumed", "retry", "cleanup", "dask_cluster", "Run", "RunResult", "Options", "WorkerTraces", "Scenario", "Stage", "ThinkTime", "ThinkTimeKind",
         "ENDLESS", "OnFailure", "OnSuccess", "Observer", "Event", "EventKind", "EventStream", "Clock", "SystemClock",
     ),
     "Read a store": (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.definition.state import DONE, Back, Effect, NextRound, Outcome, Recovery, Repeat, State, Step, done
     from orchestrator.definition.tracing import RequestTracer, TracedRequest
     from orchestrator.definition.workflow import Proof, Quota, Segment, ServiceContext, Workflow
-    from orchestrator.driving.options import Options
+    from orchestrator.driving.options import Options, WorkerTraces
     from orchestrator.driving.recording import Exchange, record_exchange
     from orchestrator.errors import (
         AmbiguousError,
@@ -149,6 +149,7 @@ __all__ = [
     "UnknownRunError",
     "UnknownWorkflowError",
     "Vault",
+    "WorkerTraces",
     "Workflow",
     "WorkflowChangedError",
     "cleanup",
@@ -214,7 +215,7 @@ _NAMES_OF = {
     "definition.function_state": ("state",),
     "definition.retry_policy": ("RetryPolicy",),
     "lifecycle.run": ("RunRecord", "RunStatus"),
-    "driving.options": ("Options",),
+    "driving.options": ("Options", "WorkerTraces"),
     "lifecycle.bounds": ("ENDLESS",),
     "lifecycle.pauses": ("ThinkTime", "ThinkTimeKind"),
     "lifecycle.ramp": ("Stage",),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 from orchestrator.definition.state import C
 from orchestrator.definition.workflow import Workflow
 from orchestrator.driving.coordinator import Coordinator
 from orchestrator.driving.limits import RateGroup
+from orchestrator.driving.readings import Meter
 from orchestrator.errors import ConfigurationError
 from orchestrator.inspection.result import RunResult
 from orchestrator.lifecycle.arrivals import Arrivals
@@ -17,12 +18,8 @@ from orchestrator.lifecycle.scenario import Scenario
 from orchestrator.load.collector import Collector
 from orchestrator.load.live import Live
 from orchestrator.load.statistics import Statistics
-from orchestrator.load.tally import Tap
 from orchestrator.load.thresholds import Verdict
 from orchestrator.storage.commits import ObserveCommit
-
-if TYPE_CHECKING:
-    pass
 
 
 class Run(Generic[C]):
@@ -97,13 +94,9 @@ class Run(Generic[C]):
         """Call ``observe`` after each commit of checkpoints to the store of the run, from now on."""
         self._coordinator.store.observe_commits(observe)
 
-    def tap(self, tap: Tap) -> None:
-        """Send each measurement of this process to ``tap``, too, from now on.
-
-        Raises:
-            ConfigurationError: Worker processes drive the run, and measure it.
-        """
-        self._collector.tap = tap
+    def meter(self) -> Meter:
+        """Count all measurements from now on, for exporters of metrics. Worker processes that drive the run send theirs."""
+        return self._coordinator.engine.meter()
 
     @property
     def _collector(self) -> Collector:
@@ -133,9 +126,9 @@ class Run(Generic[C]):
         return self.live.active
 
     @property
-    def lease_left_s(self) -> float:
-        """Seconds until the lease of this process expires, unless it is renewed."""
-        return self._coordinator.lease_left_s
+    def shards(self) -> int:
+        """Number of shards of the run."""
+        return self._coordinator.shards
 
     @property
     def rate_groups(self) -> dict[str, RateGroup]:

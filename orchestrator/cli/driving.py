@@ -23,7 +23,7 @@ from orchestrator.cli.settings import EngineSettings
 from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.driving.options import Options
-from orchestrator.errors import ClusterError, LeaseExpiredError, SettingError, StoreError, StoreLostError
+from orchestrator.errors import ClusterError, LeaseExpiredError, StoreError, StoreLostError
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import AnyStoredRun, StoredRun
 from orchestrator.inspection.summary import Summary, summarise
@@ -54,20 +54,18 @@ def options_of(
 
     Args:
         workflow: The workflow of the run; ``None``: runs of several workflows follow, each with a tracer of its own.
-
-    Raises:
-        SettingError: Metrics or traces are wanted of worker processes.
     """
-    options = Options(lease_s=engine.lease, grace_s=engine.grace, directory=resolver.directory, vault=vault)
-    if engine.is_spread:
-        wanted = resolver.telemetry().value
-        if wanted.metrics is not None or wanted.otlp:
-            name = "otlp" if wanted.otlp else "metrics"
-            raise SettingError(name, "only a run that is driven by one process exports it; leave out processes and cluster")
-        telemetry.note_workers()
-        return options  # worker processes call no observers
+    options = Options(
+        lease_s=engine.lease,
+        grace_s=engine.grace,
+        directory=resolver.directory,
+        vault=vault,
+        observers=(*observers, *telemetry.observers),
+    )
     tracer = None if workflow is None else telemetry.tracer(workflow)
-    return attrs.evolve(options, observers=(*observers, *telemetry.observers), tracer=tracer)
+    if engine.is_spread:
+        return attrs.evolve(options, worker_traces=telemetry.worker_traces(tracer))
+    return attrs.evolve(options, tracer=tracer)
 
 
 def display_of(workflow: AnyWorkflow, scenario: Scenario, as_json: bool, title: str, *, many: bool = False) -> Display:

@@ -16,12 +16,14 @@ from orchestrator.cli.display.base import Display
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.settings import LogFormat, LogLevel, TelemetrySettings
 from orchestrator.definition.workflow import AnyWorkflow
+from orchestrator.driving.options import WorkerTraces
 from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import Event, Observer
 
 if TYPE_CHECKING:
     from orchestrator.api import AnyRun
     from orchestrator.inspection.result import RunResult
+    from orchestrator.telemetry.logs import EventLogger
     from orchestrator.telemetry.metrics import Metrics
     from orchestrator.telemetry.otlp import Otlp
     from orchestrator.telemetry.tracing import Tracing
@@ -41,6 +43,7 @@ class Telemetry:
         """Lines for people, said when the run begins."""
         self._settings = settings
         self._environ = environ
+        self._event_logger: EventLogger | None = None
         self._metrics: Metrics | None = None
         self._otlp: Otlp | None = None
         self._tracing: Tracing | None = None
@@ -59,7 +62,8 @@ class Telemetry:
 
         number = (level or LogLevel.INFO).number
         stack.enter_context(logs_to_stderr(JsonFormatter() if kind is LogFormat.JSON else TextFormatter(), number))
-        self.observers.append(EventLogger(number, self._trace_id))
+        self._event_logger = EventLogger(number, self._trace_id)
+        self.observers.append(self._event_logger)
 
     async def open_metrics(self, stack: AsyncExitStack) -> None:
         """Serve metrics, if asked for. Raises ``SettingError``."""
@@ -102,16 +106,20 @@ class Telemetry:
             self._tracing = self._otlp.tracing(workflow.name)
         return self._tracing
 
-    def note_workers(self) -> None:
-        """Worker processes drive the run: say what is missing."""
-        if self._otlp is not None or self.observers:
-            self.notices.append("worker processes log no events and send no traces")
+    def worker_traces(self, tracer: Tracing | None) -> WorkerTraces | None:
+        """How worker processes trace the run instead of this process; ``None``: no traces are wanted."""
+        if tracer is None:
+            return None
+        variables = {name: value for name, value in self._environ.items() if name.startswith("OTEL_")}
+        return WorkerTraces(variables=variables, propagate=self._settings.send_traceparent)
 
     def attach(self, run: AnyRun) -> None:
         """The run has begun."""
         self._run = run
         self._tell("run %s of %s: %s", run.id, run.workflow.name, run.scenario.describe())
-        if self._metrics is not None and not run.is_spread:
+        if self._event_logger is not None:
+            self._event_logger.note(run.id, run.shards)
+        if self._metrics is not None:
             self._metrics.add(run)
 
     def detach(self, run: AnyRun) -> None:

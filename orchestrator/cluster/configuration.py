@@ -23,6 +23,7 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
 
     * A dead worker ends its task at once: the launcher, which knows the state of the run, starts it again (``allowed-failures``).
     * Memory limits stop a worker at a guessed limit: they are off.
+    * The scheduler keeps the latest messages of workers: few, because a batch of events is long.
     * Profiles and frequent ticks cost 4 % of a core for each idle worker.
     """
     return {
@@ -38,6 +39,7 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.monitor-interval": "5s",
+        "distributed.admin.low-level-log-length": 50,
         "distributed.admin.tick.interval": "500ms",
         "distributed.admin.tick.limit": "30s",
         "distributed.admin.system-monitor.interval": "5s",

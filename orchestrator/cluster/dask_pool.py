@@ -19,10 +19,11 @@ from distributed.security import Security
 
 from orchestrator.cluster.address import ClusterAddress, is_loopback
 from orchestrator.cluster.configuration import configuration, ttl_for
-from orchestrator.cluster.dask_task import TOPIC, receive_orders, run_task
+from orchestrator.cluster.dask_task import REPORT, TOPIC, receive_orders, run_task
 from orchestrator.cluster.handshake import compare, describe
 from orchestrator.cluster.nanny import PatientNanny, WorkerStartError
-from orchestrator.cluster.pool import OnReport, OpenPool, PoolPlan, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.pool import OnMessage, OpenPool, PoolPlan, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.relay import Batch
 from orchestrator.cluster.spread import GUARD
 from orchestrator.driving.orders import Orders, Report
 from orchestrator.errors import ClusterError, SettingError
@@ -39,11 +40,11 @@ URGENT = 10
 class DaskPool:
     """See :class:`~orchestrator.cluster.pool.Pool`."""
 
-    def __init__(self, client: Client, run_id: str, on_report: OnReport, cluster: LocalCluster | None = None) -> None:
+    def __init__(self, client: Client, run_id: str, on_message: OnMessage, cluster: LocalCluster | None = None) -> None:
         self._client = client
         self._cluster = cluster
         self._run_id = run_id
-        self._on_report = on_report
+        self._on_message = on_message
         self._worker_of: dict[str, str] = {}
         """Attempt → address of its worker."""
         client.subscribe_topic(TOPIC, self._receive)
@@ -87,7 +88,8 @@ class DaskPool:
         message = event[1]
         if message.get("run") == self._run_id:
             self._worker_of[message["attempt"]] = message["worker"]
-            self._on_report(message["attempt"], Report.loads(message["report"]))
+            text = message["body"]
+            self._on_message(message["attempt"], Report.loads(text) if message["kind"] == REPORT else Batch.loads(text))
 
 
 def _silence_dask() -> None:
@@ -137,7 +139,7 @@ def local_pool(processes: int, lease_s: float) -> OpenPool:
                 raise ClusterError(f"the worker processes cannot start: {_why(error)}") from error
             try:
                 async with Client(cluster, asynchronous=True, security=security) as client:
-                    yield DaskPool(client, plan.run_id, plan.on_report, cluster)
+                    yield DaskPool(client, plan.run_id, plan.on_message, cluster)
             finally:
                 with anyio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     closing: Any = cluster.close()
@@ -195,7 +197,7 @@ def _pool_of(address: ClusterAddress | _Known, security: object, client: Client 
             if plan.workflow is not None:
                 there = await connected.run(describe, plan.workflow)
                 compare(describe(plan.workflow), there)
-            yield DaskPool(connected, plan.run_id, plan.on_report)
+            yield DaskPool(connected, plan.run_id, plan.on_message)
 
     return open_pool
 

@@ -14,10 +14,13 @@ from distributed import Worker, get_worker
 
 from orchestrator.cluster.part import Link, drive_part
 from orchestrator.cluster.pool import Task
+from orchestrator.cluster.relay import Batch
 from orchestrator.driving.orders import Orders, Report
 
 TOPIC = "orchestrator"
-"""Topic of the reports: only one, because the scheduler keeps the last messages of every topic."""
+"""Topic of all messages: only one, because the scheduler keeps the last messages of every topic."""
+REPORT, BATCH = "report", "batch"
+"""Kinds of messages."""
 WATCH_EVERY_S = 0.25
 
 _links: dict[str, Link] = {}
@@ -30,9 +33,10 @@ def run_task(text: str) -> str:
     key = str(worker.get_current_task())
     _links[task.attempt] = link
 
-    def send(report: Report) -> None:
-        message = {"run": task.run_id, "attempt": task.attempt, "worker": worker.address, "report": report.dumps()}
-        worker.log_event(TOPIC, message)
+    def send(found: Report | Batch) -> None:
+        kind = REPORT if isinstance(found, Report) else BATCH
+        sender = {"run": task.run_id, "attempt": task.attempt, "worker": worker.address}
+        worker.log_event(TOPIC, {**sender, "kind": kind, "body": found.dumps()})
 
     loop: Any = worker.loop
     watch = asyncio.run_coroutine_threadsafe(_watch(worker, key, link), loop.asyncio_loop)

@@ -12,7 +12,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -21,10 +20,12 @@ import anyio
 import attrs
 
 from orchestrator.cluster.attempts import Attempts
+from orchestrator.cluster.gathering import Gathering
 from orchestrator.cluster.judge import Judge
 from orchestrator.cluster.numbers import RunNumbers
 from orchestrator.cluster.pattern import pattern_of
 from orchestrator.cluster.pool import Ending, OpenPool, Pool, PoolPlan, Task, TaskEnd, WorkerLostError
+from orchestrator.cluster.relay import Batch
 from orchestrator.cluster.schedule import Part, parts_of, places_for, runs_at_once
 from orchestrator.cluster.shielded import finish_within
 from orchestrator.cluster.slots import Slots
@@ -34,6 +35,7 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Abort, Orders, Report
 from orchestrator.driving.plan import Plan
+from orchestrator.driving.readings import Meter
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.shard import ShardDriver
 from orchestrator.errors import CheckpointError, ClusterError, StoreError
@@ -84,7 +86,6 @@ class ClusterEngine:
         self.unreadable: Sequence[CheckpointError] = ()
         self.broken: str | None = None
         self.collector: Collector | None = None
-        self.rate_groups: dict[str, RateGroup] = {}
         self._job, self._record, self._plan, self._leases = job, record, plan, leases
         self._reused, self._number = reused, number
         self._open_pool = open_pool
@@ -104,12 +105,21 @@ class ClusterEngine:
         self._before = self._began = 0.0
         """Seconds of the scenario before this launch, and the steady time when the workers were there."""
         self._slots = Slots()
+        self._gathering = Gathering(job, record.id, leases)
         self._task: Task | None = None
         """Pattern of all tasks."""
 
     @property
     def live(self) -> Live:
         return self._numbers.live
+
+    @property
+    def rate_groups(self) -> dict[str, RateGroup]:
+        return self._gathering.rate_groups
+
+    def meter(self) -> Meter:
+        self._give(metered=True)
+        return self._gathering.meter()
 
     @property
     def arrivals(self) -> Arrivals | None:
@@ -154,25 +164,22 @@ class ClusterEngine:
             resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._number)
             await resetting.reset(services, observers)
             self.has_reset = resetting.has_reset
-        self._task = pattern_of(self._job, self._record, settings, self._orders, store=self._store, judged=bool(self._judge))
-        try:
+        self._task = pattern_of(self._job, self._record, settings, self._plan, store=self._store, judged=bool(self._judge))
+        async with self._gathering.driving(observers):
             await finish_within(
                 CANCEL_LIMIT_S, partial(self._spread, fail), fail, on_cancel=lambda: self._give(stop=True, cancel=True)
             )
-        finally:
-            with anyio.CancelScope(shield=True), suppress(StoreError):
-                await self._leases.take_back()
 
     async def _spread(self, fail: Callable[[Exception], None]) -> None:
         """Open the pool and let its workers drive everything."""
         left = [shard.index for shard in self._leases.shards]
         assert self._task is not None
-        plan = PoolPlan(run_id=self._record.id, store=self._store, workflow=self._task.workflow, on_report=self._take_report)
+        plan = PoolPlan(run_id=self._record.id, store=self._store, workflow=self._task.workflow, on_message=self._take)
         async with self._open_pool(plan) as pool:
             workers = await pool.size()
             self._before, self._began = self.live.elapsed, self._job.clock.steady()
             self._waiting = parts_of(left, workers, at_once=self._at_once)
-            self._give(slots=None if self._at_once else min(workers, len(left)))
+            self._give(slots=None if self._at_once else min(workers, len(left)), observed=self._gathering.observed)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._look_after, pool)
                 async with anyio.create_task_group() as parts:
@@ -203,24 +210,23 @@ class ClusterEngine:
         if self._at_once:
             return part
         slots = self._orders.slots or 1
-        if len(self._attempts) >= slots or not self._is_confirmed():
+        # All who drive now must divide the rates by the slots of now; new ones do.
+        if len(self._attempts) >= slots or (self._record.rates and not self._attempts.confirm(self._slots_since)):
             return None
         part.places = places_for(self._record.scenario, slots, self._attempts.parts, part, self._of)
         return part if part.places else None
-
-    def _is_confirmed(self) -> bool:
-        """Whether all who drive now divide the rates by the slots of now; new ones do."""
-        return not self._record.rates or self._attempts.confirm(self._slots_since)
 
     async def _run(self, pool: Pool, attempt: str, part: Part, fail: Callable[[Exception], None]) -> None:
         assert self._task is not None
         try:
             await self._leases.hand_over(part.shards)
-            shards, places, elapsed = part.shards, part.places, self._elapsed
-            task = attrs.evolve(self._task, shards=shards, attempt=attempt, places=places, elapsed=elapsed, orders=self._orders)
-            part.attempts += 1
+            task = attrs.evolve(self._task, shards=part.shards, places=part.places, elapsed=self._elapsed)
+            task, part.attempts = attrs.evolve(task, attempt=attempt, orders=self._orders), part.attempts + 1
             try:
                 end = await pool.run(task, urgent=part.attempts > 1)
+                if end.report is not None:
+                    self._take(attempt, end.report)
+                await self._gathering.wait_for(attempt, end)
             except WorkerLostError:
                 end = TaskEnd(ending=Ending.GONE, error="its process has died again and again")
             await self._act_on(end, part, fail)
@@ -228,6 +234,7 @@ class ClusterEngine:
             fail(error)
         finally:
             self._attempts.end(attempt)
+            self._gathering.end(attempt)
             self._numbers.rest(part.shards)
             self._changed.set()
 
@@ -253,6 +260,7 @@ class ClusterEngine:
             self._news = anyio.Event()
             await self._count_workers(pool)
             self._agree_on_start()
+            self._give(observed=self._gathering.observed)
             for attempt in self._attempts.behind(self._orders.number):
                 await pool.send(attempt, self._orders)
             for attempt in self._attempts.silent(self._job.options.lease_s + SLACK_S):  # its lease has expired
@@ -263,13 +271,8 @@ class ClusterEngine:
         if self._at_once:
             return
         slots = self._orders.slots or 1
-        chosen = self._slots.choose(
-            slots,
-            workers=await pool.size(),
-            driven=len(self._attempts),
-            waiting=len(self._waiting),
-            now=self._job.clock.steady(),
-        )
+        workers, driven, waiting = await pool.size(), len(self._attempts), len(self._waiting)
+        chosen = self._slots.choose(slots, workers=workers, driven=driven, waiting=waiting, now=self._job.clock.steady())
         if chosen is not None:
             self._give(slots=chosen)
             if chosen > slots:
@@ -281,14 +284,16 @@ class ClusterEngine:
         if self._orders.start_at is None and not self._waiting and self._attempts and self._attempts.all_wait:
             self._give(start_at=self._job.clock.now() + START_DELAY_S)
 
-    def _take_report(self, attempt: str, report: Report) -> None:
-        part = self._attempts.take(attempt, report)
-        if part is None:
-            return
-        self._numbers.take(part.shards, report)
-        if report.orders < self._orders.number or report.waits:
-            self._news.set()
-        self._changed.set()
+    def _take(self, attempt: str, message: Report | Batch) -> None:
+        """Take what a worker sends."""
+        if isinstance(message, Batch):
+            self._gathering.take(attempt, message)
+        elif (part := self._attempts.take(attempt, message)) is not None:
+            self._numbers.take(part.shards, message)
+            self._gathering.take(attempt, message)
+            if message.orders < self._orders.number or message.waits:
+                self._news.set()
+            self._changed.set()
 
     def _give(self, **changes: Any) -> None:
         """Change the orders."""

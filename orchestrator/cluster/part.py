@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import anyio
 import attrs
 
 from orchestrator.cluster.pool import Ending, Task, TaskEnd
 from orchestrator.cluster.reference import workflow_of
+from orchestrator.cluster.relay import Batch, RelayHandler, Sender
+from orchestrator.cluster.traces import open_traces
 from orchestrator.driving.coordinator import Assignment, Coordinator
 from orchestrator.driving.options import Job, Options
 from orchestrator.driving.orders import Follower, Orders, Report
@@ -74,25 +79,47 @@ class Link:
             self.receive(Orders(number=LEAVE, stop=True))
 
 
-async def drive_part(task: Task, link: Link, send: Callable[[Report], None]) -> TaskEnd:
+async def drive_part(task: Task, link: Link, send: Callable[[Report | Batch], None]) -> TaskEnd:
     """Drive the shards of a task until they are done, or the launcher says stop. Raises nothing that is expected."""
     process = str(this_process())
+    follower = Follower(task.orders, send, judged=task.judged)
+    sender = Sender(send, {"run": task.run_id, "shards": list(task.shards), "process": process})
+    link.connect(follower)
+    with _logs_relayed(sender, here=task.launcher == process):
+        try:
+            end = await _drive(task, follower, sender)
+        except OrchestratorError as error:
+            end = _failed(error)
+        finally:
+            link.disconnect()
+    sender.flush()
+    return attrs.evolve(end, process=process, report=follower.last, batches=sender.sent)
+
+
+@contextmanager
+def _logs_relayed(sender: Sender, *, here: bool) -> Iterator[None]:
+    """Let the launcher log warnings and errors of this process while the block lasts.
+
+    Args:
+        here: Whether this process is the launcher's.
+    """
+    if here:
+        yield
+        return
+    root, handler = logging.getLogger(), RelayHandler(sender)
+    root.addHandler(handler)
     try:
-        return attrs.evolve(await _drive(task, link, send), process=process)
-    except OrchestratorError as error:
-        return attrs.evolve(_failed(error), process=process)
+        yield
     finally:
-        link.disconnect()
+        root.removeHandler(handler)
 
 
-async def _drive(task: Task, link: Link, send: Callable[[Report], None]) -> TaskEnd:
+async def _drive(task: Task, follower: Follower, sender: Sender) -> TaskEnd:
     workflow = workflow_of(task.workflow)
     if workflow.definition != task.definition:
         raise ConfigurationError(
             f"the workflow {workflow.name!r} here is not that of the launcher; install the same version on all machines"
         )
-    follower = Follower(task.orders, send, judged=task.judged)
-    link.connect(follower)
     async with open_store(task.store, create=False, timeout_s=task.store_timeout_s) as store:
         left = [shard.index for shard in await store.shards(task.run_id) if shard.index in task.shards and not shard.done]
         if not left:
@@ -102,11 +129,16 @@ async def _drive(task: Task, link: Link, send: Callable[[Report], None]) -> Task
         settings = StoredRun(
             record=attrs.evolve(run.record, settings=task.settings), workflow=workflow, store=store, vault=vault
         ).settings()
-        options = Options(lease_s=task.lease_s, grace_s=task.grace_s, vault=vault)
-        job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
-        assignment = Assignment(mode=Mode.RESUME, only=left, places=task.places, elapsed=task.elapsed)
-        coordinator = Coordinator(job, run.record, assignment, follower=follower)
-        await coordinator.execute()
+        async with open_traces(task.traces, vault, task.run_id, task.shards, workflow.name) as tracer:
+            options = Options(lease_s=task.lease_s, grace_s=task.grace_s, vault=vault, tracer=tracer)
+            job = Job(workflow=workflow, settings=settings, store=store, vault=vault, options=options)
+            assignment = Assignment(mode=Mode.RESUME, only=left, places=task.places, elapsed=task.elapsed)
+            coordinator = Coordinator(job, run.record, assignment, follower=follower)
+            sender.observe(follower.orders.observed, coordinator.observers.add)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(sender.keep, follower, coordinator.observers.add)
+                await coordinator.execute()
+                tasks.cancel_scope.cancel()
     if isinstance(coordinator.error, CheckpointError) and coordinator.engine.unreadable:
         return TaskEnd(ending=Ending.UNREADABLE, error=str(coordinator.engine.unreadable[0]))
     if coordinator.error is not None:

@@ -6,19 +6,23 @@ import orjson
 
 from orchestrator.cluster.pool import Task
 from orchestrator.cluster.reference import reference_to
+from orchestrator.cluster.traces import sealed_traces
 from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Orders
+from orchestrator.driving.plan import Mode, Plan
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.checkpoint import dumps, make_converter
+from orchestrator.storage.lease import this_process
 
 
-def pattern_of(job: AnyJob, record: RunRecord, settings: object, orders: Orders, *, store: str, judged: bool) -> Task:
-    """A task without shards, with the settings encrypted.
+def pattern_of(job: AnyJob, record: RunRecord, settings: object, plan: Plan, *, store: str, judged: bool) -> Task:
+    """A task without shards and orders, with the settings encrypted.
 
     Args:
         store: URL of the store, for the workers.
         judged: Whether the launcher judges thresholds.
     """
+    asked = job.options.worker_traces
     sealed = orjson.loads(dumps(make_converter().unstructure(settings), job.vault, record.id.encode()))
     return Task(
         run_id=record.id,
@@ -34,5 +38,7 @@ def pattern_of(job: AnyJob, record: RunRecord, settings: object, orders: Orders,
         places=None,
         elapsed=0.0,
         judged=judged,
-        orders=orders,
+        traces=None if asked is None else sealed_traces(asked, job.vault, record.id, retries=plan.mode is Mode.RETRY),
+        launcher=str(this_process()),
+        orders=Orders(),
     )

@@ -10,6 +10,7 @@ from typing import Protocol
 import attrs
 import orjson
 
+from orchestrator.cluster.relay import Batch
 from orchestrator.driving.orders import Orders, Report
 from orchestrator.json_types import JSONObject
 
@@ -43,6 +44,10 @@ class Task:
     """Seconds of the scenario that have passed in the run."""
     judged: bool
     """Whether the launcher judges thresholds."""
+    traces: str | None = None
+    """How traces are sent (:class:`~orchestrator.cluster.traces.Wanted`), encrypted; ``None``: not at all."""
+    launcher: str = ""
+    """The process that the task is for."""
     orders: Orders
 
     def dumps(self) -> str:
@@ -83,16 +88,22 @@ class TaskEnd:
     error: str = ""
     process: str = ""
     """Names the worker process in messages."""
+    report: Report | None = None
+    """The last one, with the final numbers."""
+    batches: int = 0
+    """Batches of events that were sent."""
 
     def dumps(self) -> str:
         """As JSON."""
-        return orjson.dumps(attrs.asdict(self)).decode()
+        report = None if self.report is None else self.report.dumps()
+        return orjson.dumps(attrs.asdict(self, recurse=False) | {"report": report}).decode()
 
     @classmethod
     def loads(cls, text: str) -> TaskEnd:
         """The inverse of :meth:`dumps`."""
         data: JSONObject = orjson.loads(text)
-        return cls(**data | {"ending": Ending(data["ending"])})
+        report = None if data["report"] is None else Report.loads(data["report"])
+        return cls(**data | {"ending": Ending(data["ending"]), "report": report})
 
 
 class WorkerLostError(Exception):
@@ -124,8 +135,8 @@ class Pool(Protocol):
         here."""
 
 
-OnReport = Callable[[str, Report], None]
-"""Attempt, report."""
+OnMessage = Callable[[str, Report | Batch], None]
+"""Attempt, and what its worker sends."""
 
 
 @attrs.frozen(kw_only=True)
@@ -137,7 +148,7 @@ class PoolPlan:
     """URL of the store that the workers will open."""
     workflow: str | None = None
     """Reference of the workflow, which all workers must have; ``None``: they are only counted."""
-    on_report: OnReport = lambda attempt, report: None
+    on_message: OnMessage = lambda attempt, message: None
 
 
 OpenPool = Callable[[PoolPlan], AbstractAsyncContextManager[Pool]]

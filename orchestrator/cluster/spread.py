@@ -47,8 +47,8 @@ class Spread:
             raise SettingError(name, f"a worker process would start worker processes: {GUARD}")
         if self.store.url is None:
             raise SettingError(name, "a store in memory belongs to one process; name a file as store")
-        if self.options.observers:
-            raise SettingError(name, "observers see the events of their own process only; use one process, or no observers")
+        if self.options.tracer is not None:
+            raise SettingError(name, "a tracer sees the requests of its own process only; give worker_traces, or use one process")
         if self.cluster is None and find_spec("distributed") is None:
             raise SettingError(name, "needs Dask: pip install 'token-fulfillment-orchestrator[dask]'")
 

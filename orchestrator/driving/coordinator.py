@@ -119,9 +119,9 @@ class Coordinator(Generic[C, S]):
         return self._job.store
 
     @property
-    def lease_left_s(self) -> float:
-        """Seconds until the lease of this process expires, unless it is renewed."""
-        return self._leases.lease.left_s
+    def shards(self) -> int:
+        """Number of shards of the run."""
+        return self._leases.of
 
     @property
     def measures_all(self) -> bool:

@@ -13,6 +13,7 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.orders import Orders
 from orchestrator.driving.plan import Plan
+from orchestrator.driving.readings import Meter
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.errors import CheckpointError
 from orchestrator.lifecycle.arrivals import Arrivals
@@ -53,6 +54,9 @@ class Engine(Protocol):
     @property
     def arrivals(self) -> Arrivals | None:
         """The arrivals of an open scenario so far; ``None`` for a closed one."""
+
+    def meter(self) -> Meter:
+        """Count the measurements from now on, for exporters of metrics."""
 
     def verdicts(self) -> list[Verdict]:
         """Judge all thresholds now."""

@@ -42,6 +42,11 @@ class LeaseKeeper:
         self._of = next((shard.of for shard in self._held.values()), self._of)
 
     @property
+    def of(self) -> int:
+        """Number of shards of the run."""
+        return self._of
+
+    @property
     def share(self) -> Share:
         """The part of the run that this process drives; the whole run if it only reads it."""
         return Share(self._held, self._of) if self._held else Share()

@@ -64,7 +64,7 @@ class RateGroup:
     per_second: float | None
     """Attempts per second, of this process; ``None``: no limit."""
     pauses: int
-    """Pauses that the server asked for, of this process."""
+    """Pauses that the server asked of this process."""
     paused_s: float
     """Their total length in seconds; those that overlap count once."""
     left_s: float
@@ -141,8 +141,11 @@ class RateLimits:
         else:
             await wait_until(self._clock, moment, leave)
 
-    def slow_down(self, group: str, seconds: float) -> float:
+    def slow_down(self, group: str, seconds: float, *, known: bool = False) -> float:
         """The server refuses attempts of this group for ``seconds``: none starts before.
+
+        Args:
+            known: Whether another process has counted this pause.
 
         Returns:
             The remaining seconds, if this pause ends later than all earlier ones; 0: it changes nothing.
@@ -152,8 +155,9 @@ class RateLimits:
         more = until - max(limit.paused_until, now)
         if more > 0:
             limit.paused_until = until
-            limit.pauses += 1
-            limit.paused_s += more
+            if not known:
+                limit.pauses += 1
+                limit.paused_s += more
             limit.origin += more
             limit.free = max(limit.free, (until - limit.origin) * limit.share)
             # A past slot that was given back would start inside the pause.

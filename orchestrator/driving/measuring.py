@@ -9,9 +9,11 @@ import attrs
 
 from orchestrator.driving.admission import Admission
 from orchestrator.driving.leases import LeaseKeeper
+from orchestrator.driving.limits import RateLimits
 from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Abort, Follower
 from orchestrator.driving.plan import Plan
+from orchestrator.driving.readings import Meter, Readings
 from orchestrator.errors import StaleEpochError, StoreError, StoreLostError
 from orchestrator.lifecycle.arrivals import Arrivals
 from orchestrator.lifecycle.instance import Status
@@ -19,6 +21,7 @@ from orchestrator.lifecycle.run import RunRecord
 from orchestrator.load.abort import ends_scenario
 from orchestrator.load.collector import Collector, Progress
 from orchestrator.load.live import Live, live_of
+from orchestrator.load.metered import Metered
 from orchestrator.load.series import ABORTED, MISSED, STARTED, counts_by_status
 from orchestrator.load.statistics import Statistics
 from orchestrator.load.threshold_parser import parse_all
@@ -42,6 +45,7 @@ class StatisticsKeeper:
         plan: Plan,
         leases: LeaseKeeper,
         admission: Admission,
+        limits: RateLimits,
         follower: Follower | None = None,
     ) -> None:
         self.collector: Collector
@@ -56,6 +60,9 @@ class StatisticsKeeper:
         self._thresholds = parse_all(record.thresholds, job.workflow)
         self._others = Statistics()
         self._follower = follower
+        self._limits = limits
+        self._readings: Meter | None = None
+        """For the launcher, if it exports metrics."""
         self._unsaved: dict[int, bytes] = {}
         self._outdated: set[int] = set()
 
@@ -80,6 +87,9 @@ class StatisticsKeeper:
             earlier=[row for row in rows if row.shard in ours],
             begins=admission.elapsed,
         )
+        if self._follower is not None and self._follower.orders.metered:
+            self._readings = self.meter()
+            self._job.store.observe_commits(self._readings().metered.committed)
         self._end_if_aborted()
 
     async def keep(self, fail: Callable[[Exception], None]) -> None:
@@ -107,14 +117,28 @@ class StatisticsKeeper:
     async def save(self) -> None:
         """Store the measurements up to now."""
         rows = self.collector.tick()
-        self._report(rows)
-        if not self._plan.measures:
-            return
+        try:
+            if self._plan.measures:
+                await self._store(rows)
+        finally:
+            self._report(rows)
+
+    async def _store(self, rows: Rows) -> None:
         self._unsaved |= rows.stored
         self._outdated |= set(rows.gone)
         elapsed = self._admission.elapsed
         await self._job.store.save_statistics(self._leases.shards, self._unsaved, self._outdated, elapsed)
         self._unsaved, self._outdated = {}, set()
+
+    def meter(self) -> Meter:
+        """See :class:`~orchestrator.driving.engine.Engine`."""
+        metered = self.collector.tap = Metered()
+
+        def read() -> Readings:
+            left_s = self._leases.lease.left_s if self._leases.shards else None
+            return Readings(metered=metered, rate_groups=self._limits.groups, lease_left_s=left_s)
+
+        return read
 
     @property
     def live(self) -> Live:
@@ -191,7 +215,9 @@ class StatisticsKeeper:
         live = self.live
         if not rows.stored:  # between two ticks: the launcher has the latest latencies already
             live = attrs.evolve(live, recent=Window(at=0.0, elapsed=0.0))
-        self._follower.report(live, total, windows)
+        # Counters of metrics never fall, so that readings hold nothing that a kill would lose.
+        readings = self._readings() if self._readings is not None and rows.stored and not self._unsaved else None
+        self._follower.report(live, total, windows, readings)
 
     async def _look_at_others(self) -> None:
         ours = set(self._leases.share.indices)

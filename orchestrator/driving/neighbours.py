@@ -63,7 +63,7 @@ class Neighbours:
             known = groups[group].left_s if group in groups else 0.0
             # Each pause once: the store holds our own, too.
             if until != self._pauses.get(group) and until - now > known + TOLERANCE_S:
-                self._limits.slow_down(group, until - now)
+                self._limits.slow_down(group, until - now, known=True)
         self._pauses = pauses
 
     def _adjust(self) -> None:

@@ -50,6 +50,11 @@ class Observers:
         """Whether any observer wants the events of attempts."""
         return bool(self._attempts)
 
+    @property
+    def observe_any(self) -> bool:
+        """Whether there is any observer."""
+        return bool(self._stored)
+
     def add(self, observer: Observer) -> None:
         """Add an observer, which receives events from now on."""
         self._stored = (*self._stored, observer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias
 
@@ -27,6 +27,16 @@ class Tracer(Observer, RequestTracer, Protocol):
 
 
 @attrs.frozen(kw_only=True)
+class WorkerTraces:
+    """Traces that each worker process of a run sends by OTLP itself, with the extra ``otel``."""
+
+    variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """Variables ``OTEL_…`` for those that a worker's environment does not set. They travel encrypted: headers are secret."""
+    propagate: bool = False
+    """Whether requests carry the header ``traceparent``."""
+
+
+@attrs.frozen(kw_only=True)
 class Options:
     """How a process drives a run; not stored with the run."""
 
@@ -39,8 +49,11 @@ class Options:
     vault: Vault | None = None
     """Encrypts secrets; ``None``: the key from ``ORCHESTRATOR_KEY`` or the user's key file."""
     observers: Sequence[Observer] = ()
+    """They are called in this process, also with the events of worker processes."""
     tracer: Tracer | None = None
-    """Makes traces; it is an observer as well."""
+    """Makes traces; it is an observer as well. Not for a run on worker processes."""
+    worker_traces: WorkerTraces | None = None
+    """Traces of a run on worker processes."""
     clock: Clock = attrs.field(factory=SystemClock)
     rng: random.Random = attrs.field(factory=random.Random)
     """Source of random jitter."""

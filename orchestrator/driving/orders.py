@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 
 import anyio
 import attrs
 import orjson
 
 from orchestrator.clock import Clock
+from orchestrator.driving.readings import Readings
 from orchestrator.json_types import JSONObject
 from orchestrator.load.live import Live
 
@@ -28,6 +30,15 @@ class Abort:
     """The shard that stores it."""
 
 
+class Observed(StrEnum):
+    """The events that observers of the launcher want."""
+
+    NOTHING = "nothing"
+    STORED = "stored"
+    ALL = "all"
+    """Those of attempts, too."""
+
+
 @attrs.frozen(kw_only=True)
 class Orders:
     """What the launcher wants. Each set of orders replaces the one before."""
@@ -42,6 +53,9 @@ class Orders:
     """Let attempts in flight finish, and suspend the rest."""
     cancel: bool = False
     """Suspend everything now."""
+    metered: bool = False
+    """Whether the launcher exports metrics, and needs readings."""
+    observed: Observed = Observed.NOTHING
 
     def dumps(self) -> str:
         """As JSON."""
@@ -51,7 +65,8 @@ class Orders:
     def loads(cls, text: str) -> Orders:
         """The inverse of :meth:`dumps`."""
         data: JSONObject = orjson.loads(text)
-        return cls(**data | {"abort": Abort(**data["abort"]) if data["abort"] else None})
+        abort = Abort(**data["abort"]) if data["abort"] else None
+        return cls(**data | {"abort": abort, "observed": Observed(data["observed"])})
 
 
 @attrs.frozen(kw_only=True)
@@ -68,17 +83,21 @@ class Report:
     """The sum of the measurements (:class:`~orchestrator.load.window.Window`), if thresholds are judged."""
     windows: Mapping[str, str | None] = attrs.field(factory=dict)
     """``EPOCH.SEQ`` → a changed window of statistics; ``None``: it was merged into another one."""
+    readings: Readings | None = None
+    """For metrics, up to the last stored measurements; ``None``: not wanted, or not stored yet."""
 
     def dumps(self) -> str:
         """As JSON."""
-        data = attrs.asdict(self, recurse=False) | {"live": self.live.dumps().decode()}
+        readings = None if self.readings is None else self.readings.dumps()
+        data = attrs.asdict(self, recurse=False) | {"live": self.live.dumps().decode(), "readings": readings}
         return orjson.dumps(data).decode()
 
     @classmethod
     def loads(cls, text: str) -> Report:
         """The inverse of :meth:`dumps`."""
         data: JSONObject = orjson.loads(text)
-        return cls(**data | {"live": Live.loads(data["live"])})
+        readings = None if data["readings"] is None else Readings.loads(data["readings"])
+        return cls(**data | {"live": Live.loads(data["live"]), "readings": readings})
 
 
 class Follower:
@@ -88,6 +107,8 @@ class Follower:
         self.orders = orders
         self.judged = judged
         """Whether the launcher judges thresholds, and needs the windows for that."""
+        self.last: Report | None = None
+        """The latest report."""
         self._send = send
         self._changed = anyio.Event()
         self._number = 0
@@ -114,10 +135,22 @@ class Follower:
             await clock.sleep(min(max(0.0, self.orders.start_at - clock.now()), LONGEST_WAIT_S))
         self._waits = False
 
-    def report(self, live: Live, total: str | None = None, windows: Mapping[str, str | None] | None = None) -> None:
+    def report(
+        self,
+        live: Live,
+        total: str | None = None,
+        windows: Mapping[str, str | None] | None = None,
+        readings: Readings | None = None,
+    ) -> None:
         """Send the numbers of this process."""
         self._number += 1
-        found = Report(
-            number=self._number, orders=self.orders.number, waits=self._waits, live=live, total=total, windows=windows or {}
+        self.last = Report(
+            number=self._number,
+            orders=self.orders.number,
+            waits=self._waits,
+            live=live,
+            total=total,
+            windows=windows or {},
+            readings=readings,
         )
-        self._send(found)
+        self._send(self.last)

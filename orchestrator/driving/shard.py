@@ -28,6 +28,7 @@ from orchestrator.driving.observers import Observers
 from orchestrator.driving.options import Job
 from orchestrator.driving.orders import Follower, Orders
 from orchestrator.driving.plan import Mode, Plan
+from orchestrator.driving.readings import Meter
 from orchestrator.driving.reuse import ReusedInstances
 from orchestrator.driving.staff import Staff
 from orchestrator.errors import CheckpointError
@@ -66,8 +67,8 @@ class ShardDriver(Generic[C, S]):
         self.has_reset = not plan.resets
         before = max(leases.elapsed, elapsed)
         self._admission = Admission(record.scenario, job.clock, before, share=leases.share, cuts=plan.measures, places=places)
-        self._statistics = StatisticsKeeper(job, record, plan, leases, self._admission, follower)
         self._limits = RateLimits(record.rates, job.clock)
+        self._statistics = StatisticsKeeper(job, record, plan, leases, self._admission, self._limits, follower)
         self._neighbours = Neighbours(job, leases, self._limits, follower.orders.slots if follower else None)
         self._follower = follower
         self._job = job
@@ -102,6 +103,9 @@ class ShardDriver(Generic[C, S]):
     @property
     def broken(self) -> str | None:
         return self._statistics.broken
+
+    def meter(self) -> Meter:
+        return self._statistics.meter()
 
     def verdicts(self) -> list[Verdict]:
         return self._statistics.verdicts()
@@ -140,7 +144,7 @@ class ShardDriver(Generic[C, S]):
         drive = self._context(services, stopping, observers)
         if self._plan.mode is not Mode.START:
             for group, until in (await self._job.store.pauses(self._record.id)).items():
-                drive.limits.slow_down(group, until - self._job.clock.now())
+                drive.limits.slow_down(group, until - self._job.clock.now(), known=True)
         left, numbers = _Queue(self._left(drive)), await self._numbers()
         if self._follower is not None:
             await self._follower.wait_for_start(self._job.clock, stopping, self.live)

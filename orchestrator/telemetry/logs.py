@@ -62,12 +62,20 @@ class EventLogger:
         self.stored_only = level > logging.DEBUG
         self._trace_id = trace_id
         self._logger = logging.getLogger(INSTANCES)
+        self._shards: dict[str, int] = {}
+
+    def note(self, run_id: str, shards: int) -> None:
+        """The records of a run of several shards name the shard of the instance."""
+        if shards > 1:
+            self._shards[run_id] = shards
 
     def __call__(self, event: Event) -> None:
         level = level_of(event)
         if not self._logger.isEnabledFor(level):
             return
         fields: dict[str, object] = {"run": event.run_id, "instance": f"{event.run_id}-{event.number}", "event": event.kind.value}
+        if (shards := self._shards.get(event.run_id)) is not None:
+            fields["shard"] = event.number % shards
         for name in _NAMES:
             value = getattr(event, name)
             if value is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ METRICS_EVERY_MS = 60_000
 QUEUE = 16_384
 """Spans that may wait to be sent. A load run makes thousands a second, in bursts; the SDK's default drops most of them."""
 SERVICE = "orchestrator"
+_INSTANCE_ID = str(uuid.uuid4())
+"""Of this process."""
 
 _log = logging.getLogger("orchestrator.telemetry")
 
@@ -45,6 +48,8 @@ class Otlp:
     """The exporters of this process.
 
     Args:
+        metrics: What is exported; ``None``: another process exports the metrics.
+        resource: Attributes of the resource beside the usual ones.
         propagate: Whether requests carry the header ``traceparent``.
         environ: The variables ``OTEL_*``. The SDK reads most of them itself, from the environment of the process.
 
@@ -52,18 +57,25 @@ class Otlp:
         SettingError: A variable has a value that is not supported.
     """
 
-    def __init__(self, metrics: Metrics, *, propagate: bool, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        metrics: Metrics | None,
+        *,
+        propagate: bool,
+        environ: Mapping[str, str] = os.environ,
+        resource: Mapping[str, str] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._propagate = propagate
         self._environ = environ
-        self._resource = _resource(environ)
+        self._resource = _resource(environ, resource or {})
         self._start_ns = time.time_ns()
         self._problems = _Problems()
         self._sending: Thread | None = None
         try:
             self._sender = _span_exporter(environ)
             self._sampler = TracerProvider(resource=self._resource, shutdown_on_exit=False).sampler
-            self._exporter = _metric_exporter(environ)
+            self._exporter = None if metrics is None else _metric_exporter(environ)
             self._every_s = float(environ.get("OTEL_METRIC_EXPORT_INTERVAL") or METRICS_EVERY_MS) / 1000
             # Last, because it starts a thread.
             self._spans = None if self._sender is None else BatchSpanProcessor(self._sender, _queue_size(environ))
@@ -71,11 +83,15 @@ class Otlp:
             self._problems.remove()
             raise SettingError("otlp", f"a variable OTEL_… cannot be used: {error}") from error
 
-    def tracing(self, workflow: str) -> Tracing | None:
-        """The tracer of a workflow's runs; ``None``: no traces are wanted."""
+    def tracing(self, workflow: str, *, retries: bool = False) -> Tracing | None:
+        """The tracer of a workflow's runs; ``None``: no traces are wanted.
+
+        Args:
+            retries: Whether another process has put failed instances back, to be retried here.
+        """
         if self._spans is None:
             return None
-        return Tracing(workflow, self._spans, self._sampler, self._resource, propagate=self._propagate)
+        return Tracing(workflow, self._spans, self._sampler, self._resource, propagate=self._propagate, retries=retries)
 
     async def keep(self) -> None:
         """Send metrics again and again, until cancelled."""
@@ -99,8 +115,10 @@ class Otlp:
             self._problems.remove()  # else a thread that hangs would still log
 
     def _send_metrics(self, then: Callable[[], object] = lambda: None) -> Thread:
-        data, exporter = metrics_data(self._metrics.families(), self._resource, self._start_ns, time.time_ns()), self._exporter
+        exporter, metrics = self._exporter, self._metrics
         assert exporter is not None
+        assert metrics is not None
+        data = metrics_data(metrics.families(), self._resource, self._start_ns, time.time_ns())
 
         def send() -> None:
             exporter.export(data)
@@ -153,8 +171,22 @@ def _started(work: Callable[[], object]) -> Thread:
     return thread
 
 
-def _resource(environ: Mapping[str, str]) -> Resource:
-    own = {"service.version": installed_version(), "service.instance.id": str(uuid.uuid4())}
+@contextmanager
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that the environment lacks while the block lasts: the SDK reads them from the environment."""
+    missing = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+
+
+def _resource(environ: Mapping[str, str], more: Mapping[str, str]) -> Resource:
+    own = {"service.version": installed_version(), "service.instance.id": _INSTANCE_ID, **more}
+    if "host.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        own["host.name"] = platform.node()
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         own["service.name"] = SERVICE
     return Resource.create(own)

@@ -19,7 +19,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from orchestrator.telemetry.families import Buckets, Family, Kind, Point
+from orchestrator.load.buckets import Buckets
+from orchestrator.telemetry.families import Family, Kind, Point
 from orchestrator.telemetry.metrics import PREFIX
 from orchestrator.version import installed_version
 

@@ -10,7 +10,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.telemetry.families import Buckets, Family, Kind
+from orchestrator.load.buckets import Buckets
+from orchestrator.telemetry.families import Family, Kind
 from orchestrator.telemetry.metrics import Metrics
 
 

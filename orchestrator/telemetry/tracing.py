@@ -108,16 +108,27 @@ class Tracing:
         sink: Where spans go, e.g. a ``BatchSpanProcessor``.
         sampler: Decides by the id of a trace whether it is recorded.
         propagate: Whether requests carry the header ``traceparent``.
+        retries: Whether another process has put back the instances that are resumed here.
     """
 
     stored_only = True
 
-    def __init__(self, workflow: str, sink: SpanSink, sampler: Sampler, resource: Resource, *, propagate: bool = False) -> None:
+    def __init__(
+        self,
+        workflow: str,
+        sink: SpanSink,
+        sampler: Sampler,
+        resource: Resource,
+        *,
+        propagate: bool = False,
+        retries: bool = False,
+    ) -> None:
         self._workflow = workflow
         self._sink = sink
         self._sampler = sampler
         self._resource = resource
         self._propagate = propagate
+        self._retries = retries
         self._put_back: set[tuple[str, int]] = set()
 
     def __call__(self, event: Event) -> None:
@@ -127,7 +138,7 @@ class Tracing:
         is_live = live is not None and (live.run_id, live.number) == (event.run_id, event.number)
         # Its trace is live already if its rollback was stored by the task that has started this one.
         if kind is EventKind.STARTED or (kind is EventKind.RESUMED and not is_live):
-            self._begin(event)
+            self._begin(event, "retry" if self._retries and kind is EventKind.RESUMED else None)
         elif live is None or not is_live:
             if kind is EventKind.PUT_BACK:
                 self._put_back.add((event.run_id, event.number))

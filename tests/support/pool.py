@@ -9,8 +9,9 @@ from functools import partial
 import attrs
 
 from orchestrator.cluster.part import Link, drive_part
-from orchestrator.cluster.pool import OnReport, PoolPlan, Task, TaskEnd
-from orchestrator.driving.orders import Orders
+from orchestrator.cluster.pool import OnMessage, PoolPlan, Task, TaskEnd
+from orchestrator.cluster.relay import Batch
+from orchestrator.driving.orders import Orders, Report
 from tests.support.toy import Ledger, Making, toy
 
 LEDGER = Ledger()
@@ -45,27 +46,30 @@ class TaskPool:
     """Whether orders are lost on their way."""
     most_at_once: int = 0
     replaced: list[str] = attrs.field(factory=list)
-    _on_report: OnReport | None = None
+    _on_message: OnMessage | None = None
 
     @asynccontextmanager
     async def open(self, plan: PoolPlan) -> AsyncIterator[TaskPool]:
         """An ``OpenPool``."""
-        self._on_report = plan.on_report
+        self._on_message = plan.on_message
         yield self
 
     async def size(self) -> int:
         return self.workers
 
     async def run(self, task: Task, *, urgent: bool) -> TaskEnd:
-        assert self._on_report is not None
         task = Task.loads(task.dumps())
         self.started.append(task)
         link = self.links[task.attempt] = Link()
         self.most_at_once = max(self.most_at_once, len(self.links))
         try:
-            return TaskEnd.loads((await drive_part(task, link, partial(self._on_report, task.attempt))).dumps())
+            return TaskEnd.loads((await drive_part(task, link, partial(self._pass_on, task.attempt))).dumps())
         finally:
             del self.links[task.attempt]
+
+    def _pass_on(self, attempt: str, message: Report | Batch) -> None:
+        assert self._on_message is not None
+        self._on_message(attempt, type(message).loads(message.dumps()))
 
     async def send(self, attempt: str, orders: Orders) -> None:
         if not self.deaf and attempt in self.links:

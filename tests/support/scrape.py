@@ -33,6 +33,9 @@ class Scrape:
     """What a server of metrics has got, and what the run itself has printed."""
 
     text: str
+    """After the end."""
+    during: str
+    """During the run."""
     openmetrics: str
     content_types: tuple[str, str]
     report: dict[str, Any]
@@ -42,16 +45,20 @@ class Scrape:
 
     @cached_property
     def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
-        """Name of a sample → labels and value."""
-        found: dict[str, list[tuple[dict[str, str], float]]] = {}
-        for family in parse_text(self.text):
-            for sample in family.samples:
-                found.setdefault(sample.name, []).append((sample.labels, sample.value))
-        return found
+        """Name of a sample → labels and value, after the end; of a metric that has ended with the run, during it."""
+        return _samples(self.during) | _samples(self.text)
 
     def total(self, name: str, **labels: str) -> float:
         """Sum of the samples with these labels."""
         return sum(value for got, value in self.samples.get(name, ()) if labels.items() <= got.items())
+
+
+def _samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in parse_text(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
 
 
 def command(*argv: str) -> list[str]:
@@ -76,19 +83,22 @@ async def _scrape(home: Path) -> Scrape:
         async with await anyio.open_process(argv, env=environ, cwd=home, stdout=subprocess.PIPE) as process:
             assert process.stderr is not None
             assert process.stdout is not None
-            url, said = "", ""
+            said = ""
             with anyio.fail_after(60):
+                while (url := re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)\s", said)) is None:
+                    said += (await process.stderr.receive()).decode()
+                during, _ = await _get(url[1], TEXT)
                 while "serving the final metrics" not in said:
                     said += (await process.stderr.receive()).decode()
-                url = re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", said)[1]
                 report = b""
                 while not report.endswith(b"}\n"):
                     report += await process.stdout.receive()
-                answers = [await _get(url, accept) for accept in (TEXT, OPENMETRICS)]
+                answers = [await _get(url[1], accept) for accept in (TEXT, OPENMETRICS)]
                 process.send_signal(signal.SIGINT)
                 code = await process.wait()
         return Scrape(
             answers[0][0],
+            during,
             answers[1][0],
             (answers[0][1], answers[1][1]),
             json.loads(report),

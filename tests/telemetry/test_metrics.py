@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from orchestrator import PermanentError, Status, TransientError, Vault, cleanup, resume, start
+from orchestrator.load.buckets import Buckets
 from orchestrator.storage.memory import MemoryStore
-from orchestrator.telemetry.families import Buckets, Kind, Point
+from orchestrator.telemetry.families import Kind, Point
 from orchestrator.telemetry.metrics import KEPT, Metrics
 from states.token_fulfillment import WORKFLOW
 from tests.support.scrape import Scrape, scraped
@@ -92,6 +93,7 @@ def test_thresholds_lease_build_and_process_are_told(scrape: Scrape) -> None:
     assert scrape.total("orchestrator_threshold_holds", threshold="failed < 50%") == 1
     assert scrape.total("orchestrator_threshold_holds", threshold="exchange_token.p50 < 1us") == 0
     assert 0 < scrape.total("orchestrator_lease_remaining_seconds") <= 30
+    assert "orchestrator_lease_remaining_seconds{" not in scrape.text, "an alert would fire after the end"
     assert scrape.total("orchestrator_build_info") == 1
     assert scrape.total("process_resident_memory_bytes") > 10e6
     assert scrape.total("process_cpu_seconds_total") > 0

@@ -108,7 +108,7 @@ def test_the_metrics_are_those_of_prometheus_with_their_final_values(
     assert len(counts["authorize"].bucket_counts) == len(counts["authorize"].explicit_bounds) + 1
     assert counts["authorize"].min <= counts["authorize"].sum / 6 <= counts["authorize"].max
     assert [point.as_int for point in metrics["orchestrator.threshold_holds"].gauge.data_points] == [1]
-    assert "orchestrator.lease_remaining" in metrics
+    assert "orchestrator.scenario_elapsed" in metrics
 
 
 async def test_a_killed_and_resumed_run_is_one_trace_without_lost_parents(home: Path) -> None:
