@@ -1,6 +1,7 @@
 """Group commit: callers that save during a commit share the next one. It uses no timer and no task.
 
-Items that wait when a commit ends go into the next transaction. The store says how a batch is written.
+The store says how a batch is written, and whether a batch is about half of the callers that save at a time, so that one half
+continues while the other half is written.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ Errors = Sequence[Exception | None]
 
 class WriteBatch(Protocol[T_contra]):
     """Writes and commits a batch. An exception fails the whole batch."""
+
+    @property
+    def halves(self) -> bool:
+        """Whether to write one half of the items that callers save at a time while the other half of the callers continues.
+        Otherwise all of them, because a second commit would cost more."""
 
     def __call__(self, items: Sequence[T_contra], *, alone: bool, finish: Callable[[Errors], None]) -> Errors | None:
         """Return the errors of a batch that has been committed; ``None``: ``finish`` gets them later, on the event loop.
@@ -65,6 +71,10 @@ class GroupCommit(Generic[T]):
         self._waiting: list[_Ticket[T]] = []
         self._busy = False
         """Whether a batch is being written."""
+        self._latest = 1
+        """Size of the latest batch."""
+        self._start_is_due = False
+        """Whether a batch will be started soon, of any size."""
         self._committing = 0
         """Callers that have called and not yet continued."""
         self._single = 0
@@ -82,7 +92,7 @@ class GroupCommit(Generic[T]):
         self._waiting.append(ticket)
         try:
             if not self._busy:
-                self._start()
+                self._start_if_enough()
             if ticket.done:
                 # A loop that awaits nothing but saves must still let other tasks run.
                 await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -101,7 +111,7 @@ class GroupCommit(Generic[T]):
 
     async def drain(self) -> None:
         """Wait until every item is stored."""
-        while self._busy:
+        while self._busy or self._waiting:
             self._idle = self._idle or asyncio.get_running_loop().create_future()
             await self._idle
 
@@ -112,9 +122,23 @@ class GroupCommit(Generic[T]):
                 ticket.turn = asyncio.get_running_loop().create_future()
                 await ticket.turn
 
+    def _start_if_enough(self) -> None:
+        """Start a batch now if it is as large as the latest one, or half of it; otherwise after the callers that are ready to save."""
+        if len(self._waiting) * (2 if self._write.halves else 1) >= self._latest:
+            self._start()
+        elif not self._start_is_due:
+            self._start_is_due = True
+            asyncio.get_running_loop().call_soon(self._start_anyway)
+
+    def _start_anyway(self) -> None:
+        self._start_is_due = False
+        if self._waiting and not self._busy:
+            self._start()
+
     def _start(self) -> None:
         """Write the waiting items as one batch."""
         batch, self._waiting = self._waiting, []
+        self._latest = len(batch)
         began = time.perf_counter()
         alone = len(batch) == 1 and self._single > ALONE_AFTER
         try:
@@ -125,17 +149,17 @@ class GroupCommit(Generic[T]):
             self._busy = True
         else:
             self._settle(batch, began, errors)
+            self._wake_if_idle()
 
     def _finish(self, batch: Sequence[_Ticket[T]], began: float, errors: Errors) -> None:
-        self._settle(batch, began, errors)
-        # Wake stored callers first: their next requests are under way while the next batch is written.
-        asyncio.get_running_loop().call_soon(self._go_on)
-
-    def _go_on(self) -> None:
         self._busy = False
+        self._settle(batch, began, errors)
         if self._waiting:
-            self._start()
-        if not self._busy and self._idle is not None:
+            self._start_if_enough()
+        self._wake_if_idle()
+
+    def _wake_if_idle(self) -> None:
+        if self._idle is not None and not self._busy and not self._waiting:
             self._idle.set_result(None)
             self._idle = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import anyio
@@ -13,9 +12,9 @@ from orchestrator.storage.commits import GroupCommit
 from orchestrator.storage.sqlite.writing import BatchWriter, Writer
 
 
-def group_commit(write: Any) -> GroupCommit[Any]:
-    """Begins at once, and commits by ``write``."""
-    return GroupCommit(BatchWriter(lambda items: partial(write, items), write, Writer()))
+def group_commit(write: Any, *, is_shared: bool = False) -> GroupCommit[Any]:
+    """Commits by ``write``."""
+    return GroupCommit(BatchWriter(lambda items, wait: write(items), Writer(), lambda: is_shared))
 
 
 async def test_saves_that_wait_share_the_next_commit() -> None:
@@ -127,3 +126,62 @@ async def test_a_failing_write_fails_its_batch_and_no_other() -> None:
     with pytest.raises(StoreError):
         await commits.commit(1)
     await commits.commit(2)
+
+
+async def test_half_of_the_callers_continue_while_the_other_half_is_written() -> None:
+    batches: list[int] = []
+
+    def write(items: Any) -> list[None]:
+        batches.append(len(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write)
+
+    async def save_often(number: int) -> None:
+        for _ in range(20):
+            await commits.commit(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(save_often, number)
+    assert sum(batches) == 2000
+    assert sorted(batches)[len(batches) // 2] <= 70
+
+
+async def test_all_callers_share_a_commit_while_another_process_writes() -> None:
+    batches: list[int] = []
+
+    def write(items: Any) -> list[None]:
+        batches.append(len(items))
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write, is_shared=True)
+
+    async def save_often(number: int) -> None:
+        for _ in range(20):
+            await commits.commit(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(save_often, number)
+    assert sum(batches) == 2000
+    assert sorted(batches)[len(batches) // 2] >= 99
+
+
+async def test_draining_waits_for_items_whose_batch_has_not_begun() -> None:
+    stored: list[int] = []
+
+    def write(items: Any) -> list[None]:
+        stored.extend(items)
+        return [None] * len(items)
+
+    commits: GroupCommit[int] = group_commit(write)
+    async with anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(commits.commit, number)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commits.commit, 50)
+        await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(5):
+            await commits.drain()
+        assert stored[-1] == 50

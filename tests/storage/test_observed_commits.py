@@ -17,6 +17,8 @@ from tests.support.toy import Ledger, fast, toy
 class Later:
     """Writes a batch after a moment, as a thread does."""
 
+    halves = True
+
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
 
@@ -47,11 +49,14 @@ async def test_a_failed_checkpoint_is_not_counted() -> None:
 
 
 async def test_a_batch_that_fails_as_a_whole_is_a_commit_without_checkpoints() -> None:
-    def fail(items: Sequence[int], *, alone: bool, finish: Callable[[Errors], None]) -> None:
-        raise OSError("full")
+    class Failing:
+        halves = True
+
+        def __call__(self, items: Sequence[int], *, alone: bool, finish: Callable[[Errors], None]) -> None:
+            raise OSError("full")
 
     seen: list[int] = []
-    commits: GroupCommit[int] = GroupCommit(fail)
+    commits: GroupCommit[int] = GroupCommit(Failing())
     commits.observe = lambda count, seconds: seen.append(count)
     with pytest.raises(OSError, match="full"):
         await commits.commit(1)

@@ -17,7 +17,7 @@ from orchestrator.errors import StoreError, StoreLostError
 from orchestrator.storage.lease import Owner, is_gone, this_process
 from orchestrator.storage.sqlite import problems
 from orchestrator.storage.sqlite.opening import connections, identities, make_private_file
-from orchestrator.storage.sqlite.problems import explained, locked
+from orchestrator.storage.sqlite.problems import explained, is_busy
 from orchestrator.storage.sqlite.writing import Writer
 
 P = ParamSpec("P")
@@ -25,6 +25,9 @@ R = TypeVar("R")
 
 BUSY_POLL_S = 0.0005
 """Much shorter than a commit: with 5 ms, two processes on one file wrote less than one."""
+
+UNSHARED_AFTER = 20
+"""Writes without another process in between, after which this one counts as the only one."""
 
 
 class Database:
@@ -40,6 +43,15 @@ class Database:
         self._files = identities(path)
         """Identities of the files that commits write to; compared with those at the path."""
         self._reading = anyio.CapacityLimiter(1)
+        self._version = 0
+        """Changes when another connection writes."""
+        self._since_others = UNSHARED_AFTER
+        """Writes since another process has written."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process writes, too."""
+        return self._since_others < UNSHARED_AFTER
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Database:
@@ -76,25 +88,24 @@ class Database:
     def transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
         """Run ``work`` as one transaction. Blocks."""
         with explained(self.path, self._holder):
-            if not self._begin(wait_s=problems.BUSY_TIMEOUT_S):
-                raise StoreError(locked(self.path, self._holder))
+            # IMMEDIATE: take the write lock before reading what the write depends on.
+            self._locking(lambda: self._writer.execute("BEGIN IMMEDIATE"), wait_s=problems.BUSY_TIMEOUT_S)
             result = self._in_transaction(work)
-            self._commit()
+            self._in_transaction(lambda db: db.execute("COMMIT"))
+            self._check_files()
             return result
 
-    def begin(self, work: Callable[[sqlite3.Connection], R]) -> Callable[[], R] | None:
-        """Run ``work`` in a new transaction, and return the function that commits it; ``None``: another process is writing."""
-        with explained(self.path):
-            if not self._begin(wait_s=0.0):
+    def commit(self, work: Callable[[sqlite3.Connection], R], *, wait: bool) -> R | None:
+        """Run ``work``, which commits by itself; ``None``: another process is writing, and we do not ``wait``. Blocks."""
+        with explained(self.path, self._holder):
+            try:
+                result = self._locking(lambda: self._in_transaction(work), wait_s=problems.BUSY_TIMEOUT_S if wait else 0.0)
+            except sqlite3.OperationalError as error:
+                if wait or not is_busy(error):
+                    raise
                 return None
-            result = self._in_transaction(work)
-
-        def commit() -> R:
-            with explained(self.path):
-                self._commit()
+            self._check_files()
             return result
-
-        return commit
 
     async def rescue(self) -> str:
         """Copy the data through the open connection, which still reaches a deleted file; return the new path."""
@@ -114,29 +125,30 @@ class Database:
                 target.close()
         return str(path)
 
-    def _begin(self, *, wait_s: float) -> bool:
-        """Begin a write transaction; ``False``: another process has been writing all the time."""
+    def _locking(self, work: Callable[[], R], *, wait_s: float) -> R:
+        """Run what takes the write lock, again while another process holds it."""
         until = time.monotonic() + wait_s
+        self._note_others()
         while True:
             try:
-                # IMMEDIATE: take the write lock before reading what the write depends on.
-                self._writer.execute("BEGIN IMMEDIATE")
+                return work()
             except sqlite3.OperationalError as error:
-                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                if not is_busy(error) or time.monotonic() >= until:
                     raise
-            else:
-                return True
-            if time.monotonic() >= until:
-                return False
             time.sleep(BUSY_POLL_S)
 
-    def _commit(self) -> None:
-        """Commit, and verify that the next process will find the data.
+    def _note_others(self) -> None:
+        """Note whether another connection has written since the latest write."""
+        version = self._writer.execute("PRAGMA data_version").fetchone()[0]
+        self._since_others = 0 if version != self._version else self._since_others + 1
+        self._version = version
+
+    def _check_files(self) -> None:
+        """Verify that the next process will find the data that was committed.
 
         Raises:
             StoreLostError: The path no longer names the files written to. SQLite does not notice in WAL mode.
         """
-        self._in_transaction(lambda db: db.execute("COMMIT"))
         if identities(self.path) != self._files:
             raise StoreLostError(self.where)
 

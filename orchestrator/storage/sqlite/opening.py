@@ -7,8 +7,13 @@ import sqlite3
 from pathlib import Path
 
 from orchestrator.errors import StoreError
+from orchestrator.storage.sqlite import batch
 from orchestrator.storage.sqlite.problems import BUSY_TIMEOUT_S
 from orchestrator.storage.sqlite.schema import APPLICATION_ID, MIGRATIONS
+
+CHECKPOINT_PAGES = 4000
+"""16 MB of write-ahead log, after which its pages are copied to the database: an instance rewrites its page at each step, so a
+longer log saves copies, with the lock held. Much longer than the processor's cache, it would cost more than it saves."""
 
 
 def make_private_file(path: Path) -> None:
@@ -22,8 +27,14 @@ def make_private_file(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    # cached_statements: our few statements stay prepared. Autocommit: transactions are begun explicitly.
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    # Autocommit: transactions are begun explicitly.
+    db = sqlite3.connect(
+        path,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=batch.CACHED_STATEMENTS,
+    )
     try:
         db.execute("PRAGMA synchronous = FULL")
     except BaseException:
@@ -37,8 +48,10 @@ def connections(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     writer = connect(path)
     try:
         _prepare(writer, path)
-        # The time to wait differs between transactions: see `Database.begin`.
+        batch.prepare(writer)
+        # The time to wait differs between transactions: see `Database.commit`.
         writer.execute("PRAGMA busy_timeout = 0")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         reader = connect(path)
         # A read creates a missing -wal file, which stays as long as a connection is open.
         reader.execute("SELECT 1 FROM runs LIMIT 1").fetchall()

@@ -24,10 +24,15 @@ def explained(path: Path, holder: Callable[[], str | None] = lambda: None) -> It
         raise StoreError(f"the store {path} cannot be opened: {error.strerror or error}; name another with --store") from error
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process is writing."""
+    return (getattr(error, "sqlite_errorname", None) or "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
 def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None]) -> str:
     name = getattr(error, "sqlite_errorname", None) or ""
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return locked(path, holder)
+    if is_busy(error):
+        return _locked(path, holder)
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
         return f"the store {path} cannot be written: the disk is full; free some space, then try again (nothing is lost)"
     if name.startswith("SQLITE_READONLY"):
@@ -39,7 +44,7 @@ def _explain(path: Path, error: sqlite3.Error, holder: Callable[[], str | None])
     return f"the store {path} failed: {error} ({name or 'no code'})"
 
 
-def locked(path: Path, holder: Callable[[], str | None]) -> str:
+def _locked(path: Path, holder: Callable[[], str | None]) -> str:
     who = holder()
     hint = f"it is probably {who}" if who else "another program has it open"
     return f"the store {path} has been locked for {BUSY_TIMEOUT_S:g} s ({hint}); stop or continue that process, then try again"

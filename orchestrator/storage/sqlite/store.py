@@ -45,9 +45,7 @@ class SQLiteStore(Store):
         self._clock = clock
         self._commits: GroupCommit[Save] = GroupCommit(
             BatchWriter(
-                lambda batch: db.begin(partial(saving.write, saves=batch)),
-                lambda batch: db.transaction(partial(saving.write, saves=batch)),
-                db.thread,
+                lambda batch, wait: db.commit(partial(saving.write, saves=batch), wait=wait), db.thread, lambda: db.is_shared
             )
         )
 

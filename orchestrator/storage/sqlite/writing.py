@@ -1,8 +1,7 @@
-"""How batches are written: the event loop inserts, a thread commits.
+"""How batches are written: a thread inserts and commits, because both may block on the disk and on other processes.
 
-The event loop executes the inserts: that takes some 20 µs a row, while a thread would exchange the interpreter's lock for every
-row. The writer's thread does everything that may block (on the disk, on another process). A lone caller commits on the event
-loop, too: a switch to the thread costs up to a third of a step.
+SQLite does most of it without the interpreter's lock, while the event loop goes on. A lone caller commits on the event loop: a
+switch to the thread costs up to a third of a step.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from orchestrator.storage.commits import Errors
 
 R = TypeVar("R")
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Writer:
@@ -69,38 +69,38 @@ class Writer:
         self._thread.shutdown()
 
 
+class WriteItems(Protocol[T_contra]):
+    """Writes and commits items, and blocks."""
+
+    def __call__(self, items: Sequence[T_contra], wait: bool, /) -> Errors | None:
+        """Return an entry per item; ``None``: another process is writing, and ``wait`` is false."""
+
+
 class BatchWriter(Generic[T]):
-    """Writes the batches of a :class:`~orchestrator.storage.commits.GroupCommit`.
+    """Writes the batches of a :class:`~orchestrator.storage.commits.GroupCommit`."""
 
-    Args:
-        begin: Inserts items in a new transaction without blocking, and returns the function that commits it; ``None``: not
-            possible at this moment. Called on the event loop while the writer is idle.
-        write: Inserts and commits, and may block. Called in the writer's thread.
-    """
-
-    def __init__(
-        self,
-        begin: Callable[[Sequence[T]], Callable[[], Errors] | None],
-        write: Callable[[Sequence[T]], Errors],
-        writer: Writer,
-    ) -> None:
-        self._begin = begin
+    def __init__(self, write: WriteItems[T], writer: Writer, is_shared: Callable[[], bool]) -> None:
         self._write = write
         self._writer = writer
+        self._is_shared = is_shared
+
+    @property
+    def halves(self) -> bool:
+        """Two processes alternate: one writes while the other one continues."""
+        return not self._is_shared()
 
     def __call__(self, items: Sequence[T], *, alone: bool, finish: Callable[[Errors], None]) -> Errors | None:
         """See :class:`~orchestrator.storage.commits.WriteBatch`."""
-        commit = self._begin(items) if self._writer.idle else None
-        if commit is not None and alone:
-            return commit()
-        errors: list[Exception | None] = []
-        work = commit or partial(self._write, items)
-        self._writer.submit(lambda: errors.extend(_tried(work, len(items))), lambda: finish(errors))
+        if alone and self._writer.idle and (errors := self._write(items, False)) is not None:
+            return errors
+        found: list[Exception | None] = []
+        self._writer.submit(lambda: found.extend(self._tried(items)), lambda: finish(found))
         return None
 
-
-def _tried(commit: Callable[[], Errors], size: int) -> Errors:
-    try:
-        return commit()
-    except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
-        return [error] * size
+    def _tried(self, items: Sequence[T]) -> Errors:
+        try:
+            errors = self._write(items, True)
+        except Exception as error:  # noqa: BLE001  # raised to every caller of the batch
+            return [error] * len(items)
+        assert errors is not None
+        return errors
