@@ -7,12 +7,13 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import block_until
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,8 @@ def test_rows_survive_a_kill_and_the_loss_of_their_file(cli: Any, home: Path) ->
     path.write_text("value\n" + "".join(f"v-{number}\n" for number in range(60)))
     argv = [sys.executable, "-m", "orchestrator", "load", "--id", "rows", "--data", "rows.csv", "--concurrency", "2"]
     with subprocess.Popen([*argv, "--on-success", "keep"], cwd=home, env=os.environ, stdout=subprocess.DEVNULL) as load:
-        while completed(home) < 3:
-            assert load.poll() is None, "it has ended before it could be killed"
-            time.sleep(0.02)
+        block_until(lambda: completed(home) >= 3 or load.poll() is not None)
+        assert load.poll() is None, "it has ended before it could be killed"
         load.kill()
     path.unlink()
     assert cli("resume", "rows", "--json")[0] == 0

@@ -21,6 +21,7 @@ from orchestrator.report.text import lines, measuring_notes
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.memory import MemoryStore
 from tests.support.toy import Ledger, Making, fast, toy
+from tests.support.waiting import until
 
 STATES = [f"step_{number:02}" for number in range(1, 16)]
 
@@ -50,8 +51,7 @@ async def overloaded(ledger: Ledger, vault: Vault, *thresholds: str) -> AsyncIte
     scenario = Scenario(rate=2000.0, duration=0.1, concurrency=1, graceful_stop=600.0)
     options = Options(vault=vault, clock=SystemClock(), rng=Random(1))
     async with start(workflow, store=MemoryStore(), options=options, scenario=scenario, thresholds=thresholds) as run:
-        while run.arrivals is None or run.arrivals.overdue < 199:
-            await anyio.sleep(0.01)
+        await until(lambda: run.arrivals is not None and run.arrivals.overdue >= 199)
         yield workflow, run
         release.set()
 
@@ -101,8 +101,7 @@ async def test_a_scenario_that_cannot_catch_up_is_ended_and_stays_judged_so(
     scenario = Scenario(rate=1000.0, duration=60.0, concurrency=1, graceful_stop=0.0)
     more = {"options": fast(vault), "scenario": scenario, "thresholds": ["missed < 1%"], "abort": True}
     async with start(workflow, store=store, **more) as run:
-        while run.aborted is None:
-            await anyio.sleep(0.01)
+        await until(lambda: run.aborted is not None)
         assert "missed < 1%" in run.aborted
         await run.wait()
         summary = await summarise(await StoredRun.load(workflow, run.id, store=store, vault=vault))

@@ -8,12 +8,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from tests.support.waiting import block_until
 
 
 def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
@@ -93,9 +94,13 @@ def test_reports_that_were_asked_for_survive_a_kill_and_are_written_by_resume(
     Path(where / "soak.toml").write_text("[load]\ninstances = 60\nconcurrency = 2\ncsv = 'numbers'\njunit = 'x.xml'\n")
     argv = [sys.executable, "-m", "orchestrator", "load", "soak.toml", "--report", "a.html"]
     with subprocess.Popen(argv, cwd=where, env=os.environ, stdout=subprocess.DEVNULL) as load:
-        while not any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1])["runs"]):
-            assert load.poll() is None, "it has ended before it could be killed"
-            time.sleep(0.05)
+        block_until(
+            lambda: (
+                any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1])["runs"])
+                or load.poll() is not None
+            )
+        )
+        assert load.poll() is None, "it has ended before it could be killed"
         load.kill()
     assert written(where) == ["soak.toml"]
     code, out, _ = cli("resume", "--junit", "second.xml")

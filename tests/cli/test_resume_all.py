@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from orchestrator import Options, find_key, open_store, start
 from orchestrator.settings import default_key_file
 from states.token_fulfillment import WORKFLOW
 from tests.support.tenant import sandbox, settings_for
+from tests.support.waiting import block_until
 
 
 def store_runs(home: Path, *run_ids: str) -> None:
@@ -62,9 +62,8 @@ def test_killed_runs_are_finished_with_their_reports(cli: Any, home: Path) -> No
     for name in ("one", "two"):
         argv = [sys.executable, "-m", "orchestrator", "load", "--id", name, "--instances", "8", "--csv", f"csv-{name}"]
         with subprocess.Popen(argv, cwd=home, env=os.environ, stdout=subprocess.DEVNULL) as load:
-            while name not in running(home):
-                assert load.poll() is None, "it has ended before it could be killed"
-                time.sleep(0.02)
+            block_until(lambda name=name: name in running(home) or load.poll() is not None)
+            assert load.poll() is None, "it has ended before it could be killed"
             load.kill()
     code, out, _ = cli("resume", "--all")
     assert code == 0

@@ -109,7 +109,7 @@ def test_ctrl_c_deletes_the_copy_that_is_not_finished(
     async def interrupted(self: SQLiteStore, frame: RunFrame, owner: Owner) -> None:
         if frame.run.id == SECOND:
             os.kill(os.getpid(), signal.SIGINT)
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
         await finish(self, frame, owner)
 
     target = str(tmp_path / "new.db")

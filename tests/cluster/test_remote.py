@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from distributed import Client, LocalCluster
 
@@ -22,6 +22,7 @@ from orchestrator.cluster.certificates import TlsFiles, make_certificates
 from orchestrator.cluster.configuration import as_environment, configuration, ttl_for
 from orchestrator.cluster.handshake import compare, describe
 from tests.support.pool import WORKFLOW
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -146,9 +147,7 @@ async def test_a_real_cluster_with_certificates_drives_a_run_and_refuses_strange
     make_certificates(home / "foreign")
     file, tls = str(home / "scheduler.json"), str(home / "tls")
     async with command("cluster", "scheduler", "--tls", tls, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", file):
-        with anyio.fail_after(30):
-            while not Path(file).exists():
-                await anyio.sleep(0.05)
+        await until(lambda: Path(file).exists())
         async with (
             command("cluster", "worker", file, "--tls", tls, "--processes", "1", "--no-nanny"),
             open_store(f"sqlite:{home / 'runs.db'}") as store,
@@ -166,20 +165,18 @@ async def test_a_lost_scheduler_interrupts_a_run_that_can_be_resumed(home: Path)
         command("cluster", "scheduler", "--port", "0", "--scheduler-file", file) as scheduler,
         open_store(f"sqlite:{home / 'runs.db'}") as store,
     ):
-        with anyio.fail_after(30):
-            while not Path(file).exists():
-                await anyio.sleep(0.05)
+        await until(lambda: Path(file).exists())
         async with command("cluster", "worker", file, "--processes", "1", "--no-nanny"):
             with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
                 async with start(WORKFLOW, store=store, instances=60, rates={"g": 20.0}, cluster=dask_cluster(file)) as run:
-                    with anyio.fail_after(30):
-                        while not sum((await store.counts(run.id)).values()):
-                            await anyio.sleep(0.05)
+                    await until(partial(store.counts, run.id))
                     scheduler.kill()
                     await run.wait()
-            with anyio.fail_after(30):  # the worker notices, too, and gives its shard up
-                while [shard for shard in await store.shards(run.id) if shard.owner is not None]:
-                    await anyio.sleep(0.05)
+
+            async def is_given_up() -> bool:
+                return all(shard.owner is None for shard in await store.shards(run.id))
+
+            await until(is_given_up)  # the worker notices, too
         async with resume(WORKFLOW, run.id, store=store) as again:
             assert (await again.wait()).counts == {Status.COMPLETED: 60}
 

@@ -33,6 +33,7 @@ from orchestrator.settings import default_key_file
 from orchestrator.storage.encryption import find_key
 from tests.support.pool import LEDGER, WORKFLOW, TaskPool
 from tests.support.toy import toy
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -120,8 +121,7 @@ async def test_as_many_instances_run_at_once_as_in_one_process(store: Store) -> 
 async def test_a_stopped_run_is_resumed_on_another_number_of_workers(store: Store) -> None:
     LEDGER.script["run second"] = [lambda step: anyio.sleep(0.02)] * 200
     async with start(WORKFLOW, store=store, instances=60, concurrency=6, cluster=TaskPool(2).open) as run:
-        while len(LEDGER.calls) < 30:
-            await anyio.sleep(0.005)
+        await until(lambda: len(LEDGER.calls) >= 30)
         run.stop()
         stopped = await run.wait()
     assert stopped.status is RunStatus.INTERRUPTED
@@ -137,8 +137,7 @@ async def test_a_cancelled_block_suspends_all_workers(store: Store) -> None:
     LEDGER.script["run second"] = [lambda step: anyio.sleep(5)] * 200
     with pytest.raises(ZeroDivisionError):
         async with start(WORKFLOW, store=store, instances=20, concurrency=4, cluster=TaskPool(2).open) as run:
-            while not any(call == "run second" for call in LEDGER.calls):
-                await anyio.sleep(0.005)
+            await until(lambda: any(call == "run second" for call in LEDGER.calls))
             raise ZeroDivisionError
     assert (await store.run(run.id)).status is RunStatus.INTERRUPTED
     assert not [shard for shard in await store.shards(run.id) if shard.owner is not None]
@@ -152,8 +151,7 @@ async def test_a_part_whose_worker_leaves_is_continued_by_another(store: Store) 
     pool = TaskPool(2)
     LEDGER.script["run second"] = [lambda step: anyio.sleep(0.02)] * 100
     async with start(WORKFLOW, store=store, instances=24, concurrency=4, cluster=pool.open) as run:
-        while len(LEDGER.calls) < 6:
-            await anyio.sleep(0.005)
+        await until(lambda: len(LEDGER.calls) >= 6)
         attempt, link = next(iter(pool.links.items()))
         link.leave()
         assert (await run.wait()).status is RunStatus.FINISHED
@@ -241,17 +239,13 @@ async def test_a_worker_that_comes_later_gets_its_part_of_the_rate_only_after_th
     pool, release = TaskPool(1, deaf=True), anyio.Event()
     LEDGER.script["run second"] = [lambda step: release.wait()] * 6
     async with start(WORKFLOW, store=store, instances=12, concurrency=6, shards=6, rates={"g": 50.0}, cluster=pool.open) as run:
-        while len(LEDGER.calls) < 4:
-            await anyio.sleep(0.01)
+        await until(lambda: len(LEDGER.calls) >= 4)
         pool.workers = 2
         with anyio.move_on_after(1.5):
-            while pool.most_at_once < 2:
-                await anyio.sleep(0.01)
+            await until(lambda: pool.most_at_once >= 2)
         assert pool.most_at_once == 1, "the first worker has not confirmed its smaller share"
         pool.deaf = False
-        with anyio.fail_after(10):
-            while pool.most_at_once < 2:
-                await anyio.sleep(0.01)
+        await until(lambda: pool.most_at_once >= 2)
         release.set()
         await run.wait()
     assert pool.most_at_once == 2

@@ -97,6 +97,10 @@ class Launcher:
         owners = {Owner.loads(shard.owner).pid for shard in shards if shard.owner is not None}
         return sorted(pid for pid in owners - {self.pid} if psutil.pid_exists(pid))
 
+    async def has_two_workers(self) -> bool:
+        """Whether two processes drive."""
+        return len(await self.workers()) >= 2
+
     async def check_end(self, instances: int) -> None:
         """Every instance has completed once, and nothing is left."""
         assert_nothing_left(self.emulator)

@@ -13,6 +13,7 @@ import anyio.to_thread
 from states.sandbox import OPERATIONS, Sandbox, parse_faults
 from tests.crash.worker import KillAt, start
 from tests.support.tenant import variables_for
+from tests.support.waiting import until
 
 KILLED = -signal.SIGKILL
 
@@ -35,11 +36,9 @@ class Shell:
         """Run a command to its end. Returns its exit code."""
         return await ended(self.begin(*argv, kill=kill))
 
-    async def until(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, what: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until a condition on the sandbox holds."""
-        with anyio.fail_after(seconds):
-            while not what():
-                await anyio.sleep(0.005)
+        await until(what, limit_s=seconds)
 
     def called(self, operation: str, fault: str | None = None) -> bool:
         """Whether a call was handled, with this fault if one is named."""

@@ -5,24 +5,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 import psutil
 
 from tests.crash.launcher import Launcher
 from tests.support.tenant import sandbox
+from tests.support.waiting import until
 
 INSTANCES = 40
-
-
-async def until(what: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    with anyio.fail_after(60):
-        while not what():
-            await anyio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -33,9 +26,7 @@ async def loading(home: Path, *argv: str, latency: float = 0.01) -> AsyncIterato
         launcher.begin("load", "--instances", str(INSTANCES), "--concurrency", "8", "--processes", "2", *argv)
         try:
             await until(lambda: launcher.called(60))
-            with anyio.fail_after(30):
-                while len(await launcher.workers()) < 2:
-                    await anyio.sleep(0.02)
+            await until(launcher.has_two_workers)
             yield launcher
         finally:
             launcher.kill()
@@ -85,9 +76,8 @@ async def test_all_workers_share_the_embedded_sandbox_and_it_survives_a_kill_of_
         launcher.forget_tenant()
         launcher.begin("load", "--instances", "24", "--concurrency", "6", "--processes", "2", "--rates", "configuration=60")
         try:
-            with anyio.fail_after(60):
-                while not Path(home / "data" / "orchestrator" / "runs.db").exists() or len(await launcher.workers()) < 2:
-                    await anyio.sleep(0.05)
+            await until((home / "data" / "orchestrator" / "runs.db").exists)
+            await until(launcher.has_two_workers)
             os.kill(launcher.pid, signal.SIGKILL)
             await launcher.ended()
             launcher.begin("resume", launcher.run, "--processes", "2")

@@ -37,7 +37,7 @@ async def test_stop_lets_the_attempt_finish_and_suspends_without_doubt(store: Me
 
         async def stop(step: Any) -> None:
             run.stop()
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()  # the run has seen it
 
         ledger.script = {"run two": [stop]}
         result = await run.wait()
@@ -59,7 +59,7 @@ async def test_cancel_suspends_in_doubt_and_resume_looks_first(store: MemoryStor
         async def cancelled_after_acting(step: Any) -> None:
             ledger.existing.append("two:0")
             run.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"run two": [cancelled_after_acting]}
         await run.wait()
@@ -123,7 +123,7 @@ async def test_leaving_the_block_waits_and_leaving_it_with_an_exception_suspends
         pass
     assert (await store.runs()).runs[0].status is RunStatus.FINISHED
 
-    ledger = Ledger(script={"run two": [lambda step: anyio.sleep(60)]})
+    ledger = Ledger(script={"run two": [lambda step: anyio.sleep_forever()]})
     with pytest.raises(LookupError, match="the body's own"):
         async with start(toy(ledger), store=store, options=fast(vault)) as run:
             while "run two" not in ledger.calls:

@@ -9,12 +9,23 @@ from typing import Any
 import anyio
 import pytest
 
-from orchestrator import ThrottledError, Vault, resume, start
+from orchestrator import Shard, ThrottledError, Vault, resume, start
 from orchestrator.driving.limits import RateLimits
 from orchestrator.lifecycle.run import RunStatus
 from orchestrator.storage.memory import MemoryStore
 from tests.support.clock import FastClock, ManualClock
 from tests.support.toy import Ledger, Making, fast, toy
+from tests.support.waiting import until
+
+
+class LookedAt(MemoryStore):
+    """Counts how often a process looks for the shards of its neighbours."""
+
+    looks = 0
+
+    async def shards(self, run_id: str) -> list[Shard]:
+        self.looks += 1
+        return await super().shards(run_id)
 
 
 class Limited(Making):
@@ -53,7 +64,7 @@ async def test_a_change_of_the_share_reaches_those_who_wait_already() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(limits.admit, "g")
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
             limits.set_share(1.0)
 
 
@@ -70,16 +81,13 @@ async def test_a_share_that_changes_in_a_pause_causes_no_burst_at_its_end() -> N
     assert all(later - earlier >= 0.99 for earlier, later in pairwise(found))
 
 
-async def shards_of(
-    workflow: Any, vault: Vault, shards: int, together: Callable[[str, MemoryStore], Any], **run: Any
-) -> MemoryStore:
+async def shards_of(workflow: Any, vault: Vault, shards: int, together: Callable[[str, LookedAt], Any], **run: Any) -> None:
     """Store a run of several shards, and drive it by ``together``."""
-    store = MemoryStore()
+    store = LookedAt()
     async with start(workflow, store=store, shards=shards, drive=False, options=fast(vault), **run) as stored:
         await stored.wait()
     await together(stored.id, store)
     assert (await store.run(stored.id)).status is RunStatus.FINISHED
-    return store
 
 
 async def test_the_rate_of_a_finished_shard_is_given_to_the_others(vault: Vault) -> None:
@@ -91,7 +99,7 @@ async def test_the_rate_of_a_finished_shard_is_given_to_the_others(vault: Vault)
         if step.number == 1:
             await first_is_done.wait()
 
-    async def together(run_id: str, store: MemoryStore) -> None:
+    async def together(run_id: str, store: LookedAt) -> None:
         async def drive_first() -> None:
             async with resume(workflow, run_id, store=store, shards=[0], options=fast(vault)) as run:
                 rates.append(run.rate_groups["g"].per_second)
@@ -103,8 +111,7 @@ async def test_the_rate_of_a_finished_shard_is_given_to_the_others(vault: Vault)
         ):
             rates.append(run.rate_groups["g"].per_second)
             tasks.start_soon(drive_first)
-            while run.rate_groups["g"].per_second != 2.0:
-                await anyio.sleep(0.01)
+            await until(lambda: run.rate_groups["g"].per_second == 2.0)
             rates.append(2.0)
             assert [shard.done for shard in await store.shards(run_id)] == [True, False]
             first_is_done.set()
@@ -124,14 +131,14 @@ async def test_a_pause_that_the_server_asks_of_one_process_holds_for_the_others(
         if step.number == 0:
             raise ThrottledError("too many", retry_after=30.0)
 
-    async def together(run_id: str, store: MemoryStore) -> None:
+    async def together(run_id: str, store: LookedAt) -> None:
         async with (
             resume(workflow, run_id, store=store, shards=[0], options=fast(vault)) as first,
             resume(workflow, run_id, store=store, shards=[1], options=fast(vault)) as second,
         ):
-            while not second.rate_groups["g"].left_s:
-                await anyio.sleep(0.005)
-            await anyio.sleep(0.2)  # more looks at the store
+            await until(lambda: second.rate_groups["g"].left_s)
+            looks = store.looks
+            await until(lambda: store.looks > looks + 6)
             assert first.rate_groups["g"].pauses == 1
             assert second.rate_groups["g"].pauses == 0, "it is counted where the server has asked for it"
             assert second.rate_groups["g"].left_s > 0

@@ -125,7 +125,7 @@ async def test_an_observer_that_fails_while_a_run_is_put_back_does_not_stop_the_
 
 
 async def test_an_interrupted_run_reports_the_failure_too(store: MemoryStore, vault: Vault) -> None:
-    ledger = Ledger(script={"run two": [lambda step: anyio.sleep(60)]})
+    ledger = Ledger(script={"run two": [lambda step: anyio.sleep_forever()]})
     failing = Failing(EventKind.MOVED, RuntimeError("no"))
     async with start(toy(ledger), store=store, options=fast(vault, observers=[failing])) as run:
         while "run two" not in ledger.calls:

@@ -86,7 +86,7 @@ async def test_a_retry_that_is_interrupted_is_resumed_with_all_that_were_put_bac
 
         async def cancelled(step: Any) -> None:
             again.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"run two": [None, cancelled]}
         result = await again.wait()

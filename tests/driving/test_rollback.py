@@ -107,7 +107,7 @@ async def test_cleanup_of_an_interrupted_run_removes_effects_of_requests_in_flig
         async def cancelled_after_acting(step: Any) -> None:
             ledger.existing.append("two:0")
             run.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"run two": [cancelled_after_acting]}
         await run.wait()
@@ -125,7 +125,7 @@ async def test_an_interrupted_cleanup_is_continued_by_cleanup_and_by_resume(stor
 
         async def cancelled(step: Any) -> None:
             again.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"rollback three": [None, cancelled]}
         result = await again.wait()

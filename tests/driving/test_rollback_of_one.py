@@ -132,7 +132,7 @@ async def test_an_interrupted_rollback_is_resumed_and_nothing_else_is(store: Mem
 
         async def cancelled(step: Any) -> None:
             run.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"rollback two": [cancelled]}
         result = await run.wait()

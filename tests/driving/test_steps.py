@@ -79,7 +79,7 @@ async def test_a_lost_request_is_looked_for_and_sent_again(store: MemoryStore, v
 
 async def test_a_time_out_is_ambiguous(store: MemoryStore, vault: Vault) -> None:
     async def hang(step: Any) -> None:
-        await anyio.sleep(60)
+        await anyio.sleep_forever()
 
     ledger = Ledger(script={"run one": [hang]})
     instance, _ = await finish(toy(ledger), store, vault)
@@ -107,7 +107,7 @@ async def test_an_effect_that_may_never_be_repeated_is_given_up_without_another_
 
         async def cancelled(step: Any) -> None:
             run.cancel()
-            await anyio.sleep(60)
+            await anyio.sleep_forever()
 
         ledger.script = {"run once": [cancelled]}
         await run.wait()
@@ -146,7 +146,7 @@ async def test_no_more_than_the_concurrency_are_driven_at_once(store: MemoryStor
         nonlocal now, most
         now += 1
         most = max(most, now)
-        await anyio.sleep(0.001)
+        await anyio.sleep(0.001)  # the work of an attempt, during which the others begin
         now -= 1
 
     ledger = Ledger(script={f"run {name}": [count] * 20 for name in ("one", "two", "three")})

@@ -12,6 +12,7 @@ from orchestrator.driving.numbers import Numbers
 from orchestrator.lifecycle.changes import Change
 from orchestrator.lifecycle.share import Share
 from tests.support.toy import Ledger, Making, One, fast, toy
+from tests.support.waiting import until
 
 
 class Held(Ledger):
@@ -32,9 +33,7 @@ class Held(Ledger):
         return await super().call(name, step)
 
     async def reaches(self, number: int) -> None:
-        with anyio.fail_after(20):
-            while self.inside != number:
-                await anyio.sleep(0.005)
+        await until(lambda: self.inside == number)
 
 
 def to(value: float, at: float = 0.0) -> Any:
@@ -69,9 +68,7 @@ async def test_more_and_fewer_instances_run_at_once_when_the_concurrency_changes
         await store.change_scenario(run.id, to(7))
         await ledger.reaches(7)
         await store.change_scenario(run.id, to(3, at=1.0))
-        with anyio.fail_after(20):
-            while len(run.scenario.changes) < 2:
-                await anyio.sleep(0.005)
+        await until(lambda: len(run.scenario.changes) >= 2)
         ledger.leave.set()
         ledger.leave = anyio.Event()
         await ledger.reaches(3)
@@ -95,9 +92,8 @@ async def test_every_arrival_starts_once_after_the_rate_was_raised_and_lowered(
         async with resume(workflow, run.id, store=store, shards=only, options=options) as run:
             for value, at in ((50, 5.0), (1, 10.0), (20, 20.0)):
                 await store.change_scenario(run.id, to(value, at))
-                with anyio.fail_after(20):
-                    while run.scenario.changes[-1:] != (Change(at=at, value=value, asked_at=0.0),):
-                        await anyio.sleep(0.002)
+                change = Change(at=at, value=value, asked_at=0.0)
+                await until(lambda change=change: run.scenario.changes[-1:] == (change,))
             result = await run.wait()
         total = (await store.run(run.id)).scenario.total
     assert total == 25 + 250 + 10 + 800

@@ -13,6 +13,7 @@ import pytest
 from states.http import direct, transport
 from states.http.transport import open_transport
 from tests.support.peer import allowed, get, ok, peer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -57,9 +58,8 @@ async def test_a_get_is_sent_again_once_though_all_kept_connections_are_dead() -
 async def test_a_connection_that_was_closed_while_it_was_kept_is_not_used() -> None:
     async with peer(ok(b"first") + b"HANG UP", ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"first")
-        while not there.ended:
-            await anyio.sleep(0)
-        await anyio.sleep(0.01)
+        await until(lambda: there.ended)
+        await anyio.sleep(0.01)  # turns of the loop, in which the client hears of it
         assert await get(send, f"{there.url}/a") == (200, b"next")
 
 
@@ -69,7 +69,7 @@ async def test_unsolicited_data_is_not_a_response() -> None:
     async with peer(ok(b"first") + b"LATER" + unasked, ok(b"next")) as there, open_transport(allowed) as send:
         assert await get(send, f"{there.url}/a") == (200, b"first")
         await there.said.wait()
-        await anyio.sleep(0.02)
+        await anyio.sleep(0.01)  # turns of the loop, in which the client hears of it
         assert await get(send, f"{there.url}/a") == (200, b"next")
         assert there.connections == 2
 
@@ -81,8 +81,7 @@ async def test_the_response_to_an_abandoned_request_reaches_no_other_request() -
                 await get(send, f"{there.url}/late")
         assert await get(send, f"{there.url}/a") == (200, b"mine")
         assert there.connections == 3
-        while there.ended < 2:  # and the connections of the others were closed
-            await anyio.sleep(0.001)
+        await until(lambda: there.ended >= 2)  # and the connections of the others were closed
 
 
 async def test_no_server_listens() -> None:
@@ -130,7 +129,7 @@ async def main() -> None:
         met += 1
         writer.write(first)
         await writer.drain()
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # longer than the test
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     url = "http://127.0.0.1:%d/a" % server.sockets[0].getsockname()[1]

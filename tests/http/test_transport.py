@@ -101,7 +101,7 @@ async def test_many_at_once_have_a_connection_each_and_get_their_own_answers() -
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
             head = await reader.readuntil(b"\r\n\r\n")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the work of the server: meanwhile the others send
             writer.write(ok(head.split()[1]))
         writer.close()
 

@@ -29,7 +29,7 @@ async def test_a_lease_that_is_lost_while_connecting_lets_nothing_be_written(met
             one.connect_ex(address)
         async with open_transport(lease) as send, asyncio.TaskGroup() as tasks:
             request = tasks.create_task(refused(send, method, f"http://127.0.0.1:{address[1]}/a", body))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # it connects; a machine that is slower loses the lease before, which proves less
             lease.lost = True
             for one in waiting:
                 one.close()

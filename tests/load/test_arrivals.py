@@ -23,52 +23,67 @@ from orchestrator.inspection.stored_run import StoredRun
 from orchestrator.report import html, text
 from orchestrator.report import json as json_report
 from orchestrator.storage.memory import MemoryStore
-from tests.support.rounds import SteppedClock, drive, rounds, statistics, summary_of, until
+from tests.support.rounds import SteppedClock, rounds, statistics, summary_of
 from tests.support.toy import Ledger, toy
+from tests.support.waiting import until
 
 
-async def test_arrivals_come_by_the_clock(store: MemoryStore, vault: Vault) -> None:
-    """With responses after 60 ms and 100 arrivals a second, about six instances run at once."""
-    ledger, most, now = Ledger(), 0, 0
+def stepped(vault: Vault) -> tuple[SteppedClock, Options]:
+    """A clock that the test moves, and the options with it."""
+    clock = SteppedClock()
+    return clock, Options(vault=vault, clock=clock, lease_s=3600)
 
-    async def slow(step: Any) -> None:
-        nonlocal most, now
-        now += 1
-        most = max(most, now)
-        await anyio.sleep(0.06)
-        now -= 1
 
-    ledger.script = {"run one": [slow] * 30}
-    result = await drive(toy(ledger), store, vault, Scenario(rate=100.0, duration=0.3, concurrency=50))
-    assert result.counts == {Status.COMPLETED: 30}
-    assert 3 <= most <= 20
+async def test_arrivals_come_by_the_clock_however_long_the_earlier_ones_take(store: MemoryStore, vault: Vault) -> None:
+    ledger, leave, began = Ledger(), anyio.Event(), []
+    clock, options = stepped(vault)
+
+    async def hold(step: Any) -> None:
+        began.append(clock.time - 100.0)
+        await leave.wait()
+
+    ledger.script = {"run one": [hold] * 10}
+    scenario = Scenario(rate=2.0, duration=5.0, concurrency=50)
+    async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+        for due in range(1, 11):
+            await until(lambda due=due: len(began) == due)
+            clock.time += 0.5
+        leave.set()
+        result = await run.wait()
+    assert result.counts == {Status.COMPLETED: 10}
+    assert began == [0.5 * number for number in range(10)]
     measured = await statistics(store, result.run_id)
-    assert measured.latency("start_lag").count == 30
+    assert measured.latency("start_lag").count == 10
 
 
 async def test_an_arrival_that_has_to_wait_is_late_and_counts_from_when_it_was_due(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
+    clock, options = stepped(vault)
 
-    async def stall(step: Any) -> None:
-        await anyio.sleep(0.4)
+    def stall(step: Any) -> None:
+        clock.time += 4.0
 
     ledger.script = {"run one": [stall]}
-    result = await drive(toy(ledger), store, vault, Scenario(rate=100.0, instances=10, concurrency=1))
+    scenario = Scenario(rate=10.0, instances=10, concurrency=1)
+    async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+        result = await run.wait()
     assert result.counts == {Status.COMPLETED: 10}
     measured = await statistics(store, result.run_id)
     assert measured.total.counters["late"] == 9
-    assert measured.latency("instance").at(50) > 0.3
+    assert measured.latency("instance").at(50) == pytest.approx(3.5, rel=0.05)
 
 
 async def test_arrivals_that_never_get_their_turn_are_missed_and_said_to_be(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
+    clock, options = stepped(vault)
 
-    async def hang(step: Any) -> None:
-        await anyio.sleep(0.35)
+    def hang(step: Any) -> None:
+        clock.time += 2.6
 
     ledger.script = {"run one": [hang]}
-    scenario = Scenario(rate=100.0, duration=0.2, graceful_stop=0.05, concurrency=1)
-    result = await drive(toy(ledger), store, vault, scenario)
+    scenario = Scenario(rate=10.0, duration=2.0, graceful_stop=0.5, concurrency=1)
+    async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+        result = await run.wait()
     assert result.status is RunStatus.FINISHED
     assert result.total == 20
     assert result.counts[Status.PENDING] == 19
@@ -80,30 +95,39 @@ async def test_arrivals_that_never_get_their_turn_are_missed_and_said_to_be(stor
 async def test_arrivals_that_wait_for_their_turn_when_it_is_stopped_are_left_to_the_resume(
     store: MemoryStore, vault: Vault
 ) -> None:
-    ledger, options = Ledger(), Options(vault=vault)
-    scenario = Scenario(rate=20.0, instances=10, concurrency=50)
+    ledger = Ledger()
+    clock, options = stepped(vault)
+    scenario = Scenario(rate=1.0, instances=10, concurrency=50)
     async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
-        await anyio.sleep(0.2)
+        clock.time += 3.5
+        await until(lambda: run.live.count("ended.completed") == 4)
         run.stop()
         result = await run.wait()
     assert result.interrupted
-    assert 0 < result.counts[Status.PENDING] < 10
+    assert result.counts == {Status.COMPLETED: 4, Status.PENDING: 6}
     async with resume(toy(ledger), result.run_id, store=store, options=options) as run:
+        clock.time += 6
         result = await run.wait()
     assert result.counts == {Status.COMPLETED: 10}
 
 
 async def test_instances_that_wait_for_a_rate_are_cut_off_too(store: MemoryStore, vault: Vault) -> None:
-    ledger, options = Ledger(), Options(vault=vault)
-    scenario = Scenario(concurrency=20, duration=0.3, graceful_stop=0.2, rounds=ENDLESS)
-    with anyio.fail_after(10):
-        async with start(
-            rounds(ledger), store=store, scenario=scenario, options=options, rates={"sign_on": 4.0}, on_success="teardown"
-        ) as run:
-            result = await run.wait()
+    ledger = Ledger()
+    clock, options = stepped(vault)
+    scenario = Scenario(concurrency=5, duration=3.0, graceful_stop=2.0, rounds=ENDLESS)
+    more = {"rates": {"sign_on": 0.4}, "on_success": "teardown"}
+    async with start(rounds(ledger), store=store, scenario=scenario, options=options, **more) as run:
+        await until(lambda: ledger.calls.count("run provide") == 5 and "run use" in ledger.calls)
+        clock.time += 5.1
+
+        def nothing_is_left() -> bool:
+            clock.time += 2.5  # the rollback of "use" keeps to the rate, too
+            return not [name for name in ledger.existing if name.startswith("provide")]
+
+        await until(nothing_is_left)
+        result = await run.wait()
     assert result.status is RunStatus.FINISHED
-    assert result.counts[Status.ROLLED_BACK] > 10
-    assert not [name for name in ledger.existing if name.startswith("provide")]
+    assert result.counts == {Status.ROLLED_BACK: 5}
 
 
 async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_report_says_the_same(
@@ -119,8 +143,7 @@ async def test_a_rate_counts_nothing_that_ends_in_the_graceful_stop_and_every_re
     workflow = rounds(ledger)
     scenario = Scenario(rate=20.0, duration=1.0)
     thresholds = ["instance.rate > 12/s", "instance.count > 12"]
-    clock = SteppedClock()
-    options = Options(vault=vault, clock=clock, lease_s=3600)
+    clock, options = stepped(vault)
     async with start(workflow, store=store, options=options, scenario=scenario, thresholds=thresholds) as run:
         clock.time += 0.99
         await until(lambda: run.live.count("started") == 20 and run.live.count("ended.completed") == 5)

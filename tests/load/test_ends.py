@@ -22,19 +22,22 @@ from orchestrator import (
     start,
 )
 from orchestrator.storage.memory import MemoryStore
-from tests.support.rounds import drive, statistics
+from tests.support.rounds import SteppedClock, drive, statistics
 from tests.support.toy import Ledger, fast, toy
+from tests.support.waiting import until
 
 
 async def test_a_cut_off_instance_is_kept_if_the_policy_says_so(store: MemoryStore, vault: Vault) -> None:
-    ledger = Ledger()
+    clock = SteppedClock()
 
-    async def hang(step: Any) -> None:
-        await anyio.sleep(0.2)
+    def hang(step: Any) -> None:
+        clock.time += 11.0
 
-    ledger.script = {"run one": [hang]}
-    scenario = Scenario(concurrency=1, duration=0.05, graceful_stop=0.05)
-    result = await drive(toy(ledger), store, vault, scenario, on_failure="keep")
+    ledger = Ledger(script={"run one": [hang]})
+    scenario = Scenario(concurrency=1, duration=5.0, graceful_stop=5.0)
+    options = Options(vault=vault, clock=clock, lease_s=3600)
+    async with start(toy(ledger), store=store, options=options, scenario=scenario, on_failure="keep") as run:
+        result = await run.wait()
     assert result.counts == {Status.FAILED: 1}
     assert ledger.existing == ["one:0"]
 
@@ -59,12 +62,9 @@ async def test_an_interrupted_scenario_admits_the_remaining_instances_and_counts
     assert measured.total.counters["ended.completed"] == 40
 
 
-async def test_a_broken_threshold_ends_the_scenario_if_that_is_wanted(
-    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.load.abort.SETTLED_S", 0.0)
-    ledger = Ledger(script={"run two": [PermanentError("no")] * 10_000})
-    scenario = Scenario(concurrency=2, duration=30.0)
+async def test_a_broken_threshold_ends_the_scenario_if_that_is_wanted(store: MemoryStore, vault: Vault) -> None:
+    ledger = Ledger(script={"run two": [PermanentError("no")] * 100_000})
+    scenario = Scenario(concurrency=2, duration=3600.0)
     workflow = toy(ledger)
     async with start(
         workflow, store=store, options=fast(vault), scenario=scenario, thresholds=["failed < 1%"], abort=True
@@ -95,20 +95,17 @@ async def test_a_ramp_that_has_nothing_left_to_start_is_over(store: MemoryStore,
     assert ledger.existing == []
 
 
-async def test_a_scenario_that_was_ended_early_stays_so_when_it_is_resumed(
-    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.load.abort.SETTLED_S", 0.0)
-    ledger, options = Ledger(), Options(vault=vault)
+async def test_a_scenario_that_was_ended_early_stays_so_when_it_is_resumed(store: MemoryStore, vault: Vault) -> None:
+    ledger, options = Ledger(), fast(vault)
 
-    async def slow(step: Any) -> None:
-        await anyio.sleep(0.05 if step.number else 4)
+    async def work(step: Any) -> None:
+        # Slow enough that the scenario is ended before its last instance.
+        await (anyio.sleep(0.01) if step.number else anyio.sleep_forever())
 
-    ledger.script = {"run one": [slow] * 1000}
+    ledger.script = {"run one": [work] * 1000}
     more = {"scenario": Scenario(instances=500, concurrency=2), "thresholds": ["one.p50 < 1us"], "abort": True}
     async with start(toy(ledger), store=store, options=options, **more) as run:
-        while not run.aborted:
-            await anyio.sleep(0.02)
+        await until(lambda: run.aborted)
         run.cancel()
         result = await run.wait()
     assert result.interrupted
@@ -120,15 +117,12 @@ async def test_a_scenario_that_was_ended_early_stays_so_when_it_is_resumed(
     assert result.counts == {Status.COMPLETED: admitted, Status.PENDING: 500 - admitted}
 
 
-async def test_a_number_that_only_grows_does_not_end_a_scenario(
-    store: MemoryStore, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.load.abort.SETTLED_S", 0.0)
+async def test_a_number_that_only_grows_does_not_end_a_scenario(store: MemoryStore, vault: Vault) -> None:
     async with start(
         toy(Ledger()),
         store=store,
         options=fast(vault),
-        scenario=Scenario(concurrency=2, duration=0.4),
+        scenario=Scenario(concurrency=2, duration=20.0),
         thresholds=["completed > 1000000", "one.count > 1000000"],
         abort=True,
     ) as run:

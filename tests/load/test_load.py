@@ -26,6 +26,7 @@ from orchestrator import (
 from orchestrator.storage.memory import MemoryStore
 from tests.support.rounds import Check, Provide, SteppedClock, Use, drive, rounds, statistics
 from tests.support.toy import Ledger, fast, toy
+from tests.support.waiting import until
 
 
 async def test_an_instance_goes_round_as_often_as_the_scenario_says(store: MemoryStore, vault: Vault) -> None:
@@ -51,21 +52,28 @@ async def test_a_state_that_goes_round_unasked_has_a_bug(store: MemoryStore, vau
 
 
 async def test_concurrency_follows_the_stages(store: MemoryStore, vault: Vault) -> None:
-    ledger, now, seen = Ledger(), 0, []
+    ledger, clock, inside, leave = Ledger(), SteppedClock(), 0, anyio.Event()
 
-    async def work(step: Any) -> None:
-        nonlocal now
-        now += 1
-        seen.append(now)
-        await anyio.sleep(0.02)
-        now -= 1
+    async def hold(step: Any) -> None:
+        nonlocal inside
+        inside += 1
+        await leave.wait()
+        inside -= 1
 
-    ledger.script = {"run one": [work] * 1000}
-    scenario = Scenario(stages=(Stage(0.3, 6), Stage(0.2, 0)))
-    result = await drive(toy(ledger), store, vault, scenario)
+    ledger.script = {"run one": [hold] * 1000}
+    scenario = Scenario(stages=(Stage(10, 8), Stage(10, 0)))
+    options = Options(vault=vault, clock=clock, lease_s=3600)
+    async with start(toy(ledger), store=store, scenario=scenario, options=options) as run:
+        for at, instances in ((0.5, 1), (5, 4), (9.9, 8), (12, 7), (16, 4), (19, 1)):
+            clock.time = 100.0 + at
+            if at > 10:  # on the way down, those that end are not replaced
+                leave.set()
+                leave = anyio.Event()
+            await until(lambda instances=instances: inside == instances)
+        clock.time = 121.0
+        leave.set()
+        result = await run.wait()
     assert set(result.counts) == {Status.COMPLETED}
-    assert max(seen[:3]) <= 3
-    assert 4 <= max(seen) <= 7
 
 
 async def test_a_run_on_the_instances_of_another_makes_and_removes_nothing(store: MemoryStore, vault: Vault) -> None:

@@ -29,8 +29,9 @@ from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.memory import MemoryStore
 from tests.support.clock import ManualClock
-from tests.support.rounds import SteppedClock, drive, now_and_then, rounds, statistics, summary_of, until
+from tests.support.rounds import SteppedClock, drive, now_and_then, rounds, statistics, summary_of
 from tests.support.toy import Ledger
+from tests.support.waiting import until
 
 
 def busy(ledger: Ledger) -> None:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-import time
 import urllib.request
 
 import orjson
 import pytest
 
 from states.sandbox.command import sandbox
+from tests.support.waiting import block_until
 
 
 def end_when_served(port: int) -> None:
     """Press Ctrl-C as soon as the sandbox answers."""
-    while True:
+
+    def answers() -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/sandbox/audit", timeout=5) as answer:
-                assert answer.status == 200
-                break
+                return bool(answer.status == 200)
         except OSError:  # it does not listen yet
-            time.sleep(0.005)
+            return False
+
+    block_until(answers, every_s=0.005)
     signal.raise_signal(signal.SIGINT)
 
 

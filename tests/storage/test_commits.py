@@ -81,9 +81,9 @@ async def test_a_cancelled_save_is_finished_first() -> None:
     async with anyio.create_task_group() as tasks:
         for name in "abc":
             tasks.start_soon(commit, name)
-            await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
         scopes["b"].cancel()
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         gate.set()
     assert batches == [["a"], ["b", "c"]]
     assert cancelled == ["b"]
@@ -101,11 +101,11 @@ async def test_a_leader_that_is_cancelled_natively_does_not_wedge_the_rest() -> 
 
     commits: GroupCommit[int] = group_commit(write)
     leader = asyncio.ensure_future(commits.commit(1))
-    await asyncio.sleep(0.01)
+    await anyio.wait_all_tasks_blocked()
     follower = asyncio.ensure_future(commits.commit(2))
-    await asyncio.sleep(0.01)
+    await anyio.wait_all_tasks_blocked()
     leader.cancel()
-    await asyncio.sleep(0.01)
+    await anyio.wait_all_tasks_blocked()
     gate.set()
     with anyio.fail_after(5):
         await follower

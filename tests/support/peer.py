@@ -36,7 +36,7 @@ class Peer:
                 writer.write(answer.removesuffix(b"HANG UP").removesuffix(b"RESET"))
                 await writer.drain()
                 if later:
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.02)  # the client has read the answer, and keeps the connection
                     writer.write(later)
                     self.said.set()
                 if answer == b"RESET":

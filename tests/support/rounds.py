@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -76,12 +75,6 @@ class SteppedClock(SystemClock):
         return anyio.current_time() + (min(seconds, 0.005) if seconds < 15 else seconds)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(60):
-        while not condition():
-            await anyio.sleep(0.002)
-
-
 def now_and_then(ledger: Ledger, every: int) -> None:
     """About one round in this many fails for good, but never the first one of an instance."""
     counted, seen = 0, set()
@@ -89,7 +82,7 @@ def now_and_then(ledger: Ledger, every: int) -> None:
     async def act(step: Any) -> None:
         nonlocal counted
         counted += 1
-        await anyio.sleep(0.002)
+        await anyio.sleep(0.002)  # the work of a round, which leaves the loop to others
         if step.number in seen and counted >= every:
             counted = 0
             raise PermanentError("refused now and then")

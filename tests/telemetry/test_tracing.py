@@ -196,7 +196,7 @@ async def test_an_attempt_that_timed_out_is_a_span_as_long_as_its_limit(store: M
         name = "two"
         retry = RetryPolicy(attempts=2)
 
-    ledger = Ledger(script={"run two": [lambda step: anyio.sleep(3600)]})
+    ledger = Ledger(script={"run two": [lambda step: anyio.sleep_forever()]})
     Slow.timeout = One.timeout / 100
     async with start(toy(ledger, One(), Slow(), *toy(Ledger()).states[2:]), store=store, options=traced(vault, sink)) as run:
         assert (await run.wait()).counts == {Status.COMPLETED: 1}
@@ -243,7 +243,7 @@ async def test_an_attempt_that_is_cancelled_leaves_no_span_without_a_parent(stor
         assert request is not None
         try:
             run.cancel()
-            await anyio.sleep(3600)
+            await anyio.sleep_forever()
         except BaseException as error:
             request.end(None, type(error).__name__)
             raise

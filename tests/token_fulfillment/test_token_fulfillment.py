@@ -181,7 +181,7 @@ async def test_a_twin_that_was_made_all_the_same_is_removed_with_it(vault: Vault
         result, instance = await run_once(emulator, store, vault, list_lag=0.0)
         assert instance.status is Status.COMPLETED
         assert emulator.audit()["existing"]["application"] == 2
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.3)  # the sandbox has the time of the machine: now its lists show the twin
         async with cleanup(WORKFLOW, result.run_id, store=store, options=fast(vault)) as run:
             await run.wait()
     assert not any(emulator.audit()["existing"].values())
@@ -192,7 +192,7 @@ async def test_a_twin_is_removed_though_lists_show_objects_deleted_before_it(vau
     async with sandbox("create_application:reset_after*1", **settings) as emulator, open_store("memory:") as store:
         result, _ = await run_once(emulator, store, vault, list_lag=0.0)
         assert emulator.audit()["existing"]["application"] == 2
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.3)  # the sandbox has the time of the machine: now its lists show the twin
         async with cleanup(WORKFLOW, result.run_id, store=store, options=fast(vault)) as run:
             await run.wait()
     assert not any(emulator.audit()["existing"].values())

@@ -18,6 +18,7 @@ from orchestrator.web import events
 from orchestrator.web.drives import Drives
 from tests.support.page import page_of
 from tests.support.toy import Ledger, fast, toy
+from tests.support.waiting import until
 from tests.web.test_pages import HOSTILE
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -186,6 +187,12 @@ async def two_runs(vault: Vault) -> AsyncIterator[tuple[Any, list[str]]]:
             yield page, [*paths, f"/runs/{ids[0]}/instances", f"/runs/{ids[0]}/instances/0"]
 
 
+async def fits(page: Any) -> bool:
+    """Whether nothing is wider than the window."""
+    wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return bool(wider <= 0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_fits_and_can_be_read(vault: Vault, scheme: str) -> None:
     async with (
@@ -197,11 +204,7 @@ async def test_every_page_fits_and_can_be_read(vault: Vault, scheme: str) -> Non
             await opened.show(path)
             for width in (1400, 800, 380):
                 await opened.page.set_viewport_size({"width": width, "height": 900})
-                wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-                with anyio.move_on_after(10):  # charts are drawn again in a later frame
-                    while await opened.page.evaluate(wider) > 0:
-                        await anyio.sleep(0.05)
-                assert await opened.page.evaluate(wider) <= 0, (path, width)
+                await until(lambda: fits(opened.page), says=f"{path} fits {width} pixels")  # charts are drawn in a later frame
             assert await opened.page.evaluate(CONTRAST) == [], path
         assert opened.problems == []
 

@@ -33,6 +33,7 @@ from orchestrator.web.planning import Field, Kind, Planned
 from orchestrator.web.settings import WebSettings
 from tests.support.page import Page, page_of
 from tests.support.toy import Ledger, fast, toy
+from tests.support.waiting import until
 
 
 class ToyPlanner:
@@ -74,9 +75,7 @@ async def driving_page(store: Store, vault: Vault, workflow: Workflow[Any, Any],
 
 async def settled(page: Page) -> None:
     """Wait until the page drives nothing."""
-    with anyio.fail_after(20):
-        while page.site.drives.running:
-            await anyio.sleep(0.01)
+    await until(lambda: not page.site.drives.running)
 
 
 async def test_a_run_is_stopped_and_resumed_by_the_page(vault: Vault) -> None:

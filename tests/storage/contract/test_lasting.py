@@ -128,11 +128,11 @@ async def test_no_writer_writes_after_a_claim(lasting: Place) -> None:
             for number in range(4):
                 tasks.start_soon(hammer, number)
             for _ in range(rounds):
-                await anyio.sleep(0.005)
+                await anyio.sleep(0.005)  # saves of the current epoch race with the claim
                 lasting.clock.time += 31
                 claimed = await other.claim(RUN, 0, this_process(), 30)
                 before = {row.number: row.body for row in await other.load(RUN)}
-                await anyio.sleep(0.005)
+                await anyio.sleep(0.005)  # time in which a stale save could be written
                 assert {row.number: row.body for row in await other.load(RUN)} == before
                 assert all(int(body) < claimed.epoch for body in before.values())
                 current = claimed

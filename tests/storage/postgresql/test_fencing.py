@@ -14,6 +14,7 @@ from orchestrator import Shard, StaleEpochError, open_store
 from orchestrator.storage.lease import this_process
 from orchestrator.storage.records import Save
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -49,9 +50,11 @@ async def blocked(db: Any) -> set[int]:
 
 async def waiting(db: Any, number: int, done: Callable[[], bool] = lambda: False) -> None:
     """Wait until so many server processes wait for ``db``."""
-    with anyio.fail_after(20):
-        while not done() and len(await blocked(db)) < number:
-            await anyio.sleep(0.01)
+
+    async def met() -> bool:
+        return done() or len(await blocked(db)) >= number
+
+    await until(met)
 
 
 async def test_a_claim_waits_for_a_batch_that_is_being_written(place: Place) -> None:

@@ -17,6 +17,7 @@ from orchestrator.storage.records import Save
 from tests.storage.postgresql.test_fencing import blocked, raw, waiting
 from tests.support.relay import Relay, relay
 from tests.support.stores import OTHER, RUN, Place, checkpoint, event, record
+from tests.support.waiting import until
 
 T = TypeVar("T")
 
@@ -42,9 +43,7 @@ class Far:
                 results.append(await work())
 
             tasks.start_soon(do)
-            with anyio.fail_after(20):
-                while not await committed():
-                    await anyio.sleep(0.01)
+            await until(committed)
             self.relay.cut()
         return results[0]
 
@@ -162,9 +161,11 @@ async def test_a_batch_that_the_server_still_writes_is_ended_before_it_is_repeat
             await waiting(db, 1)
             [first] = await blocked(db)
             it.relay.cut()
-            with anyio.fail_after(30):
-                while await blocked(db) <= {first}:
-                    await anyio.sleep(0.01)
+
+            async def another_is_blocked() -> bool:
+                return not await blocked(db) <= {first}
+
+            await until(another_is_blocked)
             assert await db.fetchval("SELECT 1 FROM pg_stat_activity WHERE pid = $1", first) is None
             await transaction.rollback()
         assert [row.body for row in await it.near.load(RUN)] == [b"1"]
@@ -180,7 +181,7 @@ async def test_saves_wait_for_a_server_that_is_away_and_none_is_lost(
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(it.store.save, Save(shard, checkpoint(number), [event(number, 1)]))
-            await anyio.sleep(0.2)
+            await until(lambda: caplog.records)  # it says that the server is away
             assert await it.near.load(RUN) == []
             it.relay.shut = False
         assert len(await it.near.load(RUN)) == 20

@@ -61,7 +61,7 @@ async def test_a_save_waits_for_another_process_without_holding_up_the_loop(tmp_
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: store.save(Save(shard, checkpoint(0), [])))
             for _ in range(10):
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.01)  # it returns soon, unless the loop is held up
                 ticks += 1
             assert await store.load(RUN) == []
             other.execute("COMMIT")
