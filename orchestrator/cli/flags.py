@@ -1,4 +1,4 @@
-"""Settings classes as the flags of a command, with their help, from the same fields."""
+"""Makes the flags of a command, with their help, of the fields of settings classes."""
 
 from __future__ import annotations
 
@@ -104,5 +104,6 @@ def _annotation(s: Setting) -> Annotation:
     default = s.shown or (s.default.value if isinstance(s.default, Enum) else s.default)
     if default not in (None, "", (), False):
         text += f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
-    group = Group(s.group) if s.group else None
-    return Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False, group=group)]
+    annotation = Annotated[kind | None, Parameter(name=[s.flag], help=text, negative=(), show_default=False)]
+    # Given as None, the group would hide the flag from the help.
+    return Annotated[annotation, Parameter(group=Group(s.group))] if s.group else annotation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator import PermanentError
+from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
+from orchestrator.settings import settings_of
 from states.token_fulfillment.users import CreateUser
 
 
@@ -132,6 +135,13 @@ def test_the_help_of_every_command_has_examples(cli: Any, command: str) -> None:
     assert code == 0
     examples = out.partition("\nTry\n")[2]
     assert f"  orchestrator {command}" in examples
+
+
+@pytest.mark.parametrize("settings", [RunSettings, LoadSettings, EngineSettings, TelemetrySettings], ids=lambda cls: cls.__name__)
+def test_the_help_shows_every_setting(cli: Any, settings: type) -> None:
+    _, out, _ = cli("load" if settings is LoadSettings else "run", "--help")
+    missing = [setting.flag for setting in settings_of(settings) if not re.search(rf"{setting.flag}\b(?!-)", out)]
+    assert missing == []
 
 
 def test_the_program_starts_as_a_module_and_as_a_script(home: Path) -> None:
