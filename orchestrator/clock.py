@@ -1,4 +1,4 @@
-"""Time as an object that is passed in, so that a test can own it."""
+"""Clocks: time as an object that is passed in, so that tests can control it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copying runs from one store to another: for a move to a database, an archive, or a look at a run on another machine."""
+"""Copies runs from one store to another: to a database, to an archive, or to another machine for inspection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every exception of the engine.
+"""Every exception of the engine, as one tree.
 
 ::
 

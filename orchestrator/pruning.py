@@ -1,4 +1,4 @@
-"""Pruning: deletes the old runs of a store that nothing needs any more."""
+"""Pruning: deletes old runs of a store that are finished and no longer needed."""
 
 from __future__ import annotations
 

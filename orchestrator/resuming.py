@@ -1,4 +1,4 @@
-"""Resuming every unfinished run of a store: for a service, or a machine, that starts again."""
+"""Resumes every unfinished run of a store, after the restart of a service or of a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where commands print: results to stdout, everything else to stderr."""
+"""The consoles of the commands: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuing a stored run: what ``resume``, ``retry`` and ``cleanup`` have in common."""
+"""Continues a stored run: the shared part of ``resume``, ``retry`` and ``cleanup``."""
 
 from __future__ import annotations
 

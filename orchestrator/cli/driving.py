@@ -1,4 +1,4 @@
-"""Driving a run to its end from the command line: display, signals, summary, reports."""
+"""Drives a run to its end from the command line: display, signals, summary, reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflows, runs and instances as users name them, and the defaults when they name none."""
+"""Names of workflows, runs and instances on the command line, and their defaults."""
 
 from __future__ import annotations
 

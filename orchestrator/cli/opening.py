@@ -1,4 +1,4 @@
-"""Opening the store that the settings name."""
+"""Opens the store of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reports of a run as files: their paths are checked before the run starts, and they are written when it has ended."""
+"""Report files of a run: their paths are checked before the run starts, and they are written when it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web page beside a command that drives a run, and the planner that makes runs of its forms."""
+"""The web page beside a command, and the planner that turns its forms into runs."""
 
 from __future__ import annotations
 

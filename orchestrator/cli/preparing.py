@@ -1,4 +1,4 @@
-"""Preparing a run: the settings of a command, or of a form, turned into the arguments of :func:`orchestrator.api.start`."""
+"""Prepares a run: turns the settings of a command, or of a form, into the arguments of :func:`orchestrator.api.start`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command's settings, resolved from its flags, the environment and the TOML files."""
+"""Resolves the settings of a command from its flags, the environment and the TOML files."""
 
 from __future__ import annotations
 

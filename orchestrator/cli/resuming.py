@@ -1,4 +1,4 @@
-"""``resume --all``: a line for each run, and its reports."""
+"""Resumes all unfinished runs (``resume --all``), and prints a line for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs that ``list`` and ``prune`` are about: their flags, and the filter that these make."""
+"""Selects runs for ``list`` and ``prune``: the flags, and the filter that they make."""
 
 from __future__ import annotations
 

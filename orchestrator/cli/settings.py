@@ -1,4 +1,4 @@
-"""The settings of the command line: what a run is, how it is driven, and the reports that it writes."""
+"""Settings classes of the command line: engine, telemetry, runs, load scenarios and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The telemetry of a command: what its flags ask for, opened before the run and closed after it."""
+"""Opens the telemetry of a command before the run, by its settings, and closes it afterwards."""
 
 from __future__ import annotations
 

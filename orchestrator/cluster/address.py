@@ -1,4 +1,4 @@
-"""The address of a cluster's scheduler, and what is allowed with it. A client that reaches a port of Dask can run code there."""
+"""The address of the scheduler of a cluster, and its security: a client that reaches a port of Dask can run code there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attempts that workers make at parts of a run: which part each drives, and its latest report. No I/O."""
+"""The attempts of workers at parts of a run: the part of each, and its latest report. No I/O."""
 
 from __future__ import annotations
 

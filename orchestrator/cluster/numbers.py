@@ -1,4 +1,4 @@
-"""The numbers of a run that several processes drive, from what the store held before and from their reports."""
+"""Merges the numbers of a run that several processes drive: earlier ones from the store, and their reports."""
 
 from __future__ import annotations
 

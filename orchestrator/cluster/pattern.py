@@ -1,4 +1,4 @@
-"""The pattern of the tasks of a run: what all of them have in common."""
+"""The pattern of the tasks of a run: their common fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in each worker process before it takes work (Dask: ``--preload``)."""
+"""Prepares each worker process before it takes tasks (Dask: ``--preload``)."""
 
 from __future__ import annotations
 

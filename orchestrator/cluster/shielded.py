@@ -1,4 +1,4 @@
-"""Work that gets some time to finish after a cancellation."""
+"""Gives work a limited time to finish after a cancellation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many parts are driven at once: they divide the rates of a run. Pure."""
+"""Slots: the number of parts that are driven at once, among which the rates of a run are divided. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run is spread: over processes of this machine, or over the workers of a cluster."""
+"""Chooses the worker processes of a run: processes of this machine, or workers of a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What traces ask of a client that sends requests for a handler. A client asks the tracer before each request, and reports its end."""
+"""The contract between a tracer and a client: the client calls the tracer before each request, and reports its end."""
 
 from __future__ import annotations
 

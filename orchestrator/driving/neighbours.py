@@ -1,4 +1,4 @@
-"""Neighbours: what this process must know of the others that drive the same run. It reads it from the store once a second.
+"""Neighbours: the state of the other processes that drive the same run, read from the store once a second.
 
 * **Rates.** A tenant's limit holds for the whole run. The shards that are driven at once divide it: each process counts those
   that are not done. That number only falls, and a process that has not seen the latest fall yet uses less than its part: the

@@ -1,4 +1,4 @@
-"""Orders and reports: the talk between the launcher of a run and the processes that drive its shards for it."""
+"""Orders and reports: the messages between the launcher of a run and the processes that drive its shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: how many instances a process drives side by side, and which of them make load."""
+"""Places: the slots of instances that a process drives at once, and the number of those that make load."""
 
 from __future__ import annotations
 

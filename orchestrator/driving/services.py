@@ -1,4 +1,4 @@
-"""Opens the services of a run."""
+"""Opens the services of a run, with the lease check and the encryption of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers of a process: as many as there are places."""
+"""The tasks that drive instances in a process: one for each place."""
 
 from __future__ import annotations
 

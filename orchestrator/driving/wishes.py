@@ -1,4 +1,4 @@
-"""Wishes: what other processes ask for in the store, while this one drives the run."""
+"""Wishes: requests of other processes to stop or change this run, read from the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads rows from a CSV or JSONL file, or from mappings, one at a time. Blocks."""
+"""Reads rows from a CSV or JSONL file, or from mappings, one at a time. It blocks."""
 
 from __future__ import annotations
 

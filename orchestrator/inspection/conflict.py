@@ -1,4 +1,4 @@
-"""A second start of a run: whether it asks for the same run, or for another one under its id."""
+"""Compares a second start of a run with the first one: the same run, or other arguments under its id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The details of a run for full reports: its summary, where its instances are, and which failed."""
+"""The details of a run for full reports: its summary, the positions of its instances, and the failed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One instance explained: where it is, why, what comes next, and what a rollback would remove."""
+"""Explains one instance: its status and the reason, the next step, and the effects that a rollback would remove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measurements of a run as rows: one for each state, segment and kind of error. Every form of report shows these."""
+"""The measurements of a run as rows of a report: one for each state, segment and kind of error."""
 
 from __future__ import annotations
 

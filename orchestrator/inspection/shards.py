@@ -1,4 +1,4 @@
-"""The shards of a run as rows: the processes that drove each, and how much."""
+"""The shards of a run as rows of a report: the processes that drove each, and their numbers."""
 
 from __future__ import annotations
 

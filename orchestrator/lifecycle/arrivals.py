@@ -1,4 +1,4 @@
-"""Arrivals of an open scenario: when each is due, and how many are at one moment. Pure."""
+"""Arrivals of an open scenario: when each is due, and how many are due at a given moment. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenario: how the instances of a run are admitted, for how long, and how often each goes round. Pure: no clock, no I/O.
+"""Scenario: the rules by which instances are admitted, the time limits, and the rounds. Pure: no clock, no I/O.
 
 Three shapes, told apart by what is given:
 

@@ -1,4 +1,4 @@
-"""Which scenarios are refused: bounds of each part, and parts that do not fit together. Pure."""
+"""Checks a scenario: the bounds of each part, and parts that contradict each other. Pure."""
 
 from __future__ import annotations
 

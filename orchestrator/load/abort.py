@@ -1,4 +1,4 @@
-"""When a broken threshold ends a scenario (``--abort``): only if the run can hardly keep it any more. Pure functions.
+"""Decides whether a broken threshold ends a scenario (``--abort``): only if the run is almost certain to break it. Pure functions.
 
 A threshold that is broken now may hold at the end: one failure among the first twenty instances is 5 %, the first answers of a
 server are slow, a rate is zero before the first round is done. Rules of this file:

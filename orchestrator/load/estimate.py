@@ -1,4 +1,4 @@
-"""Before a run starts: how long its rates make it take, and whether the other side has room for what it makes. Pure."""
+"""Estimates before a run starts: its shortest duration at its rates, and the quotas of the tenant that it needs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live: the numbers of a run at one moment, for displays. Those of several processes can be merged, and travel as JSON."""
+"""Live: the numbers of a run at one moment, for displays. Those of several processes can be merged, and are sent as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds: what a run has to keep to, in one small language, judged on its statistics. Pure.
+"""Thresholds: conditions that a run must meet, in a small language, judged on its statistics.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The data that the charts of a page draw."""
+"""The data of the charts of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores: where runs and checkpoints live.
+"""Stores: the databases of runs and checkpoints, opened by URL.
 
 A URL names a store: ``memory:``, ``sqlite:PATH`` or the plain path of an SQLite file, or ``postgresql://…`` with the parameters of
 libpq, e.g. ``postgresql:///?service=orchestrator``.

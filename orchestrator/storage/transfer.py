@@ -1,4 +1,4 @@
-"""What moves when a run is copied from one store to another. Sealed data stays sealed: the target needs the same key."""
+"""The parts of a run that is copied from one store to another. Encrypted data stays encrypted: the target needs the same key."""
 
 from __future__ import annotations
 

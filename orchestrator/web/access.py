@@ -1,4 +1,4 @@
-"""Access to the page: who may ask, from where, and what a browser may do with the answer.
+"""Access control of the page: tokens, hosts and origins of requests, and the security headers of responses.
 
 * A secret token opens the page. It stands in the link that the program prints; a cookie replaces it at once, and a redirect
   removes it from the address bar. Programs send it as a bearer token.

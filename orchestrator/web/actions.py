@@ -1,4 +1,4 @@
-"""What the buttons of the pages do."""
+"""The actions behind the buttons of the pages."""
 
 from __future__ import annotations
 

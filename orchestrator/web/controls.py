@@ -1,4 +1,4 @@
-"""The controls of a run: which of them work now, and why the others do not."""
+"""The controls of a run and of an instance: the ones that can be used now, and the reasons against the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of an instance: where it stands and why, its attempts over time, its effects and its requests."""
+"""The page of an instance: its status and the reason, its attempts over time, its effects and its requests."""
 
 from __future__ import annotations
 

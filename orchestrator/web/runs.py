@@ -1,4 +1,4 @@
-"""The list of runs."""
+"""The page with the list of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server: where it listens, and the link that opens it."""
+"""The server of the page: its address, and the link that opens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the page is served: the table ``[web]``."""
+"""Settings of the web page: the table ``[web]``."""
 
 from __future__ import annotations
 

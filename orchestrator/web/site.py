@@ -1,4 +1,4 @@
-"""Site: what the pages read and act on."""
+"""Site: the objects that all pages use: store, key, running runs and caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form that starts a run: made of the settings, with the estimate before it starts."""
+"""The page with the form that starts a run: its fields are the settings, and it shows an estimate first."""
 
 from __future__ import annotations
 

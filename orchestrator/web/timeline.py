@@ -1,4 +1,4 @@
-"""The time line of a run: when it was driven, when it was interrupted, and what happened in between. Pure."""
+"""The time line of a run: its driven times, its interruptions, and the events in between. Pure."""
 
 from __future__ import annotations
 

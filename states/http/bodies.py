@@ -1,4 +1,4 @@
-"""Bodies of requests."""
+"""Encodes bodies of requests: JSON and forms."""
 
 from __future__ import annotations
 

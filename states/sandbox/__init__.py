@@ -1,4 +1,4 @@
-"""The sandbox: an emulator of the part of PingOne that the workflow uses. A stand-in, not PingOne.
+"""The sandbox: an emulator of the part of PingOne that the workflow uses. It is not PingOne.
 
 It shares no code with the client and the workflow; they use only the names of this module. Each name is imported from its module on
 first use, so that commands without a sandbox do not import a web server.

@@ -1,4 +1,4 @@
-"""HAL bodies and paging."""
+"""Builds HAL bodies and pages of lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Populations."""
+"""Populations, which contain the users."""
 
 from __future__ import annotations
 

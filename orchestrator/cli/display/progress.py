@@ -1,4 +1,4 @@
-"""The numbers that the displays of a load run show."""
+"""The numbers of a load run for its displays."""
 
 from __future__ import annotations
 

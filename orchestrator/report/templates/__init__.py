@@ -1,4 +1,4 @@
-"""The Jinja2 templates of the pages, and how they are rendered: every value is escaped."""
+"""Renders the Jinja2 templates of the reports: every value is escaped."""
 
 from __future__ import annotations
 

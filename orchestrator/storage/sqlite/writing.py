@@ -1,4 +1,4 @@
-"""How batches are written: a thread inserts and commits, because both may block on the disk and on other processes.
+"""Writes batches of checkpoints: a thread inserts and commits, because both may block on the disk and on other processes.
 
 SQLite does most of it without the interpreter's lock, while the event loop goes on. A lone caller commits on the event loop: a
 switch to the thread costs up to a third of a step.
