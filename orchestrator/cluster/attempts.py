@@ -13,6 +13,10 @@ SETTLED = 5
 """Reports after which a worker has worked for some seconds: earlier failures of its part do not count any more."""
 
 
+CONFIRMED_S = 0.5
+"""Seconds for which a worker must still be silent: if this process was frozen itself, the reports are about to be read."""
+
+
 class Attempts:
     """The attempts that are under way."""
 
@@ -22,6 +26,8 @@ class Attempts:
         self._reports: dict[str, Report] = {}
         self._heard: dict[str, float] = {}
         """Attempt → when its latest report came, as steady time."""
+        self._suspected: dict[str, float] = {}
+        """Attempt → since when it counts as silent, as steady time."""
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -66,9 +72,12 @@ class Attempts:
         return [attempt for attempt, report in self._reports.items() if report.orders < number]
 
     def silent(self, seconds: float) -> list[str]:
-        """Those that work, and whose worker has reported nothing for longer: it is frozen, or cut off. Each is returned once."""
+        """Those that work, and whose worker has reported nothing for longer: it is frozen, or cut off. Each is returned once, and
+        not by the first call that finds it."""
         now = self._clock.steady()
-        found = [a for a, report in self._reports.items() if not report.waits and now - self._heard[a] > seconds]
+        late = [a for a, report in self._reports.items() if not report.waits and now - self._heard[a] > seconds]
+        self._suspected = {attempt: self._suspected.get(attempt, now) for attempt in late}
+        found = [attempt for attempt, since in self._suspected.items() if now - since > CONFIRMED_S]
         for attempt in found:
             self._heard[attempt] = math.inf
         return found

@@ -22,6 +22,8 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
     """Settings that differ from Dask's defaults.
 
     * A dead worker ends its task at once: the launcher, which knows the state of the run, starts it again (``allowed-failures``).
+    * A local worker whose process is missing for 15 s, or dies again at that moment, would never be started again
+      (``lost-worker-timeout``).
     * Memory limits stop a worker at a guessed limit: they are off.
     * The scheduler keeps the latest messages of workers: few, because a batch of events is long.
     * Profiles and frequent ticks cost 4 % of a core for each idle worker.
@@ -44,6 +46,7 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
         "distributed.admin.tick.limit": "30s",
         "distributed.admin.system-monitor.interval": "5s",
         "distributed.diagnostics.nvml": False,
+        "distributed.deploy.lost-worker-timeout": "365 days",
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 65536,
     }
 

@@ -1,4 +1,7 @@
-"""A nanny that starts its worker process again if that is killed before it is ready; Dask's own gives up then."""
+"""A nanny that starts its worker process again whenever that ends, until the pool is closed.
+
+Dask's own gives up if the process is killed before it is ready, or if the worker leaves because it has lost its scheduler.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ class PatientNanny(Nanny):
 
     async def instantiate(self) -> Status:
         """Start the worker process."""
+        if self.status not in {Status.init, Status.starting}:
+            return await super().instantiate()  # Dask calls this again after each end of the process
         for _ in range(STARTS):
             self._exit_code = None
             status: Status = await super().instantiate()
@@ -42,6 +47,9 @@ class PatientNanny(Nanny):
             if not error.was_killed:
                 break
         raise error
+
+    def close_gracefully(self, reason: str = "") -> None:
+        """The worker asks not to be started again: it is, because the run needs it."""
 
     def _on_worker_exit_sync(self, exitcode: Any) -> None:
         # An internal of Dask: if it is not called, the exit code is unknown and the process is started once.

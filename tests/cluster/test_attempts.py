@@ -40,7 +40,20 @@ def test_a_worker_that_reports_nothing_is_named_once() -> None:
     clock.advance(30)
     assert found.silent(31) == []
     clock.advance(2)
+    assert found.silent(31) == []
+    clock.advance(1)
     assert found.silent(31) == ["a"]
+    clock.advance(1)
+    assert found.silent(31) == []
+
+
+def test_a_launcher_that_was_frozen_itself_first_reads_the_reports() -> None:
+    found, clock = attempts("a")
+    found.take("a", REPORT)
+    clock.advance(100)
+    assert found.silent(31) == []
+    found.take("a", attrs.evolve(REPORT, number=2))
+    clock.advance(1)
     assert found.silent(31) == []
 
 
