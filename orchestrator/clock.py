@@ -55,8 +55,8 @@ class SystemClock:
         await wait_until(self, self.steady() + seconds, anyio.Event())
 
     def deadline(self, seconds: float) -> float:
-        # Like `anyio.current_time()`, without its look-up of the back end: each step needs two deadlines.
-        return asyncio.get_running_loop().time() + seconds
+        # The clock of asyncio's loop and of uvloop. To ask the loop itself takes a system call, and each step needs a deadline.
+        return time.monotonic() + seconds
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_at(deadline, callback)

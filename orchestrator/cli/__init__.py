@@ -48,6 +48,8 @@ SUMMARIES = {
     "doctor": "Check configuration, store, key, and whether the tenant answers. Changes nothing.",
 }
 """Command → the first paragraph of its docstring. Written twice (a test compares them), so that ``--help`` imports no command."""
+BRIEF = frozenset({"compare", "graph", "list", "prune", "report", "show"})
+"""Commands that read and print: importing uvloop takes longer than it saves them."""
 ACTIONS = {"store": "copy"}
 """Command → the word behind it."""
 LONGEST_MESSAGE = 2000
@@ -135,7 +137,7 @@ def build_app(argv: Sequence[str], observers: Sequence[Observer] = ()) -> App:
             function = function_of(name)
             workflow = _meant_workflow(argv) if flags.own else None
             prepare = workflow.prepare if workflow else None
-            call = flags.added_to(partial(_run_async, function, observers, prepare), workflow)
+            call = flags.added_to(partial(_run_async, function, observers, prepare, name not in BRIEF), workflow)
             group = app
             if name in ACTIONS:
                 group = App(name=name, help=summary, help_format="plaintext", version_flags=[])
@@ -154,13 +156,15 @@ def _unnamed() -> None:
     """Placeholder for a command that the arguments do not name."""
 
 
-def _run_async(command: Command, observers: Sequence[Observer], prepare: Callable[[], None] | None, **arguments: object) -> int:
+def _run_async(
+    command: Command, observers: Sequence[Observer], prepare: Callable[[], None] | None, is_long: bool, **arguments: object
+) -> int:
     if prepare is not None:
         # No daemon: Python crashes at times if it ends while such a thread imports an extension module.
         Thread(target=_tried, args=(prepare,), name="prepare services").start()
     import anyio  # noqa: PLC0415  # --help needs no event loop
 
-    options = {"use_uvloop": find_spec("uvloop") is not None}
+    options = {"use_uvloop": is_long and find_spec("uvloop") is not None}
     return int(anyio.run(partial(command, observers, **arguments), backend_options=options))
 
 

@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import Enum
 from typing import Generic
 
@@ -149,7 +149,8 @@ class Driver(Generic[C, S]):
             if rolling_back:
                 self._skip_states_without_rollback()
             state = _next_state(self._drive, self.instance)
-            await self._wait_until_ready(state)
+            if self.instance.not_before is not None or (state is not None and self._drive.limits.limits(state.rate_group)):
+                await self._wait_until_ready(state)
             if self._drive.stopping.is_set():
                 await self._suspend()
                 return None
@@ -218,14 +219,15 @@ class Driver(Generic[C, S]):
             self._log.count = history
             await self._follow(after_unstorable_result(drive, self._log, self.instance, attempt, error), attempt)
 
-    async def _follow(self, follow_up: FollowUp[C], attempt: Attempt[C, S]) -> None:
+    def _follow(self, follow_up: FollowUp[C], attempt: Attempt[C, S]) -> Awaitable[None]:
+        """Note when the next attempt may start, and return the save of ``follow_up``."""
         if follow_up.wait is not None:
             self._timing.ready_at = attempt.ended + follow_up.wait
         if follow_up.moved:
             self._timing.due_at = self._timing.ready_at
         if follow_up.new_round:
             self._recording.clear()
-        await self._save(follow_up.then, *follow_up.events)
+        return self._save(follow_up.then, *follow_up.events)
 
     def _skip_states_without_rollback(self) -> None:
         here, states = self.instance, self._drive.workflow.state_named

@@ -109,7 +109,7 @@ class RateLimits:
             for name, group in self._groups.items()
         }
 
-    def limits(self, group: str) -> bool:
+    def limits(self, group: str | None) -> bool:
         """Whether attempts of this group may have to wait."""
         return group in self._groups
 

@@ -81,7 +81,8 @@ class Observers:
         for event in events:
             if self.collector is not None:
                 self.collector(event)
-            self._call(self._stored, event)
+            if self._stored:
+                self._call(self._stored, event)
 
     def publish_attempt(self, event: Event) -> None:
         """Call the observers of attempts with an event that is not stored."""

@@ -16,7 +16,6 @@ import attrs
 from orchestrator.errors import SettingError, StoreError, shortened
 from orchestrator.settings import STORE_TIMEOUT_S
 from orchestrator.storage.base import Store, WallClock
-from orchestrator.storage.memory import MemoryStore
 from orchestrator.storage.sqlite.store import SQLiteStore
 from orchestrator.storage.url import without_password
 
@@ -41,6 +40,8 @@ class Scheme:
 
 
 async def _open_memory(url: str, rest: str, how: Opening) -> Store:
+    from orchestrator.storage.memory import MemoryStore  # noqa: PLC0415  # no command needs it
+
     return MemoryStore(how.clock)
 
 

@@ -76,7 +76,7 @@ def shard_from_row(row: Stored) -> Shard:
 def checkpoint_row(row: Checkpoint) -> Row:
     """Without the evidence, which has a table."""
     effects = None if row.effects is None else orjson.dumps(row.effects).decode()
-    return (row.run_id, row.number, row.status.value, row.position, row.updated_at, row.not_before, effects, row.body)
+    return (row.run_id, row.number, row.status._value_, row.position, row.updated_at, row.not_before, effects, row.body)
 
 
 def checkpoint_from_row(row: Stored) -> Checkpoint:
@@ -95,7 +95,7 @@ def checkpoint_from_row(row: Stored) -> Checkpoint:
 
 def event_row(e: Event) -> Row:
     return (
-        e.run_id, e.number, e.seq, e.kind.value, e.at, e.state, e.handler, e.attempt, e.outcome, e.target, e.duration_s, e.error,
+        e.run_id, e.number, e.seq, e.kind._value_, e.at, e.state, e.handler, e.attempt, e.outcome, e.target, e.duration_s, e.error,
         e.failure, e.code,
     )  # fmt: skip
 

@@ -11,11 +11,11 @@ from enum import StrEnum
 from functools import lru_cache
 
 import attrs
-import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from jwt.algorithms import ECAlgorithm
+from jwt.algorithms import ECAlgorithm, get_default_algorithms
+from jwt.utils import base64url_encode
 
 from orchestrator import Secret
 
@@ -44,6 +44,9 @@ KEY_ALGORITHM = "ES256"
 Source: "PRIVATE_KEY_JWT Setup", which names RS256 to RS512 and ES256 to ES512. (The administrator's guide, "Token endpoint
 authentication methods", names RS256 to RS512 only.)
 """
+
+
+_ALGORITHMS = get_default_algorithms()
 
 
 @attrs.frozen(kw_only=True)
@@ -94,12 +97,22 @@ def sign(
     }
     if private_key is not None:
         header = {"alg": KEY_ALGORITHM, "typ": "JWT", "kid": kid}
-        text = jwt.encode(payload, _parsed(private_key), algorithm=KEY_ALGORITHM, headers={"kid": kid})
+        text = _signed(header, payload, _parsed(private_key))
     else:
         assert secret is not None
         header = {"alg": algorithm.value, "typ": "JWT"}
-        text = jwt.encode(payload, secret.reveal(), algorithm=algorithm.value)
+        text = _signed(header, payload, secret.reveal().encode())
     return Assertion(text=Secret(text), header=header, claims=payload)
+
+
+def _signed(header: Mapping[str, object], payload: Mapping[str, object], key: ec.EllipticCurvePrivateKey | bytes) -> str:
+    """The compact form of a JWT, signed by PyJWT's algorithm. (``jwt.encode`` takes three times as long: it looks for a PEM or a
+    certificate in every HMAC key, and uses the JSON of the standard library.)
+
+    Source: RFC 7515 section 7.1.
+    """
+    signed = b".".join(base64url_encode(orjson.dumps(part)) for part in (header, payload))
+    return (signed + b"." + base64url_encode(_ALGORITHMS[str(header["alg"])].sign(signed, key))).decode()
 
 
 @lru_cache(maxsize=4096)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
-
 from orchestrator import Outcome, Repeat, Secret, TransientError, done
 from states.pingone.answers import AccessError, MissingError
 from states.pingone.assertion import ClientAuthentication, jwks
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, changed
 from states.token_fulfillment.creating import RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, PROPAGATION_RETRY, Grace, TokenState, TokenStep, settings_of
 
@@ -79,4 +77,4 @@ class ReadApplicationSecret(TokenState):
         secret = answer.get("secret")
         if not isinstance(secret, str) or not secret:
             raise TransientError("read application secret: the response contains none yet", code="no_secret")
-        return done(attrs.evolve(step.context, application_secret=Secret(secret)))
+        return done(changed(step.context, application_secret=Secret(secret)))

@@ -9,12 +9,10 @@ from abc import abstractmethod
 from collections.abc import Container
 from typing import Any, ClassVar
 
-import attrs
-
 from orchestrator import AmbiguousError, Effect, Outcome, PermanentError, Recovery, ThrottledError, TransientError, done
 from states.pingone.answers import AccessError, AlreadyExistsError, MissingError
 from states.pingone.management import Found, Listing
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, changed
 from states.token_fulfillment.steps import Grace, TokenState, TokenStep, settings_of
 
 _LOOKS = (0.1, 0.3, 0.6)
@@ -109,7 +107,7 @@ class CreatingState(TokenState):
 
     def _learnt(self, step: TokenStep, found: Found) -> Outcome[TokenContext]:
         learnt: dict[str, Any] = {self.learns: str(found["id"]), "made_at": step.clock.now()}
-        return done(attrs.evolve(step.context, **learnt))
+        return done(changed(step.context, **learnt))
 
 
 class RemovableState(CreatingState):

@@ -6,13 +6,11 @@ import base64
 import hashlib
 import secrets
 
-import attrs
-
 from orchestrator import Back, ExpiredError, Outcome, PermanentError, Recovery, Repeat, Secret, done
 from states.pingone.answers import MissingError, RefusedError
 from states.pingone.sign_on import COMPLETED, PI_FLOW, READY, Flow
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, changed
 from states.token_fulfillment.settings import Pkce, ResponseMode
 from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, Grace, TokenState, TokenStep, settings_of
 
@@ -52,9 +50,7 @@ class Authorize(TokenState):
         # [doc] Grants and scopes of a new application become effective late; the client and its redirect URI may too.
         with Grace(step, RefusedError):
             flow = await step.services.sign_on.authorize(parameters)
-        return done(
-            attrs.evolve(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None)
-        )
+        return done(changed(step.context, flow_id=flow.id, cookies=flow.cookies, verifier=verifier, code=None, access_token=None))
 
 
 class StartFlow(TokenState):
@@ -73,7 +69,7 @@ class StartFlow(TokenState):
         flow = await _read_flow(step)
         if flow.status not in READY:
             raise _asks_for(flow.status)
-        return done(attrs.evolve(step.context, cookies={**step.context.cookies, **flow.cookies}))
+        return done(changed(step.context, cookies={**step.context.cookies, **flow.cookies}))
 
 
 class SubmitCredentials(TokenState):
@@ -98,7 +94,7 @@ class SubmitCredentials(TokenState):
                 raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
         if flow.status != COMPLETED:
             raise _asks_for(flow.status)
-        return done(attrs.evolve(here, cookies=flow.cookies, code=flow.code))
+        return done(changed(here, cookies=flow.cookies, code=flow.code))
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         flow = await _read_flow(step)
@@ -130,7 +126,7 @@ class ResumeFlow(TokenState):
             raise ExpiredError(error.message, outcome=FLOW_EXPIRED) from error
         if code is None:
             return Outcome(FLOW_EXPIRED, here)
-        return done(attrs.evolve(here, code=code))
+        return done(changed(here, code=code))
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         return Outcome(FLOW_EXPIRED, step.context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import orjson
 
 from orchestrator import Back, ExpiredError, NextRound, Outcome, PermanentError, Recovery, Repeat, done
@@ -11,7 +10,7 @@ from states.pingone.answers import RefusedGrantError, UnauthorizedError
 from states.pingone.assertion import Assertion, sign
 from states.pingone.tokens import LEEWAY_S, ExpiredTokenError
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext, Verified
+from states.token_fulfillment.context import TokenContext, Verified, changed
 from states.token_fulfillment.settings import CUSTOM_CLAIM
 from states.token_fulfillment.steps import PROPAGATION_RETRY, SIGN_ON, TOKEN_CHECK, Grace, TokenState, TokenStep, settings_of
 
@@ -55,7 +54,7 @@ class ExchangeToken(TokenState):
                 )
             except RefusedGrantError as error:
                 raise ExpiredError(error.message, outcome="code_expired") from error
-        return done(attrs.evolve(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
+        return done(changed(here, code=None, access_token=token, sent_header=assertion.header, sent_claims=assertion.claims))
 
     async def recover(self, step: TokenStep) -> Outcome[TokenContext] | Recovery:
         return Outcome("code_spent", step.context)
@@ -97,7 +96,7 @@ class IntrospectToken(TokenState):
             raise ExpiredError(f"the claim {settings_of(step).claim} is not in the access token", outcome="claim_missing")
         with Grace(step, InactiveTokenError, since=step.context.sent_claims["iat"]):
             verified = _verified(step, header, claims, answer)
-        return Outcome("again" if step.another_round else "done", attrs.evolve(step.context, verified=verified))
+        return Outcome("again" if step.another_round else "done", changed(step.context, verified=verified))
 
 
 def _assertion(step: TokenStep) -> Assertion:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import attrs
-
 from orchestrator import Outcome, PermanentError, Recovery, done
 from states.pingone.answers import AccessError, InvalidError, MissingError, RefusedError
 from states.pingone.management import Found, Listing
 from states.token_fulfillment import names
-from states.token_fulfillment.context import TokenContext
+from states.token_fulfillment.context import TokenContext, changed
 from states.token_fulfillment.creating import RemovableState
 from states.token_fulfillment.steps import CONFIGURATION, DIRECTORY, PROPAGATION_RETRY, Grace, TokenState, TokenStep
 
@@ -131,7 +129,7 @@ class SetPassword(TokenState):
     def _checked(self, step: TokenStep, answer: Found) -> Outcome[TokenContext]:
         if answer.get("status") != "OK":
             raise PermanentError(f"set the password: its status is {answer.get('status')}, not OK", code="password_status")
-        return done(attrs.evolve(step.context, made_at=step.clock.now()))
+        return done(changed(step.context, made_at=step.clock.now()))
 
     def _path(self, step: TokenStep) -> str:
         return f"users/{step.context.user_id}/password"
