@@ -101,12 +101,14 @@ async def direct(base: str, environment: str, instances: int, concurrency: int) 
 SCRIPTS = {"script": http.script, "direct": direct}
 
 
-def command_of(name: str, base: str, environment: str, instances: int, concurrency: int) -> list[str] | None:
+def command_of(
+    name: str, base: str, environment: str, instances: int, concurrency: int, processes: str = "1"
+) -> list[str] | None:
     """The command of a contender; ``None``: not installed."""
     if name in SCRIPTS:
         return [sys.executable, "-m", "benchmarks.load", "--child", name, base, environment, str(instances), str(concurrency)]
     if name == "load":
-        return [sys.executable, "-m", "orchestrator", *_load(instances, concurrency)]
+        return [sys.executable, "-m", "orchestrator", *_load(instances, concurrency), "--processes", processes]
     found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if found is None:
         return None
@@ -144,9 +146,9 @@ def variables(base: str, environment: str, instances: int, concurrency: int) -> 
     }
 
 
-def run(name: str, server: tuple[str, str], instances: int, concurrency: int) -> tuple[float, float]:
-    """CPU seconds and seconds of one process, from its start to its end."""
-    command = command_of(name, *server, instances, concurrency)
+def run(name: str, server: tuple[str, str], instances: int, concurrency: int, processes: str = "1") -> tuple[float, float]:
+    """CPU seconds and seconds of a command and its processes, from its start to its end."""
+    command = command_of(name, *server, instances, concurrency, processes)
     assert command is not None
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "output").open("wb") as output:
         began = time.monotonic()

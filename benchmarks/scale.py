@@ -1,7 +1,7 @@
 """One process against several on this machine, in the same series: rounds alternate, medians are printed.
 
     steps    no-op steps, durable, through the engine (see `benchmarks.engine`): N processes over one
-    load     `orchestrator load` against a cheap server in a process of its own
+    load     `orchestrator load` against a cheap server in a process of its own, and k6 on all processors where it is installed
     files    SQLite: two processes that write to one file, against two that write to a file each (an upper bound for any other layout)
 
 A processor that other programs use makes every ratio worse, so the processors and their load are printed. Memory is resident, highest.
@@ -17,8 +17,6 @@ import asyncio
 import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import load
 from benchmarks.engine import STATES, WORKFLOW
 from benchmarks.server import cheap_server
 from orchestrator import Options, RunStatus, open_store, start
@@ -41,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--instances", type=int, default=20_000, help="of 15 no-op steps")
-    parser.add_argument("--load-instances", type=int, default=1000, help="of 15 requests")
+    parser.add_argument("--load-instances", type=int, default=3000, help="of 15 requests")
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=["steps", "load", "files"], default=["steps", "load", "files"])
@@ -136,30 +135,28 @@ async def _watch_memory(found: dict[int, int]) -> None:
 
 
 def _load(given: argparse.Namespace) -> None:
-    """The command, on one process and on several; the server has a process of its own, and may be the limit."""
-    with cheap_server() as (base, environment):
-
-        def run(processes: int) -> Callable[[Path], None]:
-            def one(folder: Path) -> None:
-                environ = os.environ | {
-                    "PINGONE_BASE_URL": base,
-                    "PINGONE_ENVIRONMENT_ID": environment,
-                    "PINGONE_CLIENT_ID": "worker",
-                    "PINGONE_CLIENT_SECRET": "secret",
-                    "XDG_DATA_HOME": str(folder),
-                }
-                argv = ["load", "--instances", str(given.load_instances), "--concurrency", str(given.concurrency)]
-                argv += ["--on-success", "keep", "--processes", str(processes)]
-                subprocess.run([sys.executable, "-m", "orchestrator", *argv], env=environ, check=True, stdout=subprocess.DEVNULL)
-
-            return one
-
-        _series(
-            f"orchestrator load, {given.load_instances * STATES:,} requests",
-            "requests/s",
-            given.load_instances * STATES,
-            {"1 process": run(1), f"{given.processes} processes": run(given.processes)},
-            given.rounds,
+    """The command on one process and on several, and k6. The start of processes is left out: a short run is subtracted."""
+    few = 5 * given.concurrency
+    many = few + given.load_instances
+    names = {"1 process": ["load", "1"], f"{given.processes} processes": ["load", str(given.processes)], "k6": ["k6", "1"]}
+    with cheap_server() as server:
+        if load.command_of("k6", *server, 1, 1) is None:
+            del names["k6"]
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        for _ in range(given.rounds):
+            for name, (command, processes) in names.items():
+                cpu, wall = load.run(command, server, few, given.concurrency, processes)
+                more_cpu, more_wall = load.run(command, server, many, given.concurrency, processes)
+                requests = given.load_instances * STATES
+                found[name].append((requests / (more_wall - wall), 1e6 * (more_cpu - cpu) / requests))
+    print(f"\norchestrator load, {given.load_instances * STATES:,} requests; the server has a process on the same processors")
+    first = next(iter(found.values()))
+    for name, rounds in found.items():
+        rates, costs = zip(*rounds, strict=True)
+        ratio = statistics.median(rate / base for (rate, _), (base, _) in zip(rounds, first, strict=True))
+        print(
+            f"  {name:<28} {statistics.median(rates):>10,.0f} requests/s   {ratio:>5.2f} x   "
+            f"{min(rates):,.0f} to {max(rates):,.0f}   {statistics.median(costs):.0f} us of CPU a request"
         )
 
 
