@@ -79,11 +79,11 @@ async def engine(store: Store, instances: int, concurrency: int) -> None:
 
 
 Written = tuple[Checkpoint, Any, list[Event]]
-"""What an instance writes in one step: the checkpoint, the data in its body, and the events."""
+"""The data that an instance writes in one step: the checkpoint, the data in its body, and the events."""
 
 
 async def recorded(store: Store) -> tuple[Shard, list[Written]]:
-    """Run one instance, and return what it has written, under a claim that goes on."""
+    """Run one instance, and return its writes, under a claim that continues."""
     recorder = _Recorder()
     options = Options(vault=Vault(bytes(32), "the benchmark"))
     async with start(WORKFLOW, store=recorder.wrap(store), options=options) as run:

@@ -170,7 +170,7 @@ def main() -> None:
     found: dict[str, list[float]] = {name: [] for name in names}
     with cheap_server() as server, receiver() as url:
         for number in range(args.rounds):
-            # Each round begins with another one: what runs first meets a machine in another state.
+            # Each round begins with another variant, because the first one finds the machine in another state.
             for name in (*names[number % len(names) :], *names[: number % len(names)]):
                 found[name].append(marginal(name, server, url, args.instances, args.concurrency))
             print(f"round {number + 1} of {args.rounds}, {time.strftime('%H:%M:%S')}", file=sys.stderr)

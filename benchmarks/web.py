@@ -1,4 +1,4 @@
-"""Cost of the web page: how long its pages take, by the number of instances in the store, and what an open page costs a running load.
+"""Cost of the web page: how long its pages take, by the number of instances in the store, and the cost of an open page for a running load.
 
 pages      milliseconds of each page over a socket, with few instances in the store and with many
 watched    CPU time of `orchestrator load --web` with a page open, divided by that without one. The load is CPU-bound: it sends its

@@ -1,7 +1,7 @@
 """Write the reference pages from the code: ``python docs/generate.py``; with ``--check``, only say which are out of date.
 
 Commands come from the command line itself, settings and exit codes from their classes, thresholds from the docstring of
-their module, the API from what ``orchestrator`` exports (read by griffe).
+their module, the API from the exports of ``orchestrator`` (read by griffe).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TABLES: dict[str, tuple[type[Any], str]] = {
     "orchestrator": (EngineSettings, "Where runs are stored, and how this process drives them."),
     "run": (RunSettings, "The settings of `orchestrator run`."),
     "load": (LoadSettings, "The scenario of `orchestrator load`. Durations are written like `30s`, `2m` or `1h30m`."),
-    "telemetry": (TelemetrySettings, "What a process tells of the run that it drives. It is not stored with the run."),
+    "telemetry": (TelemetrySettings, "The telemetry of a process that drives a run. It is not stored with the run."),
     "web": (WebSettings, "Where `orchestrator web`, and `--web` of other commands, serve the page."),
     "token-fulfillment": (
         TokenFulfillmentSettings,
@@ -97,7 +97,7 @@ def _setting_row(one: Setting) -> str:
 
 
 def exit_codes() -> str:
-    """The exit codes, with what their members say."""
+    """The exit codes, with the docstrings of their members."""
     said = _member_docs(ExitCode)
     rows = [f"| {code.value} | {code.name} | {_plain(' '.join(said.get(code.name, 'Success.').split()))} |" for code in ExitCode]
     return (

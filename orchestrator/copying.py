@@ -32,7 +32,7 @@ async def copy_run(source: Store, target: Store, run_id: str) -> int:
     """
     before = await _unused(source, run_id)
     owner, run = this_process(), before.run
-    await target.sweep()  # what an earlier copy has left
+    await target.sweep()  # leftovers of an earlier copy
     await target.begin_import(run_id, owner)
     try:
         count, names = await _copy_instances(source, target, run_id)
@@ -63,7 +63,7 @@ async def copy_run(source: Store, target: Store, run_id: str) -> int:
 class _State:
     run: RunRecord
     shards: list[Shard]
-    """Without owners, whose leases have expired or who are gone."""
+    """Without owners: their leases have expired, or their processes no longer exist."""
 
 
 async def _unused(source: Store, run_id: str) -> _State:

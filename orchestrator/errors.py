@@ -29,7 +29,7 @@
         ├── ExpiredError           something that the step needs has expired; take the given outcome
         └── PermanentError         no attempt can succeed
 
-A message says what happened, to which object, and what to do. The driver records the place (state, instance, attempt)
+A message names the event, the object and the cure. The driver records the place (state, instance, attempt)
 separately. No message may contain a secret.
 """
 
@@ -121,7 +121,7 @@ class WorkflowChangedError(ConfigurationError):
 
 
 class StoreError(OrchestratorError):
-    """The store cannot be used; the message says where it is and what to do."""
+    """The store cannot be used; the message names it and the cure."""
 
 
 class UnknownRunError(StoreError):

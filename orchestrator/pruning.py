@@ -49,11 +49,11 @@ async def prune(
     """Delete finished runs that nothing needs: no process drives them, no effect of theirs may exist, and no stored run reuses them.
 
     Each run disappears in one transaction that checks this. The space is given back in small parts, so that processes that drive
-    runs do not wait. Other processes may prune at the same time. If it is cancelled, the next call deletes what is left.
+    runs do not wait. Other processes may prune at the same time. If it is cancelled, the next call deletes the rest.
 
     Args:
         older_than: Seconds since the end of the run; ``None``: any age.
-        keep: Number of the newest runs that stay, whatever their age; ``None``: none.
+        keep: Number of the newest runs that stay, of any age; ``None``: none.
         statuses: Consider only runs with these statuses; unfinished ones are never deleted, but reported.
         workflow: Consider only runs of this workflow.
         dry_run: Delete nothing.

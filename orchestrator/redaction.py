@@ -39,7 +39,7 @@ _FOLD = bytes.maketrans(b" -_", b"++/")
 """A space may be a plus, and base64 has two alphabets: they count as equal."""
 
 _Where = Callable[[int, int], tuple[int, int]]
-"""Start and end in what a text says → start and end in the text itself."""
+"""Start and end in a decoded text → start and end in the text itself."""
 
 
 class Redactor:
@@ -128,7 +128,7 @@ def _with_stars(data: bytes, found: list[tuple[int, int]]) -> str:
 
 
 def _readings(data: bytes, where: _Where, depth: int) -> Iterator[tuple[bytes, _Where]]:
-    """What a text says in each spelling."""
+    """A text, decoded by each spelling."""
     yield data, where
     if depth > 0:
         for plainer, there in (*_without_escapes(data), *_from_base64(data)):
@@ -174,7 +174,7 @@ def _with_meanings(
 
 
 def _meaning(data: bytes, escape: re.Match[bytes]) -> tuple[bytes, int]:
-    """What an escape stands for, and where it ends."""
+    """The character of an escape, and the end of the escape."""
     text, end = escape[0], escape.end()
     if text[:1] == b"&":
         return _folded(unescape(text.decode())), end

@@ -252,8 +252,8 @@ def convert(s: Setting, raw: object, source: str) -> Any:
             name, f"{shortened(raw)} cannot be read: {getattr(error, 'strerror', None) or error}", source
         ) from error
     except (ValueError, TypeError) as error:
-        what = str(error) if not s.secret else "is not usable"
-        raise SettingError(name, what, source) from error
+        problem = "is not usable" if s.secret else str(error)
+        raise SettingError(name, problem, source) from error
 
 
 def _check_text(name: str, raw: object, source: str) -> None:

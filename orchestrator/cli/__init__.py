@@ -37,7 +37,7 @@ SUMMARIES = {
     "retry": "Retry the failed instances that a finished run kept, each from the step that failed.",
     "list": "List the runs of the store, the newest first. Needs no key.",
     "prune": "Delete old runs that are finished and have left nothing behind, and give their space back. Needs no key.",
-    "show": "Show a run, or one instance of it: history, status, what it created, what would happen next and why.",
+    "show": "Show a run, or one instance of it: history, status, created objects, the next step and its reason.",
     "cleanup": "Remove everything that a run, or one instance of it, created: of completed, failed and interrupted instances, leftovers included.",
     "report": "Write the measurements of a run as one self-contained HTML file; also as CSV, JUnit XML or JSON.",
     "compare": "Show two runs side by side: rates, failures, and the percentiles of each state.",

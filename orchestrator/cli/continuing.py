@@ -46,7 +46,7 @@ async def continue_run(
     """Resume, retry or clean up a stored run, or one instance of it; the exit code.
 
     Args:
-        here: Drive it in this process, whatever the settings say.
+        here: Drive it in this process, even if the settings name workers.
     """
     resolver = Resolver(flags, config)
     engine, outputs = resolver.engine().value, Outputs.of(flags)

@@ -186,7 +186,7 @@ async def _add_remedy(
         await _list_effects(workflow, store, options, run.id)
         copy = await store.rescue()
         failure.add_note(
-            f"its data was copied to {copy}; to remove what the run created: orchestrator cleanup {run.id} --store {copy}"
+            f"its data was copied to {copy}; to remove the objects of the run: orchestrator cleanup {run.id} --store {copy}"
         )
     elif isinstance(failure, StoreError | LeaseExpiredError | ClusterError) and suffix is not None:
         failure.add_note(f"to continue: orchestrator {run.command}{suffix}")

@@ -38,7 +38,7 @@ class Prepared:
     settings: object
     scenario: Scenario
     needs: Estimate | None
-    """What its rates mean for it."""
+    """Its shortest duration at its rates."""
     wanted: RunSettings | LoadSettings
     rates: Mapping[str, float]
     thresholds: Sequence[str]

@@ -34,7 +34,7 @@ ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT" for part in ("", "TRACES_
 
 
 class Telemetry:
-    """What this process exports of the run that it drives."""
+    """The telemetry that this process exports."""
 
     def __init__(self, settings: TelemetrySettings, environ: Mapping[str, str]) -> None:
         self.observers: list[Observer] = []
@@ -168,7 +168,7 @@ class Telemetry:
 
 @asynccontextmanager
 async def open_telemetry(settings: TelemetrySettings, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Telemetry]:
-    """Open what the settings ask for. Raises ``SettingError``, before anything of the run exists."""
+    """Open the telemetry of the settings. Raises ``SettingError`` before the run exists."""
     async with AsyncExitStack() as stack:
         telemetry = Telemetry(settings, environ)
         telemetry.open_logs(stack.enter_context(ExitStack()))

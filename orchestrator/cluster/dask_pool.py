@@ -99,7 +99,7 @@ def _silence_dask() -> None:
 
 
 def _why(error: Exception) -> str:
-    """Why worker processes cannot start, and what to do."""
+    """The reason why worker processes cannot start, and the cure."""
     cause = error.__cause__
     if not isinstance(cause, WorkerStartError):
         return str(error)

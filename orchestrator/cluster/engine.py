@@ -285,7 +285,7 @@ class ClusterEngine:
             self._give(start_at=self._job.clock.now() + START_DELAY_S)
 
     def _take(self, attempt: str, message: Report | Batch) -> None:
-        """Take what a worker sends."""
+        """Take a message of a worker."""
         if isinstance(message, Batch):
             self._gathering.take(attempt, message)
         elif (part := self._attempts.take(attempt, message)) is not None:

@@ -1,4 +1,4 @@
-"""What a launcher gathers of its workers beside the numbers of the run: readings for metrics, events and log records."""
+"""Gathers readings for metrics, events and log records from the workers of a run, in the launcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.errors import StoreError
 
 
 class Gathering:
-    """Gathers what observers and exporters of the launcher want."""
+    """Gathers the data for observers and exporters of the launcher."""
 
     def __init__(self, job: AnyJob, run_id: str, leases: LeaseKeeper) -> None:
         self._job, self._run_id, self._leases = job, run_id, leases
@@ -64,7 +64,7 @@ class Gathering:
             self._readings.take(attempt, message.readings)
 
     async def wait_for(self, attempt: str, end: TaskEnd) -> None:
-        """Wait for what a task that has ended has sent."""
+        """Wait for the messages of a task that has ended."""
         await self._relay.wait_for(attempt, end.batches)
 
     def end(self, attempt: str) -> None:

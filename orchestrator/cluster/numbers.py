@@ -123,7 +123,7 @@ class RunNumbers:
         return attrs.evolve(found, due=live.started + missed, overdue=missed, expected_missed=missed)
 
     def measured(self) -> Measured:
-        """What thresholds are judged on. Counts include the warm-up, as the final ones will."""
+        """The measurements that thresholds are judged on. Counts include the warm-up, as the final ones will."""
         live = self.live
         counts = counts_by_status(live.counters)
         counts[Status.RUNNING] = max(0, live.count(STARTED) - sum(counts.values()))

@@ -17,7 +17,7 @@ from orchestrator.json_types import JSONObject
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """What a worker process needs to drive a part of a run. It holds no secret in clear: a scheduler can read it.
+    """The data that a worker process needs to drive a part of a run. It holds no secret in clear: a scheduler can read it.
 
     The worker finds the key that decrypts the settings, and the password of the store, where every process of this program finds
     them: in its environment, or in a file.
@@ -136,12 +136,12 @@ class Pool(Protocol):
 
 
 OnMessage = Callable[[str, Report | Batch], None]
-"""Attempt, and what its worker sends."""
+"""Attempt, and a message of its worker."""
 
 
 @attrs.frozen(kw_only=True)
 class PoolPlan:
-    """What a pool is opened for."""
+    """The purpose of a pool."""
 
     run_id: str = ""
     store: str | None = None

@@ -28,7 +28,7 @@ class RunReadings:
         self._clock = clock
         self._own_lease_s = own_lease_s
         self._latest: dict[str, tuple[float, Readings]] = {}
-        """Attempt → when it was read (steady time), and what."""
+        """Attempt → time of its reading (steady), and the reading."""
         self._ended = Readings(metered=Metered(), rate_groups={}, lease_left_s=None)
 
     def take(self, attempt: str, readings: Readings) -> None:
@@ -36,7 +36,7 @@ class RunReadings:
         self._latest[attempt] = self._clock.steady(), readings
 
     def end(self, attempt: str) -> None:
-        """The attempt has ended: keep what it has counted."""
+        """The attempt has ended: keep its counts."""
         found = self._latest.pop(attempt, None)
         if found is not None:
             _, last = found

@@ -100,7 +100,7 @@ class Sender:
         self._records.append({**record, FIELDS: {**self._fields, **record[FIELDS]}})
 
     def flush(self) -> None:
-        """Send what waits."""
+        """Send the waiting messages."""
         records = [self._records.popleft() for _ in range(len(self._records))]
         if self._events or records:
             self.sent += 1

@@ -21,7 +21,7 @@ GUARD = (
     'a program that starts them must guard its own start with `if __name__ == "__main__":`, because each of them imports the '
     "program's file"
 )
-"""What to do when a worker process cannot start."""
+"""The cure when a worker process cannot start."""
 
 
 @attrs.frozen(kw_only=True)

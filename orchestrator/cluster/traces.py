@@ -1,4 +1,4 @@
-"""Traces of worker processes: each sends its own. What they need travels encrypted in the task."""
+"""Traces of worker processes: each sends its own. Their settings are sent encrypted in the task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("orchestrator.telemetry")
 
 
 def sealed_traces(wanted: WorkerTraces, vault: Vault, run_id: str, *, retries: bool) -> str:
-    """What workers need to send traces, encrypted.
+    """The settings with which workers send traces, encrypted.
 
     Args:
         retries: Whether failed instances are continued, each with a new root.

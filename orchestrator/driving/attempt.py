@@ -121,7 +121,7 @@ class TimeLimit:
 
 
 async def call_handler(handler: Handler[C, S], step: Step[C, S]) -> object:
-    """What ``handler`` returned, or a :class:`Failed`.
+    """Return the result of ``handler``, or a :class:`Failed`.
 
     Raises:
         LeaseExpiredError: The handler was stopped before it sent a request; this is no result of the step.

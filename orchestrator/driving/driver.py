@@ -46,7 +46,7 @@ class Begin(Enum):
     RESUME = "resume"
     """Continue after another driver."""
     ROLL_BACK = "roll back"
-    """Roll it back, whatever its status (``cleanup``)."""
+    """Roll it back, in any status (``cleanup``)."""
 
 
 @attrs.define(kw_only=True)
@@ -205,7 +205,7 @@ class Driver(Generic[C, S]):
         return self._attempt
 
     async def _act_on(self, attempt: Attempt[C, S]) -> None:
-        """Store what follows from an attempt."""
+        """Store the result of an attempt."""
         drive, history = self._drive, self._log.count
         if attempt.pause_s and attempt.state.rate_group is not None:
             await drive.store.save_pause(

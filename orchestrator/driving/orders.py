@@ -41,7 +41,7 @@ class Observed(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Orders:
-    """What the launcher wants. Each set of orders replaces the one before."""
+    """Orders of the launcher. Each set replaces the one before."""
 
     number: int = 0
     slots: int | None = None
@@ -71,7 +71,7 @@ class Orders:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a process reports each second. Numbers are totals, so that a lost report does no harm."""
+    """The report of a process, sent each second. Numbers are totals, so that a lost report does no harm."""
 
     number: int
     orders: int

@@ -1,4 +1,4 @@
-"""Readings: what exporters of metrics read of a process that drives, or of all processes of a run."""
+"""Readings: the numbers that exporters of metrics read, of one process or of all processes of a run."""
 
 from __future__ import annotations
 

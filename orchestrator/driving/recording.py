@@ -43,7 +43,7 @@ class Recording:
         _current.set(self)
 
     def clear(self) -> None:
-        """Drop what was kept."""
+        """Drop the kept exchanges."""
         self.exchanges.clear()
 
     def take(self, *contexts: object) -> list[Mapping[str, object]] | None:

@@ -98,7 +98,7 @@ class RowForm(Generic[R]):
 
 
 def _strict_converter() -> cattrs.Converter:
-    """cattrs turns any value into a number or a text; a row means what it says."""
+    """A strict converter: cattrs alone would turn any value into a number or a text."""
     converter = make_converter()
     hooks: dict[type, Callable[[object], object]] = {
         str: _text,

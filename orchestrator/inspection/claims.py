@@ -14,7 +14,7 @@ from orchestrator.secret import Secret, fields_of, secrets_in
 
 @attrs.frozen(kw_only=True)
 class Claims:
-    """A token that can be read by anyone who has it: its signature is what makes it a secret."""
+    """A decoded token, without its signature, which alone is secret."""
 
     name: str
     """The field of the context that holds it."""

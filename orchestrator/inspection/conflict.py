@@ -15,7 +15,7 @@ from orchestrator.secret import secrets_in
 from orchestrator.settings import settings_of
 
 _SAME = ("workflow", "on_failure", "on_success", "rates", "thresholds", "abort", "recorded")
-"""Fields of a record that say what the run does. Its definition may have changed since: a resume finds that out. Its reports belong
+"""Fields of a record that determine the run. A resume checks its definition, which may have changed since. Its reports belong
 to the command that writes them."""
 
 

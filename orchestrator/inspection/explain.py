@@ -23,7 +23,7 @@ _NOTHING_NEXT = {
     Status.COMPLETED: "it has reached its end",
     Status.ROLLED_BACK: "everything it made was removed",
     Status.FAILED: "it is kept as it is",
-    Status.ROLLBACK_FAILED: "some of what it made is left over",
+    Status.ROLLBACK_FAILED: "some of its objects are left over",
 }
 
 
@@ -111,7 +111,7 @@ def _commands(workflow: AnyWorkflow, instance: AnyInstance) -> Iterator[str]:
     if instance.status is Status.FAILED:
         yield f"`orchestrator retry {instance.id}` continues it"
     if not why_nothing_to_undo(workflow, instance):
-        does = "tries again" if instance.status is Status.ROLLBACK_FAILED else "removes what it made"
+        does = "tries again" if instance.status is Status.ROLLBACK_FAILED else "removes its objects"
         yield f"`orchestrator cleanup {instance.id}` {does}"
 
 

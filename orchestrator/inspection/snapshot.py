@@ -106,7 +106,7 @@ class Snapshot:
 
 @attrs.frozen(kw_only=True)
 class Counted:
-    """What is counted over all instances of a run; for a hundred thousand that takes some time."""
+    """Counts over all instances of a run; for a hundred thousand, counting takes some time."""
 
     places: Mapping[tuple[Status, str], int]
     """Status and position → instances."""

@@ -21,14 +21,14 @@ from orchestrator.lifecycle.instance import Failure, Instance
 
 
 class OnFailure(StrEnum):
-    """What to do with an instance that fails."""
+    """The policy for an instance that fails."""
 
     ROLLBACK = "rollback"
     KEEP = "keep"
 
 
 class OnSuccess(StrEnum):
-    """What to do with the effects of a completed instance."""
+    """The policy for the effects of a completed instance."""
 
     KEEP = "keep"
     TEARDOWN = "teardown"

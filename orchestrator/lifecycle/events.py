@@ -1,4 +1,4 @@
-"""Events: frozen records of what happened to an instance, stored as its history and passed to observers."""
+"""Events: frozen records of the steps of an instance, stored as its history and passed to observers."""
 
 from __future__ import annotations
 

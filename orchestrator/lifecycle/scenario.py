@@ -1,6 +1,6 @@
 """Scenario: the rules by which instances are admitted, the time limits, and the rounds. Pure: no clock, no I/O.
 
-Three shapes, told apart by what is given:
+Three shapes, distinguished by the fields that are given:
 
 * **closed**: ``instances`` in all, ``concurrency`` at once; by ``stages`` the concurrency follows a ramp.
 * **open**: arrivals at ``rate`` (or ``rate_stages``), independent of the response times; ``concurrency`` limits the number of

@@ -29,7 +29,7 @@ from orchestrator.storage.records import StoredWindow
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """What the admission tells a collector."""
+    """The numbers that a collector gets from the admission."""
 
     elapsed: Callable[[], float]
     """Seconds of the scenario that have been spent."""
@@ -117,7 +117,7 @@ class Collector:
             self._samples.add(self._progress.active(), self._progress.wanted(), self.offered)
 
     def tick(self) -> Rows:
-        """Take up what was measured since the last tick."""
+        """Add the measurements since the last tick."""
         return self._timeline.tick(self._progress.elapsed(), self._clock.now(), self._measure)
 
     def _measure(self, recent: Window) -> None:

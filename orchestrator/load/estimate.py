@@ -16,7 +16,7 @@ from orchestrator.lifecycle.scenario import Scenario
 
 @attrs.frozen(kw_only=True)
 class Estimate:
-    """What the rates of a run mean for it. Seconds."""
+    """The shortest duration of a run at its rates, in seconds."""
 
     group: str
     """The rate group that holds it up most."""
@@ -56,7 +56,7 @@ def check_groups(workflow: AnyWorkflow, rates: Mapping[str, float]) -> None:
 
 
 def check_time(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, float]) -> None:
-    """Refuse a scenario whose time is over before its rates have let it set up what it asks for.
+    """Refuse a scenario whose time is too short to start its instances at its rates.
 
     Raises:
         SettingError: With the group, and the time that it takes.
@@ -79,7 +79,7 @@ def check_quotas(rooms: Mapping[str, Quota], scenario: Scenario, on_success: OnS
     """Refuse a scenario that makes more than the other side can hold.
 
     Raises:
-        ConfigurationError: With what is there, what there may be, and what the scenario needs.
+        ConfigurationError: It names the existing objects, the quota, and the need of the scenario.
     """
     if scenario.reuse is not None:
         return
@@ -92,7 +92,7 @@ def check_quotas(rooms: Mapping[str, Quota], scenario: Scenario, on_success: OnS
         if room.existing + needed > room.most:
             raise ConfigurationError(
                 f"there is no room for this: {room.existing} of at most {room.most} {kind}s exist, and the scenario needs up to "
-                f"{needed} more {when}; take fewer instances, tear down on success, or clean up what is not needed"
+                f"{needed} more {when}; take fewer instances, tear down on success, or clean up objects that are not needed"
             )
 
 

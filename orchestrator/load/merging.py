@@ -38,7 +38,7 @@ def grouped_by_time(windows: Iterable[W]) -> list[list[W]]:
 
 
 def merged_by_time(shards: Sequence[Sequence[Window]]) -> list[Window]:
-    """The windows of several shards as those of one run: what was measured at the same time is added, time is not.
+    """The windows of several shards as those of one run: measurements of the same time are added, time is not.
 
     Args:
         shards: The windows of each shard, in order.

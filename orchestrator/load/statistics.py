@@ -38,7 +38,7 @@ class Statistics:
 
     @classmethod
     def of(cls, rows: Iterable[StoredWindow]) -> Statistics:
-        """From what a store holds, of any number of processes. Windows of several shards are merged by time."""
+        """From the stored windows of any number of processes. Windows of several shards are merged by time."""
         rows = list(rows)
         if len({row.shard for row in rows}) > 1:
             return cls._merged(rows)

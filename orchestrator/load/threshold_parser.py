@@ -30,7 +30,7 @@ def parse(text: str, workflow: AnyWorkflow) -> Threshold:
     """A threshold of this workflow.
 
     Raises:
-        ValueError: It is not of the language, or names what this workflow does not have; one line says which.
+        ValueError: It is not in the language, or names a state or segment that this workflow does not have. The message is one line.
     """
     match = _GRAMMAR.fullmatch(text.strip())
     if match is None:

@@ -52,7 +52,7 @@ _TOO_SHORT = f"not measured: a drift needs {show_duration(LEAST_DRIFT_S)}"
 
 @attrs.frozen(kw_only=True)
 class Measured:
-    """What thresholds are judged on."""
+    """The measurements that thresholds are judged on."""
 
     statistics: Statistics
     counts: Mapping[Status, int]
@@ -101,7 +101,7 @@ class Threshold:
         return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == MEMORY)
 
     def judge(self, measured: Measured) -> Verdict:
-        """Whether it holds. What was never measured does not hold."""
+        """Whether it holds. A threshold without data does not hold."""
         value = self._value(measured)
         if value is None:
             return Verdict(self.text, None, False, _TOO_SHORT if self.drift else _NOTHING)
@@ -159,7 +159,7 @@ class Threshold:
         if self.subject == "errors":
             return sum(tally.count for key, tally in window.errors.items() if key.kind != CUT_OFF), _calls(window)
         if self.subject == "late":
-            # They are counted after the warm-up, and so is what they are a part of.
+            # Both are counted after the warm-up.
             return window.counters[keys.LATE], window.counters[keys.STARTED]
         # Of those that have ended: nobody knows yet of the others.
         number = {

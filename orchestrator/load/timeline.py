@@ -14,7 +14,7 @@ from orchestrator.load.window import Window
 from orchestrator.storage.records import StoredWindow
 
 TICK_S = 2.0
-"""How often measurements are stored, and how wide the first windows are: what a kill can lose."""
+"""Seconds between two writes of measurements, and the width of the first windows. A kill can lose as much."""
 GRID_SLACK_S = 0.25
 """How late a tick may come and still count as the one that was due."""
 WINDOWS = 120

@@ -73,7 +73,7 @@ class Window:
         histogram.record(values)
 
     def add(self, other: Window) -> None:
-        """Merge what was measured in ``other``; the width is the caller's to say."""
+        """Merge the measurements of ``other``; the caller sets the width."""
         for series, histogram in other.histograms.items():
             if series not in self.histograms:
                 self.histograms[series] = Histogram()

@@ -30,7 +30,7 @@ def _states(details: Details) -> str:
         if row.rollback:
             rows.append([row.state, "rollback", "", row.rollback_retried, "", row.rollback_failed, *_latency(row.rollback)])
     rows += [[name, "segment", "", "", "", "", *_latency(latency)] for name, latency in details.summary.segments]
-    return _written(["state", "what", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
+    return _written(["state", "series", "ok", "retried", "recovered", "failed", *_LATENCY], rows)
 
 
 def _timeline(details: Details) -> str:

@@ -57,7 +57,7 @@ def lines(workflow: AnyWorkflow, found: Explanation) -> Iterator[str]:
     yield from _history(workflow, found.history)
     yield from _exchanges(found)
     yield ""
-    yield "What it created that exists, or may exist" if found.effects else "Nothing of it exists in the environment."
+    yield "Created objects that exist, or may exist" if found.effects else "Nothing of it exists in the environment."
     for _, effect in found.effects:
         yield f"  {effect.kind:<12} {effect.name}  {effect.id or '(id never seen)'}"
     if found.rollback_would_remove:
@@ -86,7 +86,7 @@ _SHOWN = frozenset(EventKind) - {EventKind.ATTEMPT, EventKind.ANSWER, EventKind.
 
 
 def describe_outcome(event: Event) -> str:
-    """What an event led to, in a few words."""
+    """The result of an event, in a few words."""
     match event.kind:
         case EventKind.MOVED:
             outcome = event.outcome if event.handler == "run" else f"{event.outcome} (recovered)"

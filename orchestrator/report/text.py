@@ -150,7 +150,7 @@ def _is_rated(summary: Summary, name: str) -> bool:
 
 
 def _row(name: str, cells: Iterable[object]) -> str:
-    """A row of the table, 80 columns wide; longer cells move what follows, and never touch it."""
+    """A row of the table, 80 columns wide; longer cells move the next ones, and never touch them."""
     return f"  {name:<23}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
 
 
@@ -166,11 +166,11 @@ def next_commands(summary: Summary, suffix: str = "") -> list[tuple[str, str]]:
     cleaning = summary.status is RunStatus.CLEANING_UP
     removes = ""
     if cleaning:
-        removes = "continue removing what it created"
+        removes = "continue removing its objects"
     elif summary.counts.get(Status.ROLLBACK_FAILED):
-        removes = "try again to remove what is left over"
+        removes = "try again to remove the leftovers"
     elif summary.existing:
-        removes = "remove what it created"
+        removes = "remove its objects"
     commands = []
     if summary.unfinished and not cleaning:
         commands.append((f"orchestrator resume {run}", "continue the run"))
@@ -223,7 +223,7 @@ def _existing(summary: Summary) -> Iterator[str]:
         yield "Nothing of it exists in the environment."
         return
     total = sum(summary.existing.values())
-    yield f"What exists in the environment because of it: {total}"
+    yield f"Objects of the run in the environment: {total}"
     if total > SHOWN:
         for kind, number in summary.existing.items():
             yield f"  {number} {kind}{'s' if number > 1 else ''}"

@@ -125,7 +125,7 @@ class Store(ABC):
 
     @abstractmethod
     async def usage(self, run_id: str) -> RunUsage:
-        """Return what needs a run. Raises ``UnknownRunError``."""
+        """Return the use of a run: its reasons not to be deleted. Raises ``UnknownRunError``."""
 
     @abstractmethod
     async def delete_run(self, run_id: str) -> RunUsage:

@@ -260,8 +260,8 @@ def stored_definition(row: Checkpoint) -> str:
 
 
 def _changes(names: list[str], old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    what = []
+    changes = []
     for name in names:
         verb = "is gone" if name not in new else "is new" if name not in old else "is different"
-        what.append(f"{'the context' if name == 'context' else f'state {name}'} {verb}")
-    return what
+        changes.append(f"{'the context' if name == 'context' else f'state {name}'} {verb}")
+    return changes

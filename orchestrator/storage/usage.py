@@ -11,7 +11,7 @@ from orchestrator.lifecycle.run import RunStatus
 
 @attrs.frozen(kw_only=True)
 class RunUsage:
-    """What needs a run, as one transaction has read it. A run may be deleted if nothing does."""
+    """The use of a run, read in one transaction. A run without use may be deleted."""
 
     run_id: str
     status: RunStatus

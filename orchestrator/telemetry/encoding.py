@@ -1,7 +1,7 @@
 """Spans in the binary form of OTLP, and an exporter that sends it.
 
 The encoder of the SDK builds an object for every field. With a trace of each instance that is a third of the CPU of a load run, so
-spans are written here directly, in a quarter of the time. What does not change from span to span is encoded once.
+spans are written here directly, in a quarter of the time. The parts that all spans share are encoded once.
 
 Source: opentelemetry/proto/trace/v1/trace.proto, https://protobuf.dev/programming-guides/encoding/.
 """

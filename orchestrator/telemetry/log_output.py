@@ -1,6 +1,6 @@
 """Writes log records to stderr in a thread: a reader that does not read must not stop the run.
 
-Records that wait are bounded; what does not fit is dropped, counted, and told when there is room again.
+The number of waiting records is bounded. Further records are dropped and counted; the count is logged when there is room again.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Otlp:
     """The exporters of this process.
 
     Args:
-        metrics: What is exported; ``None``: another process exports the metrics.
+        metrics: The metrics to export; ``None``: another process exports the metrics.
         resource: Attributes of the resource beside the usual ones.
         propagate: Whether requests carry the header ``traceparent``.
         environ: The variables ``OTEL_*``. The SDK reads most of them itself, from the environment of the process.
@@ -157,7 +157,7 @@ class _Problems(logging.Handler):
 
 
 async def _joined(threads: Sequence[Thread], seconds: float) -> bool:
-    """Wait until threads have ended, whatever is cancelled; ``False``: one has not."""
+    """Wait until threads have ended, also during a cancellation; ``False``: one has not."""
     with anyio.move_on_after(seconds, shield=True):
         while any(thread.is_alive() for thread in threads):  # noqa: ASYNC110  # a thread sets no event of the loop
             await anyio.sleep(0.005)

@@ -228,7 +228,7 @@ class Tracing:
         self._export(live)
 
     def _interrupt(self, live: _Live, event: Event) -> None:
-        """The instance is suspended: export what the current state has done, and the attempt that was cancelled in its request."""
+        """The instance is suspended: export the spans of the current state so far, and the attempt that was cancelled in its request."""
         cut_off = [span.start_time or 0 for span in live.ended if span.parent is live.attempt]
         if cut_off:
             attributes: Attributes = {"orchestrator.state": event.state, "orchestrator.outcome": "interrupted"}

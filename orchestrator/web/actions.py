@@ -20,7 +20,7 @@ two seconds."""
 
 
 async def on_run(request: web.Request) -> web.Response:
-    """Do what a button says with a run, then show it."""
+    """Perform the action of a button on a run, then show the run."""
     site, run = request.app[SITE], await run_of(request)
     form = await request.post()
     action = _action(form)

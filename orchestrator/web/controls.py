@@ -16,7 +16,7 @@ from orchestrator.web.site import Site
 
 
 class Action(StrEnum):
-    """What a page can do to a run, or to one instance."""
+    """The actions of a page on a run, or on one instance."""
 
     STOP = "stop"
     RESUME = "resume"

@@ -1,7 +1,7 @@
 """Event streams: the parts of a page that have changed, sent to the browser while it is open.
 
 A stream reads the run every two seconds, or more seldom if rendering it takes long, so that an open page costs at most
-``MOST_SHARE`` of a processor. It sends what has changed since. JSON on one line carries every text, so a line break in a name or
+``MOST_SHARE`` of a processor. It sends the changes since then. JSON on one line carries every text, so a line break in a name or
 a message cannot begin a new event.
 """
 
@@ -52,7 +52,7 @@ async def close_streams(app: web.Application) -> None:
 
 async def of_run(request: web.Request) -> web.StreamResponse:
     """The changes of a run's page."""
-    await run_of(request)  # refuse what cannot be read before the stream begins
+    await run_of(request)  # refuse an unreadable run before the stream begins
     return await _stream(request, _run_changes(request))
 
 

@@ -59,7 +59,7 @@ class Request:
     answer_headers: Sequence[tuple[str, str]]
     answer_body: str
     comment: str
-    """What is there instead, if the exchange cannot be shown."""
+    """The text to show if the exchange cannot be shown."""
 
     @property
     def is_bad(self) -> bool:

@@ -152,7 +152,7 @@ class RunView:
 
     @property
     def timeline(self) -> list[Moment]:
-        """What happened to the run, in order."""
+        """The events of the run, in order."""
         return timeline(self.found)
 
     @property

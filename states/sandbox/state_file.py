@@ -157,7 +157,7 @@ class StateFile:
 
 
 def _fields(row: attrs.AttrsInstance) -> dict[str, object]:
-    """What :func:`_object` reads. (cattrs would first compile a function for each class, which takes longer than a short run.)"""
+    """The fields that :func:`_object` reads. (cattrs would first compile a function for each class, which takes longer than a short run.)"""
     return attrs.asdict(row, recurse=False)
 
 

@@ -48,7 +48,7 @@ def test_list_show_and_cleanup_of_a_run(cli: Any) -> None:
     run = json.loads(cli("run", "--json")[1])["run"]
     assert run in cli("list")[1]
     shown = cli("show", run)[1]
-    assert "What exists in the environment because of it: 7" in shown
+    assert "Objects of the run in the environment: 7" in shown
     one = cli("show", f"{run}-0")[1]
     assert "user, population, grant, resource, application" in one
     assert "15  introspect_token" in one

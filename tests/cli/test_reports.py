@@ -39,7 +39,7 @@ def test_all_reports_of_a_run(cli: Any, home: Path) -> None:
     assert "again 4" in page
 
     rows = list(csv.DictReader(Path("out/numbers/states.csv").read_text().splitlines()))
-    assert {row["state"] for row in rows if row["what"] == "whole"} == set(states)
+    assert {row["state"] for row in rows if row["series"] == "whole"} == set(states)
     timeline = list(csv.DictReader(Path("out/numbers/timeline.csv").read_text().splitlines()))
     assert sum(int(row["started"]) for row in timeline if row["series"] == "instance") == 4
 

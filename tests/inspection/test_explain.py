@@ -37,7 +37,7 @@ async def test_a_completed_instance_lists_its_effects_and_the_order_of_a_rollbac
     assert [state for state, _ in found.effects] == ["one", "two", "three"]
     assert list(found.rollback_would_remove) == [effect for _, effect in reversed(found.effects)]
     name = found.instance.id
-    assert found.next == f"nothing: it has reached its end; `orchestrator cleanup {name}` removes what it made"
+    assert found.next == f"nothing: it has reached its end; `orchestrator cleanup {name}` removes its objects"
     assert found.driver is None
     assert found.why_no_exchanges.startswith("it completed")
 
@@ -47,7 +47,7 @@ async def test_a_kept_failure_says_which_commands_continue_it(vault: Vault) -> N
     _, found = await explained(refused, vault, on_failure=OnFailure.KEEP)
     assert found.instance.status is Status.FAILED
     name = found.instance.id
-    commands = f"`orchestrator retry {name}` continues it, `orchestrator cleanup {name}` removes what it made"
+    commands = f"`orchestrator retry {name}` continues it, `orchestrator cleanup {name}` removes its objects"
     assert found.next == f"nothing: it is kept as it is; {commands}"
 
 

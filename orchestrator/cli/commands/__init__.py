@@ -53,7 +53,7 @@ _ID: dict[str, Leading] = {
         None,
     )
 }
-_WHAT: dict[str, Leading] = {"what": (argument("Id of a run, or of an instance."), None)}
+_ID_OF_ANY: dict[str, Leading] = {"id": (argument("Id of a run, or of an instance."), None)}
 _TWO: dict[str, Leading] = {"first": (argument("Id of a run."), None), "second": (argument("Id of another run."), None)}
 _HAR: dict[str, Leading] = {
     "har": (flag(str | None, "--har", "Write the requests of the instance to this file, as an HTTP archive (HAR)."), None)
@@ -81,7 +81,7 @@ _PAGE: dict[str, Leading] = {
 }
 _PRUNE: dict[str, Leading] = {
     "older_than": (flag(str | None, "--older-than", "Delete runs that ended longer ago than this, e.g. 30d."), None),
-    "keep": (flag(int | None, "--keep", "Keep this many of the newest runs, whatever their age."), None),
+    "keep": (flag(int | None, "--keep", "Keep this many of the newest runs, of any age."), None),
     "dry_run": (flag(bool, "--dry-run", "Only list the runs that would be deleted and those that would stay."), False),
     "yes": (flag(bool, "--yes", "Do not ask. Without a terminal, nothing is asked."), False),
 }
@@ -98,7 +98,7 @@ _HERE = Without(EngineSettings, "processes", "cluster", "cluster_tls")
 
 
 _CLUSTER: dict[str, Leading] = {
-    "what": (argument("certs, scheduler or worker."), None),
+    "action": (argument("certs, scheduler or worker."), None),
     "where": (argument("Folder for the certificates, or the scheduler of a worker."), None),
     "tls": (flag(str | None, "--tls", "Folder with the certificates. Without it, only this machine can be used."), None),
     "host": (flag(str | None, "--host", "Address to listen on. [default: all with certificates, else loopback]"), None),
@@ -135,11 +135,11 @@ FLAGS = {
     "load": Flags(_PLAN | _WORKFLOW | _ID | _NO_DRIVE | _WEB | _ENGINE, (LoadSettings, TelemetrySettings, EngineSettings), _all),
     "resume": Flags(_RUN | _EVERY | _WEB | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "drive": Flags(_RUN | _SHARD | _ENGINE, (OutputSettings, TelemetrySettings, _HERE), own=Renewable),
-    "retry": Flags(_WHAT | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
+    "retry": Flags(_ID_OF_ANY | _ENGINE, (OutputSettings, TelemetrySettings, EngineSettings), own=Renewable),
     "list": Flags(selection.STATUS | selection.WORKFLOW | selection.PERIOD | _PAGE | _ENGINE),
     "prune": Flags(_PRUNE | selection.STATUS | selection.WORKFLOW | _ENGINE),
-    "show": Flags(_WHAT | _HAR | _ENGINE),
-    "cleanup": Flags(_WHAT | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
+    "show": Flags(_ID_OF_ANY | _HAR | _ENGINE),
+    "cleanup": Flags(_ID_OF_ANY | _ENGINE, (TelemetrySettings, EngineSettings), own=Renewable),
     "report": Flags(_RUN | _FILES | _ENGINE),
     "compare": Flags(_TWO | _HTML | _FAIL_ON | _ENGINE),
     "web": Flags(_CONFIG, (WebSettings, TelemetrySettings, _HERE)),

@@ -14,19 +14,19 @@ from orchestrator.lifecycle.events import Observer
 
 
 async def command(
-    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: object
+    observers: Sequence[Observer], *, id: str | None = None, json: bool = False, config: Path | None = None, **flags: object
 ) -> int:
     """Remove everything that a run, or one instance of it, created: of completed, failed and interrupted instances, leftovers included.
 
     Without an id, that of the newest run. Instances that were not started will not be. Objects that cannot be removed are
-    listed, and the exit code is 3. One instance can be rolled back when the run is finished; the others keep what they made.
+    listed, and the exit code is 3. One instance can be rolled back when the run is finished; the others keep their objects.
 
     Examples:
       orchestrator cleanup
       orchestrator cleanup 261123-k7m3qp
       orchestrator cleanup 261123-k7m3qp-17    (only this instance)
     """
-    named, number = parse_instance(what) if what is not None else (None, None)
+    named, number = parse_instance(id) if id is not None else (None, None)
     mode = Mode.CLEAN_UP if number is None else Mode.ROLL_BACK
     how = partial(api.cleanup, number=number)
     return await continue_run(how, observers, named, json, config, flags, mode=mode, number=number)

@@ -25,7 +25,7 @@ WORKER_WAITS_S = 60
 async def command(
     observers: Sequence[Observer],
     *,
-    what: str | None = None,
+    action: str | None = None,
     where: str | None = None,
     tls: str | None = None,
     host: str | None = None,
@@ -46,13 +46,13 @@ async def command(
       orchestrator cluster worker tls://node1:8786 --tls tls --processes auto
       orchestrator load --instances 100000 --concurrency 1000 --cluster tls://node1:8786 --cluster-tls tls
     """
-    if what == "certs":
+    if action == "certs":
         return _certs(where)
-    if what == "scheduler":
+    if action == "scheduler":
         return _scheduler(tls, host, port, scheduler_file)
-    if what == "worker":
+    if action == "worker":
         return _worker(where or scheduler_file, tls, processes, host, nanny=not no_nanny)
-    raise ConfigurationError("say what: orchestrator cluster certs, scheduler or worker (see --help)")
+    raise ConfigurationError("name an action: orchestrator cluster certs, scheduler or worker (see --help)")
 
 
 def _certs(where: str | None) -> int:

@@ -43,11 +43,11 @@ async def command(
     lines = [line async for line in _checks(found, resolver)]
     failed = [line for line in lines if not line[1]]
     if json:
-        data = {"ok": not failed, "checks": [{"what": what, "ok": ok, "fact": fact} for what, ok, fact in lines]}
+        data = {"ok": not failed, "checks": [{"check": check, "ok": ok, "fact": fact} for check, ok, fact in lines]}
         stdout().print(json_report.dumps(data))
     else:
-        for what, ok, fact in lines:
-            stdout().print(f"{'ok   ' if ok else 'WRONG'} {what:<16} {fact}")
+        for check, ok, fact in lines:
+            stdout().print(f"{'ok   ' if ok else 'WRONG'} {check:<16} {fact}")
     return ExitCode.USAGE if failed else ExitCode.SUCCESS
 
 
@@ -97,8 +97,8 @@ async def _checks(workflow: AnyWorkflow, resolver: Resolver) -> AsyncIterator[tu
     try:
         async with workflow.open_shared(settings, context) as shared, workflow.open_services(shared, context) as services:
             facts = await workflow.check(services) if workflow.check else {"services": "open"}
-            for what, fact in facts.items():
-                yield what, True, fact
+            for name, fact in facts.items():
+                yield name, True, fact
     except OrchestratorError as error:
         yield "services", False, str(error)
 

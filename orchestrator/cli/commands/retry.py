@@ -14,7 +14,7 @@ from orchestrator.lifecycle.events import Observer
 
 
 async def command(
-    observers: Sequence[Observer], *, what: str | None = None, json: bool = False, config: Path | None = None, **flags: object
+    observers: Sequence[Observer], *, id: str | None = None, json: bool = False, config: Path | None = None, **flags: object
 ) -> int:
     """Retry the failed instances that a finished run kept, each from the step that failed.
 
@@ -26,6 +26,6 @@ async def command(
       orchestrator retry 261123-k7m3qp-17    (only this instance)
       orchestrator retry --client-secret-file new-secret    (the worker's secret has changed)
     """
-    named, number = parse_instance(what) if what is not None else (None, None)
+    named, number = parse_instance(id) if id is not None else (None, None)
     how = partial(api.retry, number=number)
     return await continue_run(how, observers, named, json, config, flags, mode=Mode.RETRY, number=number)

@@ -26,13 +26,13 @@ from orchestrator.report.verdict import exit_code
 async def command(
     observers: Sequence[Observer],
     *,
-    what: str | None = None,
+    id: str | None = None,
     har: str | None = None,
     json: bool = False,
     config: Path | None = None,
     **flags: object,
 ) -> int:
-    """Show a run, or one instance of it: history, status, what it created, what would happen next and why.
+    """Show a run, or one instance of it: history, status, created objects, the next step and its reason.
 
     Without an id, the newest run. An instance is named by the run and its number.
 
@@ -42,7 +42,7 @@ async def command(
       orchestrator show 261123-k7m3qp-17 --har 17.har    (its last requests before it failed, secrets masked)
     """
     resolver = Resolver(flags, config)
-    run_id, number = parse_instance(what) if what is not None else (None, None)
+    run_id, number = parse_instance(id) if id is not None else (None, None)
     if har is not None:
         check_writable("har", Path(har))
     async with opened_store(resolver.engine().value, create=False) as store:

@@ -57,7 +57,7 @@ async def command(
         raise problem
     copies.show(as_json=json)
     if scope.cancelled_caught:
-        stderr().print("interrupted: the run that was being copied is not in the target; repeat the command to copy what is left")
+        stderr().print("interrupted: the run that was being copied is not in the target; repeat the command to copy the rest")
         return ExitCode.INTERRUPTED
     return ExitCode.USAGE if copies.in_use else ExitCode.SUCCESS
 

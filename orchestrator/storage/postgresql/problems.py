@@ -27,7 +27,7 @@ UNSTORABLE = (asyncpg.exceptions.DataError, asyncpg.DataError, UnicodeError, Ove
 """The server, or asyncpg before it, rejects a value."""
 
 _BROKEN = ("is closed", "has been closed", "was closed", "another operation is in progress")
-"""What asyncpg says of a connection that broke."""
+"""Errors of asyncpg for a broken connection."""
 
 _CURES: dict[type[Exception], str] = {
     asyncpg.InvalidPasswordError: "set PGPASSWORD, PGPASSFILE or ~/.pgpass to the right password",

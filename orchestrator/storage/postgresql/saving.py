@@ -1,6 +1,6 @@
 """Writing checkpoints with their events: one statement for a batch, which holds saves of several shards.
 
-The statement takes its own fence: it locks the shards whose epochs are current, and writes only what belongs to them. A claim
+The statement takes its own fence: it locks the shards whose epochs are current, and writes only their rows. A claim
 waits for a batch that is being written, and a batch that waited for a claim reads the new epoch. A lost answer is no problem: the
 same batch, repeated before a later one, changes nothing.
 """

@@ -88,7 +88,7 @@ class Database:
     def transaction(self, work: Callable[[sqlite3.Connection], R]) -> R:
         """Run ``work`` as one transaction. Blocks."""
         with explained(self.path, self._holder):
-            # IMMEDIATE: take the write lock before reading what the write depends on.
+            # IMMEDIATE: take the write lock before reading the data that the write depends on.
             self._locking(lambda: self._writer.execute("BEGIN IMMEDIATE"), wait_s=problems.BUSY_TIMEOUT_S)
             result = self._in_transaction(work)
             self._in_transaction(lambda db: db.execute("COMMIT"))
@@ -126,7 +126,7 @@ class Database:
         return str(path)
 
     def _locking(self, work: Callable[[], R], *, wait_s: float) -> R:
-        """Run what takes the write lock, again while another process holds it."""
+        """Run a function that takes the write lock; repeat it while another process holds the lock."""
         until = time.monotonic() + wait_s
         self._note_others()
         while True:

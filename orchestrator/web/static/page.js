@@ -1,4 +1,4 @@
-/* What every page does with JavaScript; without it all pages can be read. */
+/* JavaScript of all pages. The pages can be read without it. */
 import { listen, replaceParts } from "./parts.js";
 
 const list = document.querySelector("section[data-events]");
