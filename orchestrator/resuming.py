@@ -15,8 +15,12 @@ from orchestrator.errors import SettingError, UnknownWorkflowError
 from orchestrator.inspection.result import RunResult
 from orchestrator.inspection.stored_run import every_run
 from orchestrator.lifecycle.run import UNFINISHED
+from orchestrator.settings import RUNS_AT_ONCE
 from orchestrator.storage.base import Store
 from orchestrator.storage.listing import RunFilter
+
+OptionsFor = Callable[[AnyWorkflow], Options | None]
+"""Workflow → how its runs are driven."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,13 +43,15 @@ class Resumption:
         workflows: Mapping[str, AnyWorkflow],
         store: Store,
         changes: Mapping[str, Mapping[str, object]],
-        options: Options | None,
+        options: OptionsFor,
+        on_begin: Callable[[AnyRun], None],
         on_end: Callable[[Resumed], None] | None,
     ) -> None:
         self._workflows = workflows
         self._store = store
         self._changes = changes
         self._options = options
+        self._on_begin = on_begin
         self._on_end = on_end
         self._running: dict[str, AnyRun] = {}
         self._results: list[Resumed] = []
@@ -101,8 +107,10 @@ class Resumption:
             return attrs.evolve(one, error=UnknownWorkflowError(one.workflow, self._workflows))
         changes = self._changes.get(one.workflow)
         try:
-            async with resume(workflow, one.run_id, store=self._store, changes=changes, options=self._options) as run:
+            options = self._options(workflow)
+            async with resume(workflow, one.run_id, store=self._store, changes=changes, options=options) as run:
                 self._running[run.id] = run
+                self._on_begin(run)
                 if self._stopping:
                     run.stop()
                 return attrs.evolve(one, result=await run.wait())
@@ -117,9 +125,10 @@ async def resume_all(
     workflows: Iterable[AnyWorkflow],
     *,
     store: Store,
-    concurrency: int = 4,
+    concurrency: int = RUNS_AT_ONCE,
     changes: Mapping[str, Mapping[str, object]] | None = None,
-    options: Options | None = None,
+    options: Options | OptionsFor | None = None,
+    on_begin: Callable[[AnyRun], None] = lambda run: None,
     on_end: Callable[[Resumed], None] | None = None,
 ) -> AsyncIterator[Resumption]:
     """Resume every unfinished run that no other process drives; an error of one does not stop the others.
@@ -131,6 +140,8 @@ async def resume_all(
         workflows: The definitions; runs of other workflows are reported with an ``UnknownWorkflowError``.
         concurrency: Runs that are driven at once.
         changes: Name of a workflow → settings that replace stored ones, as in :func:`~orchestrator.resume`.
+        options: How this process drives them; a function chooses by the workflow, e.g. its tracer.
+        on_begin: Called with each run that is driven, e.g. to export its metrics.
         on_end: Called at the end of each run.
 
     Raises:
@@ -139,7 +150,8 @@ async def resume_all(
     """
     if concurrency < 1:
         raise SettingError("concurrency", f"{concurrency} is less than 1")
-    resumption = Resumption({known.name: known for known in workflows}, store, changes or {}, options, on_end)
+    chosen = options if callable(options) else lambda workflow: options
+    resumption = Resumption({known.name: known for known in workflows}, store, changes or {}, chosen, on_begin, on_end)
     body_error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(resumption.execute, concurrency, name="resume all")

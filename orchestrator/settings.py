@@ -29,6 +29,8 @@ def data_directory() -> Path:
     return Path(platformdirs.user_data_dir(APP, appauthor=False))
 
 
+RUNS_AT_ONCE = 4
+"""Runs that are driven at once when all unfinished ones are resumed."""
 LEASE_S = 30.0
 """Default duration of a lease."""
 GRACE_S = 10.0

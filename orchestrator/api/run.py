@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeAlias
 
 from orchestrator.definition.state import C
@@ -58,9 +59,20 @@ class Run(Generic[C]):
         """Stream all events from now on; the stream ends with the run. Call before the first ``await`` to miss none."""
         return self._coordinator.observers.stream()
 
-    def stop(self) -> None:
-        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest."""
+    def stop(self, request: str | None = None) -> None:
+        """Admit nothing more, let attempts in flight finish within the grace period, suspend the rest.
+
+        Args:
+            request: Who has asked for it, in words, for :attr:`requests`.
+        """
+        if request is not None:
+            self._coordinator.requests.append(request)
         self._coordinator.stop()
+
+    @property
+    def requests(self) -> Sequence[str]:
+        """What others have asked for while this process drives the run, in words, e.g. ``stopped from the web page``."""
+        return self._coordinator.requests
 
     def cancel(self) -> None:
         """Suspend everything at once."""

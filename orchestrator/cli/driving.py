@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,6 +40,10 @@ from orchestrator.storage.encryption import Vault
 
 if TYPE_CHECKING:
     from orchestrator.web.drives import Drives
+
+
+REQUESTS_EVERY_S = 0.5
+"""How often the display looks for requests of others."""
 
 
 def options_of(
@@ -84,11 +88,14 @@ def display_of(workflow: AnyWorkflow, scenario: Scenario, as_json: bool, title: 
 class _Control:
     """Handles signals: before the run exists they end the program; then the first one drains the run, and the second cancels it."""
 
-    def __init__(self, display: Display, grace_s: float) -> None:
+    def __init__(self, display: Display, grace_s: float, tell: Callable[[str], None]) -> None:
         self.run: AnyRun | None = None
         self.scope = anyio.CancelScope()
         self._display = display
         self._grace_s = grace_s
+        self._tell = tell
+        self._told = 0
+        """Requests of others that were said."""
 
     def drain(self, name: str) -> None:
         if self.run is None:
@@ -103,6 +110,20 @@ class _Control:
         if self.run is not None:
             stderr().print(f"the output was closed: stopping; to continue: orchestrator resume {self.run.id}")
             self.run.stop()
+
+    async def watch_requests(self) -> None:
+        """Say what others ask for; cancelled when the run has ended."""
+        while True:
+            self.tell_requests()
+            await anyio.sleep(REQUESTS_EVERY_S)
+
+    def tell_requests(self) -> None:
+        """Say what others have asked for since the last time."""
+        requests = self.run.requests if self.run is not None else ()
+        for request in requests[self._told :]:
+            self._display.say(request)
+            self._tell(request)
+        self._told = len(requests)
 
     def cancel(self, name: str) -> None:
         self._display.say(f"{name}: stopping at once")
@@ -133,7 +154,7 @@ async def drive(
         page: The runs that a web page of this process controls.
         outputs: Reports that this command asks for, beside those that the run has stored.
     """
-    control = _Control(display, options.grace_s)
+    control = _Control(display, options.grace_s, telemetry.requested)
     failure: Exception | None = None
     result = None
     async with anyio.create_task_group() as tasks:
@@ -149,12 +170,14 @@ async def drive(
                     tasks.start_soon(control.watch_reader)
                     tasks.start_soon(display.keep_up)
                     tasks.start_soon(telemetry.keep_up)
+                    tasks.start_soon(control.watch_requests)
                     with display:
                         heading = f"run {run.id}{' (started before)' if run.existed else ''}"
                         display.say("; ".join((heading, *workflow.notices(), *telemetry.notices)))
                         if outputs is not None and outputs.stored():
                             await store.set_reports(run.id, {**(await store.run(run.id)).reports, **outputs.stored()})
                         result = await run.wait()
+                        control.tell_requests()
                         telemetry.ended(result)
             except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup
                 failure = error

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import attrs
 from anyio.streams.memory import MemoryObjectSendStream
 
 from orchestrator.cli.console import stderr, stdout
@@ -39,25 +40,45 @@ _WORST = (ExitCode.INTERRUPTED, ExitCode.USAGE, ExitCode.LEFTOVERS, ExitCode.THR
 """The exit code of several runs is the first of these that one of them has."""
 
 
-async def resume_every(observers: Sequence[Observer], as_json: bool, config: Path | None, flags: Mapping[str, object]) -> int:
-    """Resume all unfinished runs that no other process drives; the exit code."""
+async def resume_every(
+    observers: Sequence[Observer], concurrency: int, as_json: bool, config: Path | None, flags: Mapping[str, object]
+) -> int:
+    """Resume all unfinished runs that no other process drives, each in this process; the exit code.
+
+    Args:
+        concurrency: Runs at once.
+    """
     resolver = Resolver(flags, config)
-    engine = resolver.engine().value
+    engine = attrs.evolve(resolver.engine().value, processes=1, cluster=None)
     async with open_telemetry(resolver.telemetry().value) as telemetry, opened_store(engine, create=False) as store:
         vault = resolver.vault()
         workflows = {name: find_workflow(name) for name in workflow_names()}
         changes = {name: resolver.renewed(workflow) for name, workflow in workflows.items()}
-        options = options_of(resolver, engine, vault, observers, telemetry)
+        options = partial(options_of, resolver, engine, vault, observers, telemetry)
+
+        def on_end(one: Resumed) -> None:
+            telemetry.detach(one.run_id)
+            ends.send_nowait(one)
+
         # Each run is shown at its end. No more items than runs.
         ends, ended = anyio.create_memory_object_stream[Resumed](math.inf)
         rows: list[JSONObject] = []
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks, ends, ended:
             try:
-                opened = resume_all(workflows.values(), store=store, changes=changes, options=options, on_end=ends.send_nowait)
+                opened = resume_all(
+                    workflows.values(),
+                    store=store,
+                    concurrency=concurrency,
+                    changes=changes,
+                    options=options,
+                    on_begin=telemetry.attach,
+                    on_end=on_end,
+                )
                 async with opened as resumption:
                     tasks.start_soon(partial(_watch, resumption, engine.grace))
                     tasks.start_soon(_close_at_end, resumption, ends)
+                    tasks.start_soon(telemetry.keep_up)
                     rows = [await _shown(one, workflows, store, vault, as_json) async for one in ended]
                     await resumption.wait()
             except Exception as error:  # noqa: BLE001  # raised below, outside the task group, which would wrap it in an ExceptionGroup

@@ -122,15 +122,20 @@ class Telemetry:
         if self._metrics is not None:
             self._metrics.add(run)
 
-    def detach(self, run: AnyRun) -> None:
-        """The run is driven no longer, but this process goes on."""
+    def detach(self, run_id: str) -> None:
+        """A run is driven no longer, but this process goes on."""
         if self._metrics is not None:
-            self._metrics.end(run.id)
+            self._metrics.end(run_id)
 
     async def keep_up(self) -> None:
         """Send metrics while the run lasts; cancelled when it has ended."""
         if self._otlp is not None:
             await self._otlp.keep()
+
+    def requested(self, what: str) -> None:
+        """Another process has asked for this."""
+        if self._run is not None:
+            self._tell("run %s: %s", self._run.id, what)
 
     def ended(self, result: RunResult) -> None:
         """The run has ended, or is interrupted."""

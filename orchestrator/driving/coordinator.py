@@ -86,6 +86,8 @@ class Coordinator(Generic[C, S]):
         self.result: RunResult | None = None
         self.error: Exception | None = None
         """The error that stopped the run."""
+        self.requests: list[str] = []
+        """What others have asked for while this process drives, in words."""
         self.raised = False
         """Whether the error was raised to a waiting caller."""
         self.observers = Observers(job.options.all_observers)
@@ -238,7 +240,7 @@ class Coordinator(Generic[C, S]):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_grace, name=f"grace of {self.record.id}")
             tasks.start_soon(engine.keep, self._fail, name=f"statistics of {self.record.id}")
-            wishes = Wishes(self._job, self.record, self._leases)
+            wishes = Wishes(self._job, self.record, self._leases, self.requests)
             tasks.start_soon(wishes.keep, self.stop, self._change, name=f"wishes for {self.record.id}")
             if self._follower is not None:
                 tasks.start_soon(self._follow, self._follower, engine, name=f"orders of {self.record.id}")
@@ -280,9 +282,8 @@ class Coordinator(Generic[C, S]):
             except (StoreError, LeaseExpiredError) as error:
                 self._fail(error)
         if limit.cancelled_caught:
-            self._fail(
-                StoreError(f"the status of run {self.record.id} could not be stored within {END_LIMIT_S:g} s; resume the run")
-            )
+            problem = f"the status of run {self.record.id} could not be stored within {END_LIMIT_S:g} s; resume the run"
+            self._fail(StoreError(problem))
 
     async def _release(self) -> None:
         if self._engine is None:

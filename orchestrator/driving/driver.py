@@ -29,7 +29,7 @@ from orchestrator.driving.recording import Recording
 from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredError, StoreError, ThrottledError
 from orchestrator.lifecycle import moves
 from orchestrator.lifecycle.decision import Failed
-from orchestrator.lifecycle.events import Event, EventKind
+from orchestrator.lifecycle.events import REQUESTED, Event, EventKind
 from orchestrator.lifecycle.instance import TERMINAL, Instance, Status
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.storage.records import Save
@@ -121,7 +121,7 @@ class Driver(Generic[C, S]):
         workflow, now = self._drive.workflow, self._drive.clock.now()
         if begin is Begin.ROLL_BACK:
             then = moves.roll_back(workflow, self.instance, now)
-            event = self._event(EventKind.ROLLING_BACK)
+            event = self._event(EventKind.ROLLING_BACK, outcome=REQUESTED)
         else:
             then = moves.put_back(workflow, self.instance, now)
             event = self._event(EventKind.PUT_BACK, state=then.position)
@@ -137,7 +137,7 @@ class Driver(Generic[C, S]):
                 await self._save(moves.resume(here, drive.clock.now()), self._event(EventKind.RESUMED, waited_s=spent))
             case Begin.ROLL_BACK:
                 rolling_back = moves.roll_back(drive.workflow, here, drive.clock.now())
-                await self._save(rolling_back, self._event(EventKind.ROLLING_BACK))
+                await self._save(rolling_back, self._event(EventKind.ROLLING_BACK, outcome=REQUESTED))
 
     async def _continue(self, ended: Attempt[C, S] | None) -> Attempt[C, S] | None:
         """Act on ``ended``, then drive on. Returns an attempt that ended just as its time limit was exceeded: it needs a new

@@ -15,14 +15,22 @@ WISHES_EVERY_S = 1.0
 """How often the store is asked for wishes of other processes."""
 
 
-class Wishes:
-    """Looks into the store for a request to stop, and for another scenario."""
+STOPPED = "stopped from the web page"
 
-    def __init__(self, job: AnyJob, record: RunRecord, leases: LeaseKeeper) -> None:
+
+class Wishes:
+    """Looks into the store for a request to stop, and for another scenario.
+
+    Args:
+        said: What was asked for is added here, in words.
+    """
+
+    def __init__(self, job: AnyJob, record: RunRecord, leases: LeaseKeeper, said: list[str]) -> None:
         self._job = job
         self._run_id = record.id
         self._scenario = record.scenario
         self._leases = leases
+        self._said = said
 
     async def keep(self, stop: Callable[[], None], change: Callable[[Scenario], None]) -> None:
         """Look until cancelled.
@@ -41,8 +49,12 @@ class Wishes:
             # A launcher has no shard of its own.
             ours = {shard.index: shard.epoch for shard in self._leases.shards}
             if any(_must_stop(shard, ours) for shard in shards if not ours or shard.index in ours):
+                if STOPPED not in self._said:
+                    self._said.append(STOPPED)
                 stop()
             if scenario != self._scenario:
+                new = scenario.changes[len(self._scenario.changes) :]
+                self._said += [f"changed from the web page: {one.describe(is_open=scenario.is_open)}" for one in new]
                 self._scenario = scenario
                 change(scenario)
 

@@ -14,6 +14,8 @@ from typing import Protocol
 
 import attrs
 
+from orchestrator.lifecycle.duration import show_duration
+
 
 @attrs.frozen(kw_only=True)
 class Change:
@@ -25,6 +27,11 @@ class Change:
     """From then on: arrivals per second in an open scenario, else the number of active instances."""
     asked_at: float
     """Unix time."""
+
+    def describe(self, *, is_open: bool) -> str:
+        """In words, e.g. ``3 arrivals a second, from 20s of the scenario on``."""
+        unit = "arrivals a second" if is_open else "instances at once"
+        return f"{self.value:g} {unit}, from {show_duration(round(self.at))} of the scenario on"
 
 
 class Course(Protocol):

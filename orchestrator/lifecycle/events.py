@@ -10,6 +10,9 @@ from typing import Protocol
 import anyio
 import attrs
 
+REQUESTED = "requested"
+"""Outcome of a rollback that a user asks for, of an instance that had ended."""
+
 
 class EventKind(StrEnum):
     """Kind of an event. The first two are for observers only, the others are part of the stored history."""

@@ -10,7 +10,7 @@ import attrs
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.inspection.explain import Explanation
 from orchestrator.json_types import JSONObject
-from orchestrator.lifecycle.events import Event, EventKind
+from orchestrator.lifecycle.events import REQUESTED, Event, EventKind
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.storage.records import HISTORY_TAIL
@@ -96,7 +96,9 @@ def describe_outcome(event: Event) -> str:
         case EventKind.NOT_FOUND:
             return "recovery: its effect does not exist"
         case EventKind.ROLLING_BACK:
-            return f"failed: {event.error}" if event.error else "tearing down"
+            if event.error:
+                return f"failed: {event.error}"
+            return "rollback requested" if event.outcome == REQUESTED else "tearing down"
         case EventKind.UNDONE:
             return "rolled back"
         case EventKind.LEFT_OVER:

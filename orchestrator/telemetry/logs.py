@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from orchestrator.lifecycle.events import Event, EventKind
+from orchestrator.lifecycle.events import REQUESTED, Event, EventKind
 from orchestrator.redaction import visible
 
 INSTANCES = "orchestrator.instances"
@@ -99,7 +99,9 @@ def level_of(event: Event) -> int:
 def sentence(event: Event) -> str:
     """An event in words, with its instance."""
     tears_down = event.kind is EventKind.ROLLING_BACK and event.error is None
-    words = "tearing down" if tears_down else _SENTENCES[event.kind]
+    words = _SENTENCES[event.kind]
+    if tears_down:
+        words = "rollback requested" if event.outcome == REQUESTED else "tearing down"
     said = words.format(
         state=event.state,
         handler=event.handler,

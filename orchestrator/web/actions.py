@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
+from orchestrator.driving.wishes import STOPPED
 from orchestrator.errors import ConfigurationError, SettingError, UnknownRunError, shortened
 from orchestrator.inspection.snapshot import Snapshot
 from orchestrator.lifecycle.changes import Change
@@ -42,7 +43,7 @@ async def _stop(site: Site, run_id: str) -> None:
     """Stop our own run now; another process looks into the store."""
     driven = site.drives.get(run_id)
     if driven is not None:
-        driven.stop()
+        driven.stop(STOPPED)
     await site.store.ask_to_stop(run_id)
 
 

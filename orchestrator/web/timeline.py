@@ -39,10 +39,10 @@ def timeline(found: Snapshot) -> list[Moment]:
             moments.append(Moment(at=after.at, text="end of the warm-up"))
         if after.over and not before.over:
             moments.append(Moment(at=after.at, text="end of the scenario, graceful stop"))
-    unit = "arrivals a second" if record.scenario.is_open else "instances at once"
-    for change in record.scenario.changes:
-        when = show_duration(round(change.at))
-        moments.append(Moment(at=change.asked_at, text=f"changed to {change.value:g} {unit}, from {when} of the scenario on"))
+    is_open = record.scenario.is_open
+    moments += [
+        Moment(at=change.asked_at, text=f"changed to {change.describe(is_open=is_open)}") for change in record.scenario.changes
+    ]
     if found.is_finished:
         moments.append(Moment(at=record.updated_at, text="finished", style="good"))
     elif not found.is_driven and statistics.windows:

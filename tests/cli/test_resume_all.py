@@ -58,6 +58,20 @@ def test_each_run_has_a_line_with_its_end_or_its_error(cli: Any, home: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (["--concurrency", "3"], "--concurrency says how many runs --all resumes at once; add --all"),
+        (["--all", "--concurrency", "0"], "concurrency: 0 is less than 1"),
+    ],
+)
+def test_a_number_of_runs_at_once_that_makes_no_sense_is_refused(cli: Any, argv: list[str], error: str) -> None:
+    cli("run")
+    code, out, err = cli("resume", *argv)
+    assert (code, out) == (2, "")
+    assert err == f"orchestrator: {error}\n"
+
+
 def test_killed_runs_are_finished_with_their_reports(cli: Any, home: Path) -> None:
     for name in ("one", "two"):
         argv = [sys.executable, "-m", "orchestrator", "load", "--id", name, "--instances", "8", "--csv", f"csv-{name}"]

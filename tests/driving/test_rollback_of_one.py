@@ -23,6 +23,7 @@ from orchestrator import (
     retry,
     start,
 )
+from orchestrator.report.instance import describe_outcome
 from orchestrator.storage.memory import MemoryStore
 from tests.support.runs import kept_after, stopped_after
 from tests.support.toy import Ledger, fast, toy
@@ -95,7 +96,9 @@ async def test_a_completed_instance_is_rolled_back_and_the_others_stay(store: Me
     assert sorted(ledger.existing) == made_by(0, 1, 3)
     assert (result.status, result.counts) == (RunStatus.FINISHED, {Status.COMPLETED: 4})
     assert (await store.run(run_id)).status is RunStatus.FINISHED
-    kinds = [event.kind for event in await store.events(run_id, 2)]
+    events = await store.events(run_id, 2)
+    kinds = [event.kind for event in events]
+    assert describe_outcome(events[-6]) == "rollback requested"
     assert kinds[-6:] == [EventKind.ROLLING_BACK, EventKind.RESUMED, *[EventKind.UNDONE] * 3, EventKind.ENDED]
 
 

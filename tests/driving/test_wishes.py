@@ -49,6 +49,7 @@ async def test_a_run_is_suspended_when_the_store_says_so(vault: Vault) -> None:
             await ledger.reaches(2)
             assert await store.ask_to_stop(run.id) == 1
             result = await run.wait()
+        assert list(run.requests) == ["stopped from the web page"]
         assert result.status is RunStatus.INTERRUPTED
         assert result.of(Status.SUSPENDED) == 2
         ledger.leave.set()

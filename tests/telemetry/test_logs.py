@@ -18,6 +18,7 @@ import pytest
 
 from orchestrator import Event, EventKind, PermanentError, TransientError, Vault, start
 from orchestrator.cli import main
+from orchestrator.lifecycle.events import REQUESTED
 from orchestrator.storage.memory import MemoryStore
 from orchestrator.telemetry.log_output import ThreadedHandler
 from orchestrator.telemetry.logs import EventLogger, JsonFormatter, TextFormatter, level_of, sentence
@@ -57,6 +58,7 @@ def test_each_kind_of_event_has_a_sentence_and_a_level(kind: EventKind) -> None:
 def test_a_teardown_is_no_warning_and_a_recovery_is_named() -> None:
     assert sentence(event(EventKind.ROLLING_BACK)) == "261124-abcdef-7 tearing down"
     assert level_of(event(EventKind.ROLLING_BACK)) == logging.INFO
+    assert sentence(event(EventKind.ROLLING_BACK, outcome=REQUESTED)) == "261124-abcdef-7 rollback requested"
     moved = event(EventKind.MOVED, handler="recover", outcome="done", target="three", duration_s=0.001)
     assert sentence(moved) == "261124-abcdef-7 two: done (recovered) in 1.0 ms, to three"
 

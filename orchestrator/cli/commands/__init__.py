@@ -12,6 +12,7 @@ import attrs
 from orchestrator.cli import selection
 from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Leading, Renewable, Without, argument, flag, with_settings
 from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
+from orchestrator.settings import RUNS_AT_ONCE
 from orchestrator.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ _WEB: dict[str, Leading] = {
     )
 }
 _EVERY: dict[str, Leading] = {
-    "everything": (flag(bool, "--all", "Resume every unfinished run that no other process drives."), False)
+    "everything": (flag(bool, "--all", "Resume every unfinished run that no other process drives."), False),
+    "concurrency": (
+        flag(int | None, "--concurrency", f"With --all: how many runs are resumed at once. [default: {RUNS_AT_ONCE}]"),
+        None,
+    ),
 }
 _ID: dict[str, Leading] = {
     "run_id": (

@@ -13,7 +13,7 @@ from orchestrator.cli.settings import OutputSettings
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import ConfigurationError
 from orchestrator.lifecycle.events import Observer
-from orchestrator.settings import settings_of
+from orchestrator.settings import RUNS_AT_ONCE, settings_of
 
 
 async def command(
@@ -21,6 +21,7 @@ async def command(
     *,
     run: str | None = None,
     everything: bool = False,
+    concurrency: int | None = None,
     json: bool = False,
     config: Path | None = None,
     web: str | None = None,
@@ -36,12 +37,15 @@ async def command(
       orchestrator resume
       orchestrator resume 261123-k7m3qp
       orchestrator resume --all    (every unfinished run that no other process drives, four at once)
+      orchestrator resume --all --concurrency 10
       orchestrator resume --junit load.xml
       orchestrator resume 261123-k7m3qp --client-secret-file new-secret    (the worker's secret has changed)
     """
     if everything:
         if run is not None or web is not None or any(flags.get(one.name) is not None for one in settings_of(OutputSettings)):
             raise ConfigurationError("--all resumes every run, so it takes neither RUN, nor --web, nor a report of one run")
-        return await resume_every(observers, json, config, flags)
+        return await resume_every(observers, RUNS_AT_ONCE if concurrency is None else concurrency, json, config, flags)
+    if concurrency is not None:
+        raise ConfigurationError("--concurrency says how many runs --all resumes at once; add --all")
     named = parse_run(run) if run is not None else None
     return await continue_run(api.resume, observers, named, json, config, flags, mode=Mode.RESUME, web=web)

@@ -42,7 +42,7 @@ async def command(observers: Sequence[Observer], *, config: Path | None = None, 
         opened_store(engine, create=not settings.read_only) as store,
     ):
         options = options_of(resolver, engine, vault, observers, telemetry)
-        drives = Drives(begun=telemetry.attach, ended=telemetry.detach)
+        drives = Drives(begun=telemetry.attach, ended=lambda run: telemetry.detach(run.id))
         site = Site(
             store=store,
             vault=vault,
