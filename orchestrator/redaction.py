@@ -1,6 +1,6 @@
 """Redaction: makes text safe to show, log and store: secrets are masked, control characters escaped.
 
-A server seldom echoes a request literally. So a text is read in every spelling that is common on the web (percent-encoding,
+A server rarely echoes a request literally. So a text is read in every spelling that is common on the web (percent-encoding,
 forms, HTML, JSON, base64, and these inside each other), and a part of a secret counts as well.
 """
 

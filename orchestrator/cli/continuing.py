@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from orchestrator.api import AnyRun
 from orchestrator.cli.console import stdout
 from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
@@ -31,7 +32,7 @@ from orchestrator.storage.base import Store
 
 
 async def continue_run(
-    how: Any,
+    how: Callable[..., AbstractAsyncContextManager[AnyRun]],
     observers: Sequence[Observer],
     named: str | None,
     as_json: bool,
@@ -46,6 +47,7 @@ async def continue_run(
     """Resume, retry or clean up a stored run, or one instance of it; the exit code.
 
     Args:
+        how: ``resume``, ``retry`` or ``cleanup`` of the API.
         here: Drive it in this process, even if the settings name workers.
     """
     resolver = Resolver(flags, config)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 AUTOMATIC = "auto"
 """Stands for ``--web`` without a port."""
-_TABLES: Mapping[Kind, tuple[Any, str]] = {Kind.RUN: (RunSettings, RUN_TABLE), Kind.LOAD: (LoadSettings, LOAD_TABLE)}
+_TABLES: Mapping[Kind, tuple[type[RunSettings | LoadSettings], str]] = {
+    Kind.RUN: (RunSettings, RUN_TABLE),
+    Kind.LOAD: (LoadSettings, LOAD_TABLE),
+}
 _LEFT_OUT = {setting.name for setting in settings_of(DataSettings)}
 """A form reads and writes no files on the machine of the server; the page has the reports."""
 
@@ -125,7 +128,7 @@ def _choices(s: Setting) -> tuple[str, ...]:
     return tuple(str(member.value) for member in s.type) if is_choice else ()
 
 
-def _shown(s: Setting, raw: object) -> Any:
+def _shown(s: Setting, raw: object) -> str:
     """A raw value as its field shows it."""
     if raw is None or raw == ():
         return ""

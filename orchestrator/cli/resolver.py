@@ -62,7 +62,7 @@ class Resolver:
         usual = Path(self._environ[CONFIG_VARIABLE]) if self._environ.get(CONFIG_VARIABLE) else None
         usual = usual or (CONFIG_FILE if CONFIG_FILE.exists() else None)
         self._usual = str(usual)
-        """The file that later commands read without being told."""
+        """The file that later commands read by default."""
         self._scenario = str(scenario)
         files = [file for file in (scenario, config or usual) if file is not None]
         self._files = [(str(file), read_table(file)) for file in files]

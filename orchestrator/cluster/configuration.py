@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 LEAST_TTL_S = 5.0
-"""Dask sends heartbeats too seldom for a shorter time."""
+"""Dask's heartbeats are too rare for a shorter time."""
 DEFAULT_TTL_S = 15.0
 LONGEST_TTL_S = 30.0
 HEALTH = ["distributed.http.health"]

@@ -67,7 +67,7 @@ class Ending(StrEnum):
     DONE = "done"
     """All its shards are finished."""
     STOPPED = "stopped"
-    """It was told to stop, or its worker leaves the pool; another task continues."""
+    """It was asked to stop, or its worker leaves the pool; another task continues."""
     HELD = "held"
     """Another process has the lease."""
     LOST = "lost"

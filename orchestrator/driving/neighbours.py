@@ -53,7 +53,7 @@ class Neighbours:
                 pass  # the checkpoints report a store that has failed; until then, the limits stay as they are
 
     async def look(self) -> None:
-        """Take up pauses and finished shards of the other processes."""
+        """Read pauses and finished shards of the other processes."""
         run_id, store = self._leases.lease.run_id, self._job.store
         self._left = min(self._left, sum(not shard.done for shard in await store.shards(run_id)))
         self._adjust()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic
@@ -63,7 +63,7 @@ class Source(Generic[C]):
 
         return await self._read("", repeat, skip)
 
-    async def _read(self, key: str, repeat: bool, take: Callable[[Mapping[int, bytes]], Any]) -> Rows:
+    async def _read(self, key: str, repeat: bool, take: Callable[[Mapping[int, bytes]], Awaitable[None]]) -> Rows:
         batches = _Batches(self)
         while rows := await batches.next():
             await take(rows)
@@ -111,7 +111,7 @@ class StoredRows(Generic[C]):
     store: Store
     vault: Vault
 
-    async def row(self, instance: int) -> Any:
+    async def row(self, instance: int) -> object:
         """The row of an instance. Raises ``EncryptionKeyError``, or ``CheckpointError`` if it is missing or does not fit."""
         number = self.rows.number_of(instance)
         found = dict(await self.store.rows(self.rows.key, after=number - 1, limit=1))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 import jwt
 
+from orchestrator.json_types import JSONObject
 from orchestrator.redaction import Redactor
 from orchestrator.secret import Secret, fields_of, secrets_in
 
@@ -35,12 +35,16 @@ def claims_of(context: object) -> Iterator[Claims]:
         except (jwt.PyJWTError, ValueError):
             continue  # a secret of another kind
         redactor = Redactor(other for other in secrets_in(context) if other != secret)
-        yield Claims(name=name, header=_masked(header, redactor), claims=_masked(claims, redactor))
+        yield Claims(name=name, header=_masked_members(header, redactor), claims=_masked_members(claims, redactor))
 
 
-def _masked(value: object, redactor: Redactor) -> Any:
+def _masked_members(data: JSONObject, redactor: Redactor) -> JSONObject:
+    return {redactor.redact(name): _masked(value, redactor) for name, value in data.items()}
+
+
+def _masked(value: object, redactor: Redactor) -> object:
     if isinstance(value, str):
         return redactor.redact(value)
-    if isinstance(value, Mapping):
-        return {redactor.redact(key): _masked(inner, redactor) for key, inner in value.items()}
+    if isinstance(value, dict):
+        return _masked_members(value, redactor)
     return [_masked(inner, redactor) for inner in value] if isinstance(value, list) else value

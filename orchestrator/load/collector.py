@@ -108,7 +108,7 @@ class Collector:
         return self._timeline.next_tick(self._progress.elapsed())
 
     def steady(self) -> float:
-        """The time that ``recorder.place`` is told in."""
+        """The clock of the times in ``recorder.place``."""
         return self._clock.steady()
 
     def sample(self) -> None:

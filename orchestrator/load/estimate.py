@@ -19,10 +19,10 @@ class Estimate:
     """The shortest duration of a run at its rates, in seconds."""
 
     group: str
-    """The rate group that holds it up most."""
+    """The rate group that takes the longest."""
     rate: float
     calls: int
-    """Attempts of that group that one instance makes, tearing down included."""
+    """Attempts of that group for one instance, teardown included."""
     instances: int
     seconds: float
     """At least, for all of these instances."""
@@ -35,7 +35,7 @@ class Estimate:
 
 
 def estimate(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, float], on_success: OnSuccess) -> Estimate | None:
-    """How long creating (and tearing down) takes at least; ``None``: no rate holds it up."""
+    """The shortest duration of creation (and teardown); ``None``: no rate limits it."""
     instances = scenario.total if scenario.total is not None else scenario.cap
     found = []
     for group, calls in _calls(workflow, scenario, on_success).items():
@@ -46,7 +46,7 @@ def estimate(workflow: AnyWorkflow, scenario: Scenario, rates: Mapping[str, floa
 
 
 def check_groups(workflow: AnyWorkflow, rates: Mapping[str, float]) -> None:
-    """Refuse a rate for a group that no state is in: a slip of the pen would leave the limit off. Raises ``SettingError``."""
+    """Refuse a rate for a group without states: it would be a typing error, and limit nothing. Raises ``SettingError``."""
     known = sorted({state.rate_group for state in workflow.states if state.rate_group})
     for group in rates:
         if group not in known:

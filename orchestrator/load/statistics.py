@@ -34,7 +34,7 @@ class Statistics:
 
     windows: list[Window] = attrs.field(factory=list)
     total: Window = attrs.field(factory=lambda: Window(at=0.0, elapsed=0.0))
-    """Of all but the warm-up; its width is that of the measured interval."""
+    """The sum without the warm-up; its width is that of the measured interval."""
 
     @classmethod
     def of(cls, rows: Iterable[StoredWindow]) -> Statistics:
@@ -77,7 +77,7 @@ class Statistics:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of the scenario that were spent."""
+        """Seconds of the scenario that have passed."""
         return max((window.elapsed + window.width for window in self.windows), default=0.0)
 
     @property
@@ -87,7 +87,7 @@ class Statistics:
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
-        """When no process drove the run: (seconds of the scenario, seconds of pause)."""
+        """The pauses in which no process drove the run: (seconds of the scenario, seconds of pause)."""
         found = []
         for before, after in zip(self.windows, self.windows[1:], strict=False):
             idle = after.at - (before.at + before.width)
@@ -101,12 +101,12 @@ class Statistics:
         return self.total.width
 
     def ended(self, series: str) -> int:
-        """How much of a series ended in the measured interval."""
+        """The number of measurements of a series that ended in the measured interval."""
         found = (window.latencies.get(series) for window in self.windows if window.is_measured)
         return sum(latency.count for latency in found if latency is not None)
 
     def rate(self, series: str) -> float | None:
-        """How much of a series ended, per second of the measured interval; ``None``: there is no such interval."""
+        """Measurements of a series that ended, per second of the measured interval; ``None``: the interval is empty."""
         return self.ended(series) / self.seconds if self.seconds else None
 
     def measured(self) -> Window:
@@ -118,5 +118,5 @@ class Statistics:
         return found
 
     def latency(self, series: str) -> Latency | None:
-        """A series over all but the warm-up."""
+        """The latency of a series, without the warm-up."""
         return Latency.of(self.total.histograms.get(series))

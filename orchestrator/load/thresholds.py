@@ -58,13 +58,13 @@ class Measured:
     counts: Mapping[Status, int]
     """Instances by status."""
     missed: int = 0
-    """Arrivals that never started; while the run goes on, those that are overdue."""
+    """Arrivals that never started; during the run, the overdue ones."""
     overdue: int = 0
     """Arrivals that are late and have not started."""
     due: int = 0
     """Arrivals that should have started."""
     expected_missed: int = 0
-    """Arrivals that will have missed their turn in the end, if they go on to start as often as they did so far."""
+    """Arrivals that will be missed in the end, if arrivals continue to start at the present rate."""
 
 
 @attrs.frozen
@@ -92,12 +92,12 @@ class Threshold:
 
     @property
     def percentile(self) -> float | None:
-        """Of which percentile it speaks, if of one."""
+        """Its percentile, if its statistic is one."""
         return float(self.stat[1:]) if self.stat is not None and re.fullmatch(r"p[0-9.]+", self.stat) else None
 
     @property
     def only_grows(self) -> bool:
-        """Whether its value can only grow while a run goes on."""
+        """Whether its value can only grow during a run."""
         return not self.drift and (self.unit == "" or self.stat == "max" or self.subject == MEMORY)
 
     def judge(self, measured: Measured) -> Verdict:
@@ -124,7 +124,7 @@ class Threshold:
         return _stat(measured.statistics.latency(self.subject), self.stat)
 
     def against(self, measured: Measured) -> tuple[int, int, float]:
-        """Of a share or a percentile: how many of how many speak against it, and which share of them it allows."""
+        """For a share or a percentile: the number of violations, the whole, and the share of violations that it allows."""
         upper = self.op in ("<", "<=")
         if self.percentile is None:
             number, whole = self._part(measured)
@@ -143,7 +143,7 @@ class Threshold:
         return None if value is None else _OPERATORS[self.op](value, self.limit)
 
     def _part(self, measured: Measured) -> tuple[int, int]:
-        """Of something that is counted: how many, of how many."""
+        """The number and the whole of a share."""
         if self.subject == "missed":
             return measured.missed, measured.due
         number, whole = self._part_of(measured.statistics.total, measured.counts)
@@ -161,7 +161,7 @@ class Threshold:
         if self.subject == "late":
             # Both are counted after the warm-up.
             return window.counters[keys.LATE], window.counters[keys.STARTED]
-        # Of those that have ended: nobody knows yet of the others.
+        # Only ended instances: the result of the others is unknown.
         number = {
             "failed": sum(counts.get(status, 0) for status in NOT_COMPLETED),
             "completed": counts.get(Status.COMPLETED, 0),

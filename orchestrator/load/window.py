@@ -13,7 +13,7 @@ from orchestrator.load.histogram import HIGHEST_US, Histogram
 from orchestrator.load.latency import Latencies, Latency
 
 _ERROR_KINDS = 200
-"""Kinds of errors that are told apart; further ones are counted together."""
+"""Kinds of errors that are counted separately; further ones are counted together."""
 
 
 @attrs.frozen(order=True)
@@ -47,14 +47,14 @@ class Window:
     """Whether it lies in the graceful stop."""
     histograms: dict[str, Histogram] = attrs.field(factory=dict)
     latencies: Mapping[str, Latency] = attrs.field(factory=dict)
-    """Read off the histograms, when they were let go."""
+    """Read off the histograms before these were discarded."""
     counters: Counter[str] = attrs.field(factory=Counter)
     errors: dict[ErrorKey, ErrorTally] = attrs.field(factory=dict)
     active: tuple[int, int, int] = (0, 0, 0)
-    """Instances under way: sum and number of the samples, highest."""
+    """Running instances: sum and number of the samples, highest sample."""
     load: tuple[int, int] = (0, 0)
-    """Of the same samples: sum of the instances that a closed scenario wanted under way, and of those that made load then (in
-    their rounds, if the scenario has rounds)."""
+    """Sums over the same samples: the instances that a closed scenario wanted, and those that made load (in their rounds, if the
+    scenario has rounds)."""
     memory: int = 0
     """Resident bytes of the process, highest."""
     cpu_s: float = 0.0
@@ -106,7 +106,7 @@ class Window:
         self.latencies = Latencies({name: found for name, h in self.histograms.items() if (found := Latency.of(h))})
 
     def count(self, series: str) -> int:
-        """How much was measured of a series."""
+        """The number of measurements of a series."""
         if series in self.histograms:
             return self.histograms[series].total
         return latency.count if (latency := self.latencies.get(series)) else 0
@@ -118,12 +118,12 @@ class Window:
 
     @property
     def concurrency(self) -> float:
-        """Instances under way, on average."""
+        """Running instances, on average."""
         return self.active[0] / self.active[1] if self.active[1] else 0.0
 
     @property
     def wanted(self) -> float:
-        """Instances that a closed scenario wanted under way, on average."""
+        """Running instances that a closed scenario wanted, on average."""
         return self.load[0] / self.active[1] if self.active[1] else 0.0
 
     @property
@@ -132,7 +132,7 @@ class Window:
         return self.load[1] / self.active[1] if self.active[1] else 0.0
 
     def rate(self, *counters: str) -> float:
-        """Of these counters, per second."""
+        """The sum of these counters, per second."""
         return sum(self.counters[name] for name in counters) / self.width if self.width else 0.0
 
     def dumps(self) -> bytes:
@@ -161,7 +161,7 @@ class Window:
 
         Args:
             into: Its measurements are added here, too, unless it lies in the warm-up.
-            histograms: Whether the window itself is to have its histograms.
+            histograms: Whether the window itself gets its histograms.
         """
         data: JSONObject = orjson.loads(body)
         encoded: Mapping[str, Sequence[int]] = data.pop("histograms")

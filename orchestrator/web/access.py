@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
 
 import attrs
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
 from orchestrator.secret import Secret
@@ -39,7 +39,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Refusal = Callable[[int, str], web.Response]
 """Status and reason → the page that says so."""
 
@@ -96,7 +95,7 @@ class Access:
         )
 
 
-def guard(access: Access, refusal: Refusal) -> Any:
+def guard(access: Access, refusal: Refusal) -> Middleware:
     """The outermost middleware: it applies the rules.
 
     Args:

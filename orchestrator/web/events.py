@@ -1,6 +1,6 @@
 """Event streams: the parts of a page that have changed, sent to the browser while it is open.
 
-A stream reads the run every two seconds, or more seldom if rendering it takes long, so that an open page costs at most
+A stream reads the run every two seconds, or less often if rendering takes long, so that an open page costs at most
 ``MOST_SHARE`` of a processor. It sends the changes since then. JSON on one line carries every text, so a line break in a name or
 a message cannot begin a new event.
 """

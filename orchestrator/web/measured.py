@@ -1,4 +1,4 @@
-"""The statistics of runs: those of a run that this process drives are at hand, those of others are decoded from the store and cached."""
+"""The statistics of runs: those of its own runs are in memory, those of other processes are decoded from the store and cached."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ async def command(
 ) -> int:
     """Prepare a cluster of machines: its certificates, its scheduler, its workers.
 
-    WHAT is certs, scheduler or worker. `certs FOLDER` makes certificates; copy the folder to every machine. `scheduler` runs in
+    ACTION is certs, scheduler or worker. `certs FOLDER` makes certificates; copy the folder to every machine. `scheduler` runs in
     the foreground, on one machine. `worker ADDRESS` runs on each machine; ADDRESS may be the scheduler's file. Then a run is
     driven by the workers with --cluster. A holder of the certificates can run code on all machines.
 

@@ -27,7 +27,7 @@ BUSY_POLL_S = 0.0005
 """Much shorter than a commit: with 5 ms, two processes on one file wrote less than one."""
 
 UNSHARED_AFTER = 20
-"""Writes without another process in between, after which this one counts as the only one."""
+"""Consecutive writes without one of another process, after which this process counts as the only one."""
 
 
 class Database:
