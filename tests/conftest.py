@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from orchestrator import Vault
 from tests.support.certificates import self_signed
 from tests.support.postgresql import UnavailableError, drop, is_named, new_schema, shared_url
+
+# How fast examples are made and checked says nothing on a busy machine.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

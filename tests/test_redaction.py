@@ -16,7 +16,7 @@ secrets = st.text(
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(secret=secrets, before=st.text("xyz =:\"'(", max_size=9), after=st.text("xyz &;\"')", max_size=9))
 def test_a_secret_is_masked_in_every_spelling(spelling: str, secret: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)
@@ -26,7 +26,7 @@ def test_a_secret_is_masked_in_every_spelling(spelling: str, secret: str, before
     assert len(shown) <= len(before) + len(after) + 2 + 8 + (30 if "base64" in spelling else 0)  # nothing else of it is left
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(secret=st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=60), data=st.data())
 def test_a_part_of_a_secret_is_masked_too(secret: str, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, len(secret) - PART))

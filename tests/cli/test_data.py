@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.runs import completed
 from tests.support.waiting import block_until
 
 
@@ -61,12 +60,3 @@ def test_rows_survive_a_kill_and_the_loss_of_their_file(cli: Any, home: Path) ->
     assert cli("resume", "rows", "--json")[0] == 0
     shown = json.loads(cli("show", "rows-59", "--json")[1])
     assert "v-59" in json.dumps(shown)
-
-
-def completed(home: Path) -> int:
-    """Completed instances in the default store."""
-    try:
-        with closing(sqlite3.connect(f"file:{home / 'data/orchestrator/runs.db'}?mode=ro", uri=True)) as db:
-            return int(db.execute("SELECT count(*) FROM instances WHERE status = 'completed'").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0  # the file or its tables are not made yet

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.support.runs import completed
 from tests.support.waiting import block_until
 
 
@@ -94,12 +95,7 @@ def test_reports_that_were_asked_for_survive_a_kill_and_are_written_by_resume(
     Path(where / "soak.toml").write_text("[load]\ninstances = 60\nconcurrency = 2\ncsv = 'numbers'\njunit = 'x.xml'\n")
     argv = [sys.executable, "-m", "orchestrator", "load", "soak.toml", "--report", "a.html"]
     with subprocess.Popen(argv, cwd=where, env=os.environ, stdout=subprocess.DEVNULL) as load:
-        block_until(
-            lambda: (
-                any(row["counts"].get("completed", 0) > 2 for row in json.loads(cli("list", "--json")[1])["runs"])
-                or load.poll() is not None
-            )
-        )
+        block_until(lambda: completed(home) > 2 or load.poll() is not None)
         assert load.poll() is None, "it has ended before it could be killed"
         load.kill()
     assert written(where) == ["soak.toml"]

@@ -24,7 +24,7 @@ async def drive_to_the_end(shell: Shell, run: str, shard: int, rng: random.Rando
     """Drive one shard until its process ends by itself. Returns how often it was killed before."""
     kills = 0
     while True:
-        process = shell.begin("drive", run, "--shard", str(shard), "--lease", "5")
+        process = shell.begin("drive", run, "--shard", str(shard), "--lease", "30")
         if kills < 2 and rng.random() < 0.7:
             await anyio.sleep(rng.uniform(0.1, 1.2))
             process.kill()

@@ -155,7 +155,7 @@ async def test_an_interrupted_rollback_is_resumed_and_nothing_else_is(store: Mem
 
 async def test_a_resumed_rollback_starts_nothing_new_and_is_not_measured(store: MemoryStore, vault: Vault) -> None:
     ledger = Ledger()
-    run_id = await kept_after(ledger, store, vault, scenario=Scenario(duration=0.5, graceful_stop=0.0, rate=10))
+    run_id = await kept_after(ledger, store, vault, scenario=Scenario(duration=0.5, graceful_stop=3600.0, rate=10))
     before, admitted = await store.statistics(run_id), len(await store.load(run_id))
     (completed, *_) = [row.number for row in await store.load(run_id, {Status.COMPLETED})]
     async with cleanup(toy(ledger), run_id, store=store, number=completed, options=fast(vault)) as run:

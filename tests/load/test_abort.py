@@ -246,7 +246,7 @@ def services(draw: st.DrawFn) -> Service:
     )
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(derandomize=True, max_examples=50)
 @given(scenarios(), services(), st.integers(0, 10**6))
 def test_a_run_that_keeps_its_threshold_is_never_ended_by_it(scenario: Scenario, service: Service, seed: int) -> None:
     run = Simulation(scenario, service, seed)

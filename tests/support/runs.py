@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from orchestrator import (
@@ -51,3 +54,12 @@ async def kept_after(ledger: Ledger, store: Store, vault: Vault, instances: int 
     assert result.status is RunStatus.FINISHED
     ledger.calls.clear()
     return run.id
+
+
+def completed(home: Path) -> int:
+    """Completed instances in the default store."""
+    try:
+        with closing(sqlite3.connect(f"file:{home / 'data/orchestrator/runs.db'}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM instances WHERE status = 'completed'").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # the file or its tables are not made yet
