@@ -20,7 +20,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from orchestrator.definition import registry
 from orchestrator.errors import OrchestratorError, shortened
-from orchestrator.process import tune_collector
+from orchestrator.process import share_arena, tune_collector
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.version import installed_version
 
@@ -159,6 +159,8 @@ def _unnamed() -> None:
 def _run_async(
     command: Command, observers: Sequence[Observer], prepare: Callable[[], None] | None, is_long: bool, **arguments: object
 ) -> int:
+    if is_long:
+        share_arena()
     if prepare is not None:
         # No daemon: Python crashes at times if it ends while such a thread imports an extension module.
         Thread(target=_tried, args=(prepare,), name="prepare services").start()

@@ -13,7 +13,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import add, itemgetter
 
 import attrs
 
@@ -61,9 +62,9 @@ class Histogram:
             self.total, self.min, self.max = other.total, other.min, other.max
             return
         self._cover(other.first, other.first + len(other.counts) - 1)
-        counts, first = self.counts, self.first
-        for bucket, count in other._filled():
-            counts[bucket - first] += count
+        begin = other.first - self.first
+        end = begin + len(other.counts)
+        self.counts[begin:end] = array("Q", map(add, self.counts[begin:end], other.counts))
         self.total += other.total
         self.min = min(self.min, other.min)
         self.max = max(self.max, other.max)
@@ -99,7 +100,7 @@ class Histogram:
 
     def dumps(self) -> list[int]:
         """The stored form: lowest and highest value, then each bucket with its count."""
-        return [self.min, self.max, *(number for item in self._filled() for number in item)]
+        return [self.min, self.max, *chain.from_iterable(self._filled())]
 
     @classmethod
     def loads(cls, data: Sequence[int]) -> Histogram:
@@ -114,7 +115,7 @@ class Histogram:
 
     def _filled(self) -> Iterator[tuple[int, int]]:
         """Buckets that are not empty, in order, with their counts."""
-        return (item for item in enumerate(self.counts, self.first) if item[1])
+        return filter(itemgetter(1), enumerate(self.counts, self.first))
 
     def _cover(self, first: int, last: int) -> None:
         """Have a place for each of these buckets."""
