@@ -44,3 +44,18 @@ def test_a_port_that_is_in_use_and_an_open_address_are_refused_in_one_line(cli: 
     code, _, err = cli("web", "--address", "0.0.0.0", "--port", "0")
     assert (code, len(err.splitlines())) == (2, 1), err
     assert "--allow-remote" in err
+
+
+def test_a_run_with_a_page_beside_it_prints_the_link_and_ends_as_without(cli: Any) -> None:
+    code, out, err = cli("run", "--web", "0", "--json")
+    assert code == 0
+    assert re.search(r"^page: http://127\.0\.0\.1:\d+/\S+$", err, re.MULTILINE)
+    assert '"completed": 1' in out
+
+
+def test_a_port_of_the_page_that_is_none_is_refused_before_anything_starts(cli: Any, home: Path) -> None:
+    for port in ("x", "65536", "-1"):
+        code, _, err = cli("run", f"--web={port}")
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert f"'{port}' is not a port" in err
+    assert not (home / "data" / "orchestrator" / "runs.db").exists()
