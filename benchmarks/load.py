@@ -108,7 +108,7 @@ def command_of(
     if name in SCRIPTS:
         return [sys.executable, "-m", "benchmarks.load", "--child", name, base, environment, str(instances), str(concurrency)]
     if name == "load":
-        return [sys.executable, "-m", "orchestrator", *_load(instances, concurrency), "--processes", processes]
+        return [sys.executable, "-m", "orchestrator", *load_argv(instances, concurrency), "--processes", processes]
     found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if found is None:
         return None
@@ -118,7 +118,8 @@ def command_of(
     return [found, "-f", str(FILES / "chain_locust.py"), "--headless", "--only-summary", *many]
 
 
-def _load(instances: int, concurrency: int) -> list[str]:
+def load_argv(instances: int, concurrency: int) -> list[str]:
+    """The arguments of a load run that keeps its objects."""
     return [
         "load",
         "--instances",
@@ -173,7 +174,7 @@ def profile(server: tuple[str, str], instances: int, concurrency: int) -> None:
     with tempfile.TemporaryDirectory() as folder, cProfile.Profile() as profiler:
         os.environ.update(variables(*server, instances, concurrency))
         os.chdir(folder)
-        entry(_load(instances, concurrency))
+        entry(load_argv(instances, concurrency))
     pstats.Stats(profiler).sort_stats("tottime").print_stats(45)
 
 

@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.http import STEPS
-from benchmarks.load import FEW, variables
+from benchmarks.load import FEW, load_argv, variables
 from benchmarks.server import cheap_server
 
 CONTENDERS: Mapping[str, float | None] = {
@@ -101,17 +101,7 @@ def _free_port() -> int:
 
 def cpu(name: str, server: tuple[str, str], url: str, instances: int, concurrency: int) -> float:
     """CPU seconds of one load run."""
-    argv = [
-        "load",
-        "--instances",
-        str(instances),
-        "--concurrency",
-        str(concurrency),
-        "--on-success",
-        "keep",
-        "--store",
-        "runs.db",
-    ]
+    argv = load_argv(instances, concurrency)
     env, port = dict(variables(*server, instances, concurrency)), _free_port()
     if name == "metrics":
         argv += ["--metrics", str(port)]

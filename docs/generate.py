@@ -38,11 +38,11 @@ flag without its dashes. A run stores its settings, so `resume` needs none; cred
 """
 
 TABLES: dict[str, tuple[type[Any], str]] = {
-    "orchestrator": (EngineSettings, "Where runs are stored, and how this process drives them."),
+    "orchestrator": (EngineSettings, "The store of the runs, and options of the process that drives them."),
     "run": (RunSettings, "The settings of `orchestrator run`."),
     "load": (LoadSettings, "The scenario of `orchestrator load`. Durations are written like `30s`, `2m` or `1h30m`."),
     "telemetry": (TelemetrySettings, "The telemetry of a process that drives a run. It is not stored with the run."),
-    "web": (WebSettings, "Where `orchestrator web`, and `--web` of other commands, serve the page."),
+    "web": (WebSettings, "The address and the rights of the web page (`orchestrator web`, and `--web` of other commands)."),
     "token-fulfillment": (
         TokenFulfillmentSettings,
         "The tenant and the workflow. A secret is given by a variable or a file, never by a flag that others can see.",
@@ -102,7 +102,7 @@ def exit_codes() -> str:
     rows = [f"| {code.value} | {code.name} | {_plain(' '.join(said.get(code.name, 'Success.').split()))} |" for code in ExitCode]
     return (
         "# Exit codes\n\n| code | name | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n\n"
-        "Where several are true, 130 comes before 3, 3 before 4, and 4 before 1.\n"
+        "If several apply, 130 comes before 3, 3 before 4, and 4 before 1.\n"
     )
 
 

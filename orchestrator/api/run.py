@@ -71,7 +71,7 @@ class Run(Generic[C]):
 
     @property
     def requests(self) -> Sequence[str]:
-        """What others have asked for while this process drives the run, in words, e.g. ``stopped from the web page``."""
+        """Requests of other processes while this process drives the run, in words, e.g. ``stopped from the web page``."""
         return self._coordinator.requests
 
     def cancel(self) -> None:

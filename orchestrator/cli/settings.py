@@ -52,10 +52,10 @@ def parse_processes(text: str) -> int:
 
 @attrs.frozen(kw_only=True)
 class EngineSettings:
-    """Where runs live, and how this process drives them; the table ``[orchestrator]``."""
+    """The store of the runs, and options of the process that drives them; the table ``[orchestrator]``."""
 
     store: str | None = setting(
-        "Where runs are stored: a path, sqlite:PATH, postgresql://HOST/DATABASE, postgresql:///?service=NAME or memory:.",
+        "Store of the runs: a path, sqlite:PATH, postgresql://HOST/DATABASE, postgresql:///?service=NAME or memory:.",
         env=["ORCHESTRATOR_STORE"],
     )
     store_timeout: float = setting(

@@ -87,7 +87,7 @@ class Coordinator(Generic[C, S]):
         self.error: Exception | None = None
         """The error that stopped the run."""
         self.requests: list[str] = []
-        """What others have asked for while this process drives, in words."""
+        """Requests of other processes while this process drives, in words."""
         self.raised = False
         """Whether the error was raised to a waiting caller."""
         self.observers = Observers(job.options.all_observers)
