@@ -35,7 +35,7 @@ from orchestrator.report import json as json_report
 from orchestrator.report import text
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
-from orchestrator.storage.base import Store
+from orchestrator.storage.base import SILENT_S, Store
 from orchestrator.storage.encryption import Vault
 
 if TYPE_CHECKING:
@@ -85,13 +85,27 @@ def display_of(workflow: AnyWorkflow, scenario: Scenario, as_json: bool, title: 
     return LiveTable(workflow, title) if is_terminal() else Plain(workflow)
 
 
-class _Control:
-    """Handles signals: before the run exists they end the program; then the first one drains the run, and the second cancels it."""
+def finishing(store: Store, grace_s: float) -> str:
+    """What happens after the first signal."""
+    if store.silent_s < SILENT_S:
+        return f"finishing attempts in flight (up to {grace_s:g} s)"
+    return (
+        f"{store.where} has not answered for {store.silent_s:.0f} s; the run stops when it answers, or after {store.timeout_s:g} s "
+        "(nothing is lost)"
+    )
 
-    def __init__(self, display: Display, grace_s: float, tell: Callable[[str], None]) -> None:
+
+class _Control:
+    """Handles signals: before the run exists they end the program; then the first one drains the run, and the second cancels it,
+    also while the database does not answer."""
+
+    def __init__(self, display: Display, store: Store, grace_s: float, tell: Callable[[str], None]) -> None:
         self.run: AnyRun | None = None
         self.scope = anyio.CancelScope()
+        self.gave_up = False
+        """Whether the run has stopped without its database."""
         self._display = display
+        self._store = store
         self._grace_s = grace_s
         self._tell = tell
         self._told = 0
@@ -101,7 +115,7 @@ class _Control:
         if self.run is None:
             self.scope.cancel()
             return
-        self._display.say(f"{name}: finishing attempts in flight (up to {self._grace_s:g} s); press again to stop at once")
+        self._display.say(f"{name}: {finishing(self._store, self._grace_s)}; press again to stop at once")
         self.run.stop()
 
     async def watch_reader(self) -> None:
@@ -127,6 +141,7 @@ class _Control:
 
     def cancel(self, name: str) -> None:
         self._display.say(f"{name}: stopping at once")
+        self.gave_up = self._store.give_up() or self.gave_up
         if self.run is None:
             self.scope.cancel()
         else:
@@ -154,7 +169,7 @@ async def drive(
         page: The runs that a web page of this process controls.
         outputs: Reports that this command asks for, beside those that the run has stored.
     """
-    control = _Control(display, options.grace_s, telemetry.requested)
+    control = _Control(display, store, options.grace_s, telemetry.requested)
     failure: Exception | None = None
     result = None
     async with anyio.create_task_group() as tasks:
@@ -186,6 +201,9 @@ async def drive(
         if control.run is not None:
             await _add_remedy(failure, control.run, workflow, store, options, suffix)
         telemetry.failed(failure)
+        if control.gave_up and isinstance(failure, StoreError):
+            stderr().print("interrupted: " + "; ".join([str(failure), *getattr(failure, "__notes__", ())]))
+            return ExitCode.INTERRUPTED
         raise failure
     if result is None:
         display.say(

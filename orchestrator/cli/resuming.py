@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from orchestrator.cli.console import stderr, stdout
 from orchestrator.cli.display.base import Silent
 from orchestrator.cli.display.single import Plain
-from orchestrator.cli.driving import options_of, write_reports
+from orchestrator.cli.driving import finishing, options_of, write_reports
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.opening import opened_store
 from orchestrator.cli.resolver import Resolver
@@ -76,7 +76,7 @@ async def resume_every(
                     on_end=on_end,
                 )
                 async with opened as resumption:
-                    tasks.start_soon(partial(_watch, resumption, engine.grace))
+                    tasks.start_soon(partial(_watch, resumption, store, engine.grace))
                     tasks.start_soon(_close_at_end, resumption, ends)
                     tasks.start_soon(telemetry.keep_up)
                     rows = [await _shown(one, workflows, store, vault, as_json) async for one in ended]
@@ -95,14 +95,18 @@ async def resume_every(
     return code
 
 
-async def _watch(resumption: Resumption, grace_s: float) -> None:
+async def _watch(resumption: Resumption, store: Store, grace_s: float) -> None:
     """The first signal lets attempts in flight finish, the second stops at once."""
 
     def drain(name: str) -> None:
-        stderr().print(f"{name}: finishing attempts in flight (up to {grace_s:g} s); press again to stop at once")
+        stderr().print(f"{name}: {finishing(store, grace_s)}; press again to stop at once")
         resumption.stop()
 
-    await watch_signals(drain, lambda _: resumption.cancel())
+    def cancel(name: str) -> None:
+        store.give_up()
+        resumption.cancel()
+
+    await watch_signals(drain, cancel)
 
 
 async def _close_at_end(resumption: Resumption, ends: MemoryObjectSendStream[Resumed]) -> None:

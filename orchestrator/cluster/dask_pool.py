@@ -34,7 +34,11 @@ SEND_LIMIT_S = 2.0
 CONNECT_LIMIT_S = 10.0
 WORKERS_LIMIT_S = 30.0
 CLOSE_LIMIT_S = 10.0
+CHECKS = 5
+"""Attempts to compare the workers with this process: some may come and go meanwhile."""
+CHECK_PAUSE_S = 0.5
 URGENT = 10
+GONE = "the scheduler of the cluster is gone"
 
 
 class DaskPool:
@@ -50,7 +54,10 @@ class DaskPool:
         client.subscribe_topic(TOPIC, self._receive)
 
     async def size(self) -> int:
-        return len(await self._client.nthreads())
+        try:
+            return len(await self._client.nthreads())
+        except OSError as error:
+            raise ClusterError(GONE) from error
 
     async def run(self, task: Task, *, urgent: bool) -> TaskEnd:
         # A fresh key for each attempt: Dask would take the result of an earlier one. No retries by Dask: the launcher knows more.
@@ -64,7 +71,7 @@ class DaskPool:
         except (CancelledError, asyncio.CancelledError) as error:
             if (current := asyncio.current_task()) is not None and current.cancelling():
                 raise
-            raise ClusterError("the scheduler of the cluster is gone") from error
+            raise ClusterError(GONE) from error
         finally:
             self._worker_of.pop(task.attempt, None)
             # Dask computes a finished task again if its result was on a worker that dies.
@@ -74,7 +81,7 @@ class DaskPool:
         address = self._worker_of.get(attempt)
         if address is None:
             return
-        with anyio.move_on_after(SEND_LIMIT_S):
+        with anyio.move_on_after(SEND_LIMIT_S), suppress(OSError):  # the task that runs there finds out that its worker is gone
             await self._client.run(receive_orders, attempt, orders.dumps(), workers=[address], on_error="ignore")
 
     def replace(self, attempt: str) -> None:
@@ -192,14 +199,28 @@ def _pool_of(address: ClusterAddress | _Known, security: object, client: Client 
     async def open_pool(plan: PoolPlan) -> AsyncIterator[DaskPool]:
         _silence_dask()
         async with _client(address.url, security) if client is None else nullcontext(client) as connected:
-            workers = await _workers(connected, address.url)
-            address.check_store(plan.store, list(workers))
-            if plan.workflow is not None:
-                there = await connected.run(describe, plan.workflow)
-                compare(describe(plan.workflow), there)
+            await _check_workers(connected, address, plan)
             yield DaskPool(connected, plan.run_id, plan.on_message)
 
     return open_pool
+
+
+async def _check_workers(client: Client, address: ClusterAddress | _Known, plan: PoolPlan) -> None:
+    """Ask again if a worker is gone before it has answered."""
+    for left in reversed(range(CHECKS)):
+        try:
+            workers = await _workers(client, address.url)
+            address.check_store(plan.store, list(workers))
+            if plan.workflow is not None:
+                compare(describe(plan.workflow), await client.run(describe, plan.workflow))
+        except (OSError, CancelledError) as error:  # Dask's own errors of connections are OSErrors
+            if not left:
+                raise ClusterError(
+                    f"the scheduler at {address.url} or one of its workers is gone ({error}); start it, then try again"
+                ) from error
+            await anyio.sleep(CHECK_PAUSE_S)
+        else:
+            return
 
 
 @asynccontextmanager

@@ -264,6 +264,7 @@ class Coordinator(Generic[C, S]):
                 self.stop()
             if follower.orders.cancel:
                 self.cancel()
+                self._job.store.give_up()
             engine.obey(follower.orders)
             await follower.changed()
 

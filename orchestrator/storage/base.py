@@ -41,6 +41,10 @@ class WallClock(Protocol):
         """Unix time in seconds."""
 
 
+SILENT_S = 1.0
+"""Seconds without an answer after which a database counts as silent."""
+
+
 class Store(ABC):
     """See the module's rules. Every method raises ``StoreError`` when the store cannot be used."""
 
@@ -60,6 +64,16 @@ class Store(ABC):
     async def rescue(self) -> str | None:
         """After a ``StoreLostError``: copy the stored data to a new place and return its URL; ``None``: not possible."""
         return None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds for which the database has not answered work that waits for it; 0: none waits."""
+        return 0.0
+
+    def give_up(self) -> bool:
+        """Stop waiting for a database that has not answered for a second: work that waits fails now, and later work fails as
+        soon as the database does not answer. Returns whether that is so; otherwise nothing changes."""
+        return False
 
     def observe_commits(self, observe: ObserveCommit) -> None:
         """Call ``observe`` after each commit of checkpoints from now on; a store without commits never calls it."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 
 from orchestrator import ClusterError, RunStatus, SettingError, Status, dask_cluster, open_store, resume, start
 from orchestrator.cluster.address import ClusterAddress, parse_cluster
@@ -123,6 +124,38 @@ async def test_a_worker_with_several_threads_is_refused(home: Path) -> None:
             async with start(WORKFLOW, store=store, cluster=dask_cluster(client)):
                 pass
         assert not (await store.runs()).runs
+
+
+@pytest.mark.parametrize("losses", [1, 1000])
+async def test_a_worker_that_is_lost_while_it_is_asked_is_asked_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, losses: int
+) -> None:
+    asked = 0
+
+    options: dict[str, Any] = {"processes": False, "dashboard_address": ":0", "asynchronous": True}
+    async with (
+        LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
+        Client(cluster, asynchronous=True) as client,
+        open_store(f"sqlite:{home / 'runs.db'}") as store,
+    ):
+        ask = client.run
+
+        async def lossy(*args: Any, **more: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            if asked <= losses:
+                raise CommClosedError("ConnectionPool closing.")
+            return await ask(*args, **more)
+
+        monkeypatch.setattr(client, "run", lossy)
+        started = start(WORKFLOW, store=store, instances=2, cluster=dask_cluster(client))
+        if losses == 1:
+            async with started as run:
+                assert (await run.wait()).status is RunStatus.FINISHED
+        else:
+            with pytest.raises(ClusterError, match="or one of its workers is gone"):
+                async with started as run:
+                    await run.wait()
 
 
 @asynccontextmanager

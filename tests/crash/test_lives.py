@@ -7,9 +7,7 @@ makes the same choices; milliseconds depend on the machine. For a campaign:
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -19,7 +17,7 @@ import pytest
 from states.sandbox import OPERATIONS, SandboxSettings, parse_faults, serve
 from tests.crash.life import Life, Scene
 from tests.crash.witness import WatchedSandbox
-from tests.support.postgresql import Server, UnavailableError
+from tests.support.postgresql import Server
 from tests.support.tenant import signing_key
 
 
@@ -27,23 +25,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run one test per life."""
     first, runs = metafunc.config.getoption("--first-seed"), metafunc.config.getoption("--runs")
     metafunc.parametrize("seed", range(first, first + runs))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A server that this module may kill."""
-    # A short path: that of a socket has at most 107 characters.
-    base = Path(tempfile.mkdtemp(prefix="orchestrator-postgresql-"))
-    base.chmod(0o711)
-    try:
-        made = Server.create(base / "data")
-        made.start()
-    except UnavailableError as error:
-        shutil.rmtree(base)
-        pytest.skip(str(error))
-    yield made
-    made.stop()
-    shutil.rmtree(base)
 
 
 @asynccontextmanager

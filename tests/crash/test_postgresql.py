@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -16,25 +13,8 @@ import pytest
 from orchestrator import EventKind, RunStatus, open_store
 from tests.crash.shell import KILLED, Shell, ended
 from tests.crash.worker import KillAt
-from tests.support.postgresql import Server, UnavailableError
+from tests.support.postgresql import Server, new_schema
 from tests.support.tenant import assert_each_once, assert_nothing_left, sandbox
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server of this test alone, which may kill it."""
-    # A short path: that of a socket has at most 107 characters.
-    base = Path(tempfile.mkdtemp(prefix="orchestrator-postgresql-"))
-    base.chmod(0o711)
-    try:
-        made = Server.create(base / "data")
-        made.start()
-    except UnavailableError as error:
-        shutil.rmtree(base)
-        pytest.skip(str(error))
-    yield made
-    made.stop()
-    shutil.rmtree(base)
 
 
 @pytest.mark.parametrize("state", ["create_scope", "exchange_token"])
@@ -67,8 +47,8 @@ async def test_a_frozen_owner_writes_nothing_after_another_process_has_resumed_i
 
 async def test_a_server_that_is_killed_and_starts_again_costs_time_and_no_run(home: Path, server: Server) -> None:
     async with sandbox("*:latency=0.02") as emulator:
-        shell = Shell(home, emulator)
-        process = shell.begin("run", "--instances", "20", "--concurrency", "10", "--store", server.url)
+        shell, url = Shell(home, emulator), f"{server.url}&schema={new_schema()}"
+        process = shell.begin("run", "--instances", "20", "--concurrency", "10", "--store", url)
         for calls in (60, 180):
             await shell.until(lambda calls=calls: len(emulator.environment.audit.calls) >= calls, 60)
             await anyio.to_thread.run_sync(server.kill)
@@ -76,7 +56,7 @@ async def test_a_server_that_is_killed_and_starts_again_costs_time_and_no_run(ho
             await anyio.to_thread.run_sync(server.start)
         assert await ended(process) == 0, shell.said()
         assert_each_once(emulator, 20)
-        async with open_store(server.url, create=False) as store:
+        async with open_store(url, create=False) as store:
             [run] = (await store.runs()).runs
             assert run.status is RunStatus.FINISHED
             rows = await store.load(run.id)
@@ -89,7 +69,7 @@ async def test_a_server_that_is_killed_and_starts_again_costs_time_and_no_run(ho
 async def test_a_server_that_stays_away_interrupts_the_run_which_is_resumed(home: Path, server: Server) -> None:
     async with sandbox("*:latency=0.02") as emulator:
         shell = Shell(home, emulator)
-        argv = ["--store", server.url, "--store-timeout", "1"]
+        argv = ["--store", f"{server.url}&schema={new_schema()}", "--store-timeout", "1"]
         process = shell.begin("run", "--instances", "20", "--concurrency", "5", *argv)
         await shell.until(lambda: len(emulator.environment.audit.calls) >= 60, 60)
         await anyio.to_thread.run_sync(server.kill)

@@ -90,6 +90,11 @@ class Server:
                 raise UnavailableError(f"the server did not start: see {self.folder.parent / 'postgresql.log'}")
             time.sleep(0.02)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """SIGKILL to the server and all its processes: nothing is cleaned up, as after a power failure."""
         assert self._process is not None
@@ -129,7 +134,7 @@ class Server:
 
     def stop(self) -> None:
         """Disconnect everybody, and stop."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(START_LIMIT_S)
 

@@ -81,6 +81,7 @@ class Outage:
     def __init__(self, where: str, patience_s: float) -> None:
         self._where = where
         self._patience_s = patience_s
+        self._given_up = False
         self._since: float | None = None
         """Start of the first work that failed since the server last answered."""
 
@@ -96,10 +97,24 @@ class Outage:
             _log.warning("%s answers again after %.1f s", self._where, time.monotonic() - self._since)
             self._since = None
 
+    def give_up(self) -> None:
+        """From now on, an outage may not last."""
+        self._given_up = True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nobody wants to wait for its end."""
+        return self._given_up and self._since is not None
+
     @property
     def is_over_limit(self) -> bool:
         """Whether it has lasted too long."""
-        return self._since is not None and time.monotonic() > self._since + self._patience_s
+        return self.is_hopeless or self.seconds > self._patience_s
 
 
 class Session:
@@ -119,6 +134,10 @@ class Session:
         self._backend: _Backend | None = None
         """The server process of the latest connection."""
         self._turn = asyncio.Lock()
+        self._attempt: asyncio.Timeout | None = None
+        """The attempt that is under way."""
+        self._attempted = 0.0
+        """When it began."""
         self.outage = outage or Outage(self.where, patience_s)
 
     async def open(self) -> Connection:
@@ -127,6 +146,21 @@ class Session:
             return await self._connected(self._address.connect_limit_s)
         except Exception as error:
             raise explained(self.where, error) from error
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds for which the server has not answered work that waits for it."""
+        waited = 0.0 if self._attempt is None else time.monotonic() - self._attempted
+        return max(waited, self.outage.seconds)
+
+    def interrupt(self) -> None:
+        """Break off the attempt that is under way, as if the connection were lost."""
+        if self._attempt is None:
+            return
+        if self._db is not None:
+            self._db.terminate()  # its waiting statement fails; a cancelled one would wait for the server again
+        elif not self._attempt.expired():
+            self._attempt.reschedule(asyncio.get_running_loop().time())
 
     async def close(self) -> None:
         async with self._turn:
@@ -161,9 +195,10 @@ class Session:
         async with self._turn:
             began, pause_s, repeated = time.monotonic(), PAUSE_S, False
             while True:
+                if self.outage.is_hopeless:
+                    raise StoreError(f"{self.where} does not answer; start the server, then try again (nothing is lost)")
                 try:
-                    db = await self._connected(self._address.connect_limit_s)
-                    result = await work(Link(db, repeated, self._clock))
+                    result = await self._try(work, repeated)
                 except Exception as error:
                     if is_lost(error):
                         self._disconnect()
@@ -181,14 +216,25 @@ class Session:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    async def _try(self, work: Callable[[Link], Awaitable[R]], repeated: bool) -> R:
+        """One attempt, which can be interrupted."""
+        try:
+            async with asyncio.timeout(None) as self._attempt:
+                self._attempted = time.monotonic()
+                db = await self._connected(self._address.connect_limit_s)
+                return await work(Link(db, repeated, self._clock))
+        finally:
+            self._attempt = None
+
     def _disconnect(self) -> None:
         if self._db is not None:
             self._db.terminate()
             self._db = None
 
     def _away(self, error: Exception) -> str:
+        waited_s = min(self._patience_s, round(self.outage.seconds, 1))
         return (
-            f"{self.where} has not answered for {self._patience_s:g} s ({reason(error)}); start the server, then try again "
+            f"{self.where} has not answered for {waited_s:g} s ({reason(error)}); start the server, then try again "
             "(nothing is lost)"
         )
 

@@ -13,7 +13,7 @@ from orchestrator.lifecycle.events import Event
 from orchestrator.lifecycle.instance import Status
 from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.lifecycle.scenario import Scenario
-from orchestrator.storage.base import Store, WallClock
+from orchestrator.storage.base import SILENT_S, Store, WallClock
 from orchestrator.storage.commits import GroupCommit, ObserveCommit
 from orchestrator.storage.lease import Owner
 from orchestrator.storage.listing import ALL_RUNS, PAGE, RunCursor, RunFilter, RunPage
@@ -66,6 +66,18 @@ class PostgreSQLStore(Store):
             return await opening.version(await session.open(), address.schema) is not None
         finally:
             await session.close()
+
+    @property
+    def silent_s(self) -> float:
+        return max(self._writer.silent_s, self._reader.silent_s)
+
+    def give_up(self) -> bool:
+        if self.silent_s < SILENT_S:
+            return False
+        self._writer.outage.give_up()
+        self._writer.interrupt()
+        self._reader.interrupt()
+        return True
 
     def observe_commits(self, observe: ObserveCommit) -> None:
         """See :class:`Store`."""
