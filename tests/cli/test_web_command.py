@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -53,9 +54,9 @@ def test_a_run_with_a_page_beside_it_prints_the_link_and_ends_as_without(cli: An
     assert '"completed": 1' in out
 
 
-def test_a_port_of_the_page_that_is_none_is_refused_before_anything_starts(cli: Any, home: Path) -> None:
+def test_a_port_of_the_page_that_is_none_is_refused_and_no_run_is_stored(cli: Any) -> None:
     for port in ("x", "65536", "-1"):
         code, _, err = cli("run", f"--web={port}")
         assert (code, len(err.splitlines())) == (2, 1), err
         assert f"'{port}' is not a port" in err
-    assert not (home / "data" / "orchestrator" / "runs.db").exists()
+    assert json.loads(cli("list", "--json")[1])["runs"] == []
