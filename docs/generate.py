@@ -19,7 +19,8 @@ import griffe
 
 import orchestrator
 from orchestrator.cli import SUMMARIES, build_app
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, TelemetrySettings
 from orchestrator.definition import registry
 from orchestrator.load import thresholds
 from orchestrator.report.exit_codes import ExitCode

@@ -16,7 +16,8 @@ import pytest
 import orchestrator
 from orchestrator import OrchestratorError, Status, cleanup, open_store, start
 from orchestrator.cli import SUMMARIES
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.settings import settings_of
 from states.token_fulfillment import WORKFLOW, TokenFulfillmentSettings

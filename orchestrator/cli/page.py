@@ -15,7 +15,7 @@ from orchestrator.api import AnyRun
 from orchestrator.cli.console import stderr
 from orchestrator.cli.preparing import Prepared, prepare
 from orchestrator.cli.resolver import LOAD_TABLE, RUN_TABLE, Resolver
-from orchestrator.cli.settings import DataSettings, LoadSettings, RunSettings
+from orchestrator.cli.run_settings import DataSettings, LoadSettings, RunSettings
 from orchestrator.cli.telemetry import Telemetry
 from orchestrator.definition.registry import find_workflow, workflow_names
 from orchestrator.driving.options import Options

@@ -13,7 +13,7 @@ from orchestrator import api
 from orchestrator.api import AnyRun
 from orchestrator.cli.naming import parse_run
 from orchestrator.cli.resolver import Resolver
-from orchestrator.cli.settings import LoadSettings, RunSettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.driving.options import Options
 from orchestrator.errors import SettingError

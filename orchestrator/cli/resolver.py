@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, TelemetrySettings
 from orchestrator.definition.registry import workflow_names
 from orchestrator.definition.workflow import AnyWorkflow
 from orchestrator.errors import SettingError

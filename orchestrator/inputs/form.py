@@ -11,10 +11,10 @@ import attrs
 import cattrs
 import orjson
 
+from orchestrator.conversion import as_boolean, as_number, as_text
 from orchestrator.errors import CheckpointError, DefinitionError, SettingError, shortened
 from orchestrator.inputs.reading import Line, row_error
 from orchestrator.secret import Secret
-from orchestrator.settings import as_boolean, as_number, as_text
 from orchestrator.storage.checkpoint import make_converter
 
 R = TypeVar("R")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator import PermanentError
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings, TelemetrySettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, TelemetrySettings
 from orchestrator.settings import settings_of
 from states.token_fulfillment.users import CreateUser
 

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from orchestrator import OnFailure, OnSuccess, Options, start
-from orchestrator.cli.settings import EngineSettings, LoadSettings, RunSettings
+from orchestrator.cli.run_settings import LoadSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.lifecycle.scenario import Scenario
 

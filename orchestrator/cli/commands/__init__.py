@@ -11,7 +11,8 @@ import attrs
 
 from orchestrator.cli import selection
 from orchestrator.cli.flags import CONFIG_FLAG, JSON_FLAG, Leading, Renewable, Without, argument, flag, with_settings
-from orchestrator.cli.settings import EngineSettings, LoadSettings, OutputSettings, RunSettings, TelemetrySettings
+from orchestrator.cli.run_settings import LoadSettings, OutputSettings, RunSettings
+from orchestrator.cli.settings import EngineSettings, TelemetrySettings
 from orchestrator.settings import RUNS_AT_ONCE
 from orchestrator.web.settings import WebSettings
 

@@ -9,7 +9,7 @@ from orchestrator import api
 from orchestrator.cli.continuing import continue_run
 from orchestrator.cli.naming import parse_run
 from orchestrator.cli.resuming import resume_every
-from orchestrator.cli.settings import OutputSettings
+from orchestrator.cli.run_settings import OutputSettings
 from orchestrator.driving.plan import Mode
 from orchestrator.errors import ConfigurationError
 from orchestrator.lifecycle.events import Observer
