@@ -1,7 +1,8 @@
 """Group commit: callers that save during a commit share the next one. It uses no timer and no task.
 
-The store says how a batch is written, and whether a batch is about half of the callers that save at a time, so that one half
-continues while the other half is written.
+The store says how a batch is written. A batch is about half of the callers that save at a time, so that one half continues while
+the other half is written. It is all of them where a second commit would cost more than the wait: on a slow disk, or while another
+process waits for the same lock.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ class WriteBatch(Protocol[T_contra]):
     """Writes and commits a batch. An exception fails the whole batch."""
 
     @property
-    def halves(self) -> bool:
-        """Whether to write one half of the items that callers save at a time while the other half of the callers continues.
-        Otherwise all of them, because a second commit would cost more."""
+    def is_shared(self) -> bool:
+        """Whether other processes wait while a batch is written."""
 
     def __call__(self, items: Sequence[T_contra], *, alone: bool, finish: Callable[[Errors], None]) -> Errors | None:
         """Return the errors of a batch that has been committed; ``None``: ``finish`` gets them later, on the event loop.
@@ -43,6 +43,9 @@ ObserveCommit = Callable[[int, float], None]
 
 ALONE_AFTER = 3
 """Successive commits without overlap after which a caller counts as alone."""
+
+SMOOTHING = 0.1
+"""Weight of the latest batch in the averages that decide the size of the next."""
 
 
 class _Ticket(Generic[T]):
@@ -61,10 +64,38 @@ class _Ticket(Generic[T]):
             self.turn.set_result(None)
 
 
+class Pace:
+    """Compares the duration of a commit with the time that the event loop needs for the callers until they save again."""
+
+    __slots__ = ("_commit_s", "_item_s", "_loop_s", "halves")
+
+    def __init__(self) -> None:
+        self.halves = False
+        """Whether it pays to write half of the callers' items while the other half continues."""
+        self._commit_s = 0.0
+        self._item_s = 0.0
+        self._loop_s: float | None = None
+
+    def note(self, written: int, callers: int, commit_s: float, loop_s: float) -> None:
+        """Note a batch.
+
+        Args:
+            written: Its size.
+            callers: Those of the batch, and those that wait for the next one.
+            commit_s: Seconds from its start to its end.
+            loop_s: CPU seconds that the event loop has used until now.
+        """
+        if self._loop_s is not None:
+            self._item_s += SMOOTHING * ((loop_s - self._loop_s) / written - self._item_s)
+            self._commit_s += SMOOTHING * (commit_s - self._commit_s)
+        self._loop_s = loop_s
+        self.halves = self._commit_s < callers * self._item_s
+
+
 class GroupCommit(Generic[T]):
     """Batches items into transactions, one after another."""
 
-    def __init__(self, write: WriteBatch[T]) -> None:
+    def __init__(self, write: WriteBatch[T], pace: Pace | None = None) -> None:
         self.observe: ObserveCommit | None = None
         """Called after each batch."""
         self._write = write
@@ -75,6 +106,7 @@ class GroupCommit(Generic[T]):
         """Size of the latest batch."""
         self._start_is_due = False
         """Whether a batch will be started soon, of any size."""
+        self._pace = pace or Pace()
         self._committing = 0
         """Callers that have called and not yet continued."""
         self._single = 0
@@ -123,12 +155,16 @@ class GroupCommit(Generic[T]):
                 await ticket.turn
 
     def _start_if_enough(self) -> None:
-        """Start a batch now if it is as large as the latest one, or half of it; otherwise after the callers that are ready to save."""
-        if len(self._waiting) * (2 if self._write.halves else 1) >= self._latest:
+        """Start a batch now if it is half of the callers; otherwise after those that are ready to save."""
+        if self._in_halves and 2 * len(self._waiting) >= self._latest:
             self._start()
         elif not self._start_is_due:
             self._start_is_due = True
             asyncio.get_running_loop().call_soon(self._start_anyway)
+
+    @property
+    def _in_halves(self) -> bool:
+        return self._single > 0 or (self._pace.halves and not self._write.is_shared)
 
     def _start_anyway(self) -> None:
         self._start_is_due = False
@@ -153,6 +189,7 @@ class GroupCommit(Generic[T]):
 
     def _finish(self, batch: Sequence[_Ticket[T]], began: float, errors: Errors) -> None:
         self._busy = False
+        self._pace.note(len(batch), len(batch) + len(self._waiting), time.perf_counter() - began, time.thread_time())
         self._settle(batch, began, errors)
         if self._waiting:
             self._start_if_enough()

@@ -17,7 +17,7 @@ from tests.support.toy import Ledger, fast, toy
 class Later:
     """Writes a batch after a moment, as a thread does."""
 
-    halves = True
+    is_shared = False
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
@@ -50,7 +50,7 @@ async def test_a_failed_checkpoint_is_not_counted() -> None:
 
 async def test_a_batch_that_fails_as_a_whole_is_a_commit_without_checkpoints() -> None:
     class Failing:
-        halves = True
+        is_shared = False
 
         def __call__(self, items: Sequence[int], *, alone: bool, finish: Callable[[Errors], None]) -> None:
             raise OSError("full")

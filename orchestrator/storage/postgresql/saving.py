@@ -44,8 +44,8 @@ SAVES_AT_ONCE = 1000
 class BatchWriter:
     """Writes the batches of a :class:`~orchestrator.storage.commits.GroupCommit`."""
 
-    halves = True
-    """The server writes while the event loop continues, and commits of several processes together."""
+    is_shared = False
+    """The server commits batches of several processes together."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

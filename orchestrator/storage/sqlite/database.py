@@ -26,8 +26,32 @@ R = TypeVar("R")
 BUSY_POLL_S = 0.0005
 """Much shorter than a commit: with 5 ms, two processes on one file wrote less than one."""
 
-UNSHARED_AFTER = 20
-"""Consecutive writes without one of another process, after which this process counts as the only one."""
+
+LOOK_FOR_OTHERS_S = 0.2
+"""Each look costs the writer's thread a wait for the interpreter's lock."""
+
+
+class _OtherWriters:
+    """Whether other connections write to the file."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.exist = False
+        self._db = db
+        self._next = 0.0
+        self._version = self._data_version()
+
+    def look(self) -> None:
+        """Compare the version of the data with that of the look before. Called by the thread that writes."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + LOOK_FOR_OTHERS_S
+            before, self._version = self._version, self._data_version()
+            self.exist = self._version != before
+
+    def _data_version(self) -> int:
+        # Commits of this connection do not change it.
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
 
 
 class Database:
@@ -43,15 +67,12 @@ class Database:
         self._files = identities(path)
         """Identities of the files that commits write to; compared with those at the path."""
         self._reading = anyio.CapacityLimiter(1)
-        self._version = 0
-        """Changes when another connection writes."""
-        self._since_others = UNSHARED_AFTER
-        """Writes since another process has written."""
+        self._others = _OtherWriters(writer)
 
     @property
     def is_shared(self) -> bool:
-        """Whether another process writes, too."""
-        return self._since_others < UNSHARED_AFTER
+        """Whether other processes write to the file, too."""
+        return self._others.exist
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> Database:
@@ -128,7 +149,7 @@ class Database:
     def _locking(self, work: Callable[[], R], *, wait_s: float) -> R:
         """Run a function that takes the write lock; repeat it while another process holds the lock."""
         until = time.monotonic() + wait_s
-        self._note_others()
+        self._others.look()
         while True:
             try:
                 return work()
@@ -136,12 +157,6 @@ class Database:
                 if not is_busy(error) or time.monotonic() >= until:
                     raise
             time.sleep(BUSY_POLL_S)
-
-    def _note_others(self) -> None:
-        """Note whether another connection has written since the latest write."""
-        version = self._writer.execute("PRAGMA data_version").fetchone()[0]
-        self._since_others = 0 if version != self._version else self._since_others + 1
-        self._version = version
 
     def _check_files(self) -> None:
         """Verify that the next process will find the data that was committed.

@@ -85,9 +85,9 @@ class BatchWriter(Generic[T]):
         self._is_shared = is_shared
 
     @property
-    def halves(self) -> bool:
-        """Two processes alternate: one writes while the other one continues."""
-        return not self._is_shared()
+    def is_shared(self) -> bool:
+        """See :class:`~orchestrator.storage.commits.WriteBatch`."""
+        return self._is_shared()
 
     def __call__(self, items: Sequence[T], *, alone: bool, finish: Callable[[Errors], None]) -> Errors | None:
         """See :class:`~orchestrator.storage.commits.WriteBatch`."""
