@@ -29,6 +29,7 @@ from orchestrator.lifecycle.run import RunRecord, RunStatus
 from orchestrator.report.exit_codes import ExitCode
 from orchestrator.report.verdict import exit_code
 from orchestrator.storage.base import Store
+from orchestrator.storage.records import Shard
 
 
 async def continue_run(
@@ -72,6 +73,8 @@ async def continue_run(
         changes = resolver.renewed(found)
         opened = how(found, record.id, store=store, changes=changes, **engine.workers(), options=options)
         again = f"{mode.command} {record.id}{'' if number is None else f'-{number}'}"
+        if engine.is_spread and (said := few_shards(await store.shards(record.id), engine.processes)):
+            display.say(said)
         async with page_beside(web, resolver, store, vault, telemetry) as page:
             return await drive(
                 opened,
@@ -87,6 +90,19 @@ async def continue_run(
                 outputs=outputs,
                 page=page,
             )
+
+
+def few_shards(shards: Sequence[Shard], processes: int) -> str:
+    """A line that says why more processes gain nothing, if so.
+
+    Args:
+        processes: Worker processes on this machine; 1: those of a cluster.
+    """
+    left = sum(not shard.done for shard in shards) or len(shards)
+    if left >= max(2, processes):
+        return ""
+    has, drive = ("1 shard", "one process drives it") if left == 1 else (f"{left} shards", f"{left} processes drive them")
+    return f"this run has {has} left, so {drive}: a run is split when it is started (--processes, --cluster or --shards)"
 
 
 async def _record(store: Store, named: str | None, mode: Mode, outputs: Outputs) -> RunRecord | None:
