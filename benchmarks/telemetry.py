@@ -2,9 +2,10 @@
 sampling ratios that are sent to a receiver in another process.
 
 As in `benchmarks.load`, the marginal CPU of a request is measured, and rounds alternate. A ratio is that of two runs of the same round, so
-that a busy machine slows both. "off again" is a second run without telemetry: its ratio shows the noise.
+that a busy machine slows both. "off again" is a second run without telemetry: its ratio shows the noise. A target is kept, or missed, if the
+middle half of the ratios lies on one side of it; otherwise the noise is too large for a verdict, and more rounds help.
 
-    python -m benchmarks.telemetry [--instances 500] [--concurrency 50] [--rounds 5] [--only off traces-1]
+    python -m benchmarks.telemetry [--instances 300] [--concurrency 50] [--rounds 9] [--only off traces-1]
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ CONTENDERS: Mapping[str, float | None] = {
     "traces-100": 1.0,
 }
 """Name → share of the instances that is traced."""
+TARGETS = {"traces-1": 1.03, "traces-100": 1.40}
+"""Name → the ratio to a run without telemetry that must be kept."""
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -136,18 +139,28 @@ def report(found: Mapping[str, Sequence[float]]) -> None:
     base = next(iter(found))
     for name, costs in found.items():
         ratios = sorted(cost / other for cost, other in zip(costs, found[base], strict=True))
+        low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         print(
             f"{name:11} {statistics.median(costs):6.0f} µs of CPU per request [{min(costs):.0f}-{max(costs):.0f}], "
-            f"{statistics.median(ratios):.3f} times {base} [{ratios[0]:.2f}-{ratios[-1]:.2f}]"
+            f"{statistics.median(ratios):.3f} times {base} [half of them {low:.3f}-{high:.3f}]{verdict(name, low, high)}"
         )
+
+
+def verdict(name: str, low: float, high: float) -> str:
+    """Whether a target is kept, by the quartiles of the ratios."""
+    target = TARGETS.get(name)
+    if target is None:
+        return ""
+    said = "kept" if high < target else "MISSED" if low > target else "not decided: too much noise"
+    return f", target {target:g}: {said}"
 
 
 def main() -> None:
     """Alternate rounds, then print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instances", type=int, default=500)
+    parser.add_argument("--instances", type=int, default=300)
     parser.add_argument("--concurrency", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS))
     parser.add_argument("--sink", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -21,6 +21,7 @@ from orchestrator.web.run import chart_values
 from orchestrator.web.run_view import PARTS, RunView, view_of
 from orchestrator.web.runs import Query, list_fragment
 from orchestrator.web.site import SITE, run_of
+from orchestrator.web.timed import Timed
 
 EVERY_S = 2.0
 """How often a stream reads, at most. Measurements are stored as often."""
@@ -37,6 +38,8 @@ class Streams:
 
     def __init__(self) -> None:
         self.open = 0
+        self.spent_s = 0.0
+        """CPU time that all streams took."""
         self.closing = anyio.Event()
 
 
@@ -109,13 +112,13 @@ async def _stream(request: web.Request, changes: _Changes) -> web.StreamResponse
 async def _send(answer: web.StreamResponse, changes: _Changes, streams: Streams) -> None:
     quiet_since = time.monotonic()
     while not streams.closing.is_set():
-        began = time.process_time()
-        changed = await anext(changes)
-        cost = time.process_time() - began
+        work = Timed(anext(changes))
+        changed = await work
+        streams.spent_s += work.spent_s
         for name, data in changed.items():
             await answer.write(b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data)))
         if changed or time.monotonic() - quiet_since > HEARTBEAT_S:
             quiet_since = time.monotonic()
             await answer.write(b": \n\n")
-        with anyio.move_on_after(max(EVERY_S, cost / MOST_SHARE)):
+        with anyio.move_on_after(max(EVERY_S, work.spent_s / MOST_SHARE)):
             await streams.closing.wait()
