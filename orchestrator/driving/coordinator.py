@@ -216,9 +216,8 @@ class Coordinator(Generic[C, S]):
                 self.result = await result_of(store, self.record)
 
     async def _claim(self) -> None:
-        only = self._assignment.only
-        whole = only is None and self._plan.mode in {Mode.RETRY, Mode.ROLL_BACK, Mode.CLEAN_UP}
-        await self._leases.claim(only, all_of_them=whole)
+        whole = self._assignment.only is None and self._plan.mode in {Mode.RETRY, Mode.ROLL_BACK, Mode.CLEAN_UP}
+        await self._leases.claim(self._assignment.only, all_of_them=whole)
         # Read after the claim: the previous process may have finished the run just before.
         self.record = await self._job.store.run(self.record.id)
         self._plan = plan_for(self._assignment.mode, self.record.status)
