@@ -57,6 +57,7 @@ def as_boolean(raw: object) -> bool:
 
 
 def choice(cls: type[Enum], raw: object) -> Enum:
+    """A member of an enum, or its value in any case. Raises ``ValueError``."""
     if isinstance(raw, cls):
         return raw
     for member in cls:

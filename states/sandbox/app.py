@@ -70,10 +70,6 @@ class Sandbox:
         """Existing objects, objects that were created twice, and calls of each operation."""
         return self.environment.report()
 
-    def worker_tokens(self) -> list[str]:
-        """The valid tokens of the worker."""
-        return list(self._workers.live)
-
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=1 << 20)

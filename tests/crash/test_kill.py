@@ -292,7 +292,7 @@ async def test_no_secret_is_in_a_file_or_in_the_output_after_crashes_and_failure
         assert await shell.run("report", "--output", str(home / "failed.html")) == 0
         assert "as/introspect" in (home / "failed.har").read_text()
         environment = emulator.environment
-        secrets = {environment.worker_secret, *emulator.worker_tokens(), *environment.codes.rows}
+        secrets = {environment.worker_secret, *emulator._workers.live, *environment.codes.rows}
         secrets |= {application.secret for application in environment.applications.rows.values()}
         secrets |= {password for user in environment.users.rows.values() for password in user.passwords}
         secrets |= {flow.cookie for flow in environment.flows.rows.values()}
