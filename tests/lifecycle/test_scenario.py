@@ -66,6 +66,24 @@ def test_with_endless_rounds_instances_are_users_at_once() -> None:
     assert Scenario(rate=2.0, duration=5.0, instances=4, rounds=ENDLESS).total == 4  # arrivals are not replaced
 
 
+@pytest.mark.parametrize(
+    ("scenario", "says"),
+    [
+        (Scenario(), "1 instance, 1 at once"),
+        (Scenario(instances=9, concurrency=3), "9 instances, 3 at once"),
+        (Scenario(duration=90.0, concurrency=3, warm_up=10.0), "3 at once, for 1m30s, warm-up 10s"),
+        (Scenario(rate=2.0, duration=5.0, concurrency=4), "2 arrivals/s, 4 at once, for 5s"),
+        (
+            Scenario(rate=2.0, instances=7, rounds=3, reuse="260101-a"),
+            "2 arrivals/s, 7 instances, 1000 at once, 3 rounds each, on the instances of 260101-a",
+        ),
+    ],
+    ids=str,
+)
+def test_a_scenario_describes_itself_in_one_line(scenario: Scenario, says: str) -> None:
+    assert scenario.describe() == says
+
+
 def test_a_place_waits_longer_the_more_instances_fail_in_it_and_never_beyond_its_bound() -> None:
     soak = Scenario(duration=5.0, concurrency=3, rounds=ENDLESS)
     assert soak.hold_back(0, 0) == 0
