@@ -67,6 +67,11 @@ class Attempts:
         """Whether every worker is ready for the common start."""
         return len(self._reports) == len(self._parts) and all(report.waits for report in self._reports.values())
 
+    @property
+    def waiting(self) -> int:
+        """How many workers are ready for the common start."""
+        return sum(report.waits for report in self._reports.values())
+
     def behind(self, number: int) -> list[str]:
         """Those whose worker has not confirmed these orders."""
         return [attempt for attempt, report in self._reports.items() if report.orders < number]

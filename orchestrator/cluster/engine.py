@@ -20,6 +20,7 @@ import anyio
 import attrs
 
 from orchestrator.cluster.attempts import Attempts
+from orchestrator.cluster.common_start import CommonStart
 from orchestrator.cluster.gathering import Gathering
 from orchestrator.cluster.judge import Judge
 from orchestrator.cluster.numbers import RunNumbers
@@ -105,6 +106,7 @@ class ClusterEngine:
         self._before = self._began = 0.0
         """Seconds of the scenario before this launch, and the steady time when the workers were there."""
         self._slots = Slots()
+        self._start = CommonStart()
         self._gathering = Gathering(job, record.id, leases)
         self._task: Task | None = None
         """Pattern of all tasks."""
@@ -259,7 +261,7 @@ class ClusterEngine:
                 await self._news.wait()
             self._news = anyio.Event()
             await self._count_workers(pool)
-            self._agree_on_start()
+            await self._agree_on_start(pool)
             self._give(observed=self._gathering.observed)
             for attempt in self._attempts.behind(self._orders.number):
                 await pool.send(attempt, self._orders)
@@ -279,9 +281,11 @@ class ClusterEngine:
                 self._slots_since = self._orders.number
         self._changed.set()
 
-    def _agree_on_start(self) -> None:
+    async def _agree_on_start(self, pool: Pool) -> None:
         """When all parts wait for it, start them together."""
-        if self._orders.start_at is None and not self._waiting and self._attempts and self._attempts.all_wait:
+        if self._orders.start_at is not None or self._waiting or not self._attempts:
+            return
+        if self._start.is_due(self._attempts, workers=await pool.size(), now=self._job.clock.steady()):
             self._give(start_at=self._job.clock.now() + START_DELAY_S)
 
     def _take(self, attempt: str, message: Report | Batch) -> None:
