@@ -2,7 +2,7 @@
 
 With a statement for each row, the thread that writes would have to take the interpreter's lock again for every row, while it
 holds the lock of the file: other processes would wait for the event loop of this one. So a batch is inserted into a view; its
-triggers, which belong to the connection, write the tables.
+trigger, which belongs to the connection, writes the tables.
 """
 
 from __future__ import annotations
@@ -17,50 +17,43 @@ from orchestrator.storage.records import Save
 from orchestrator.storage.rules import outdated_event
 
 _INSTANCE, _EVENT = rows.CHECKPOINT, rows.EVENT[2:]
-"""Columns of the view, after ``kind``. Both tables begin with the run and the number of the instance."""
-_COLUMNS = ("kind", *_INSTANCE, *(f"event_{name}" for name in _EVENT))
+"""Both tables begin with the run and the number of the instance."""
+_COLUMNS = ("shard", "epoch", *_INSTANCE, *(f"event_{name}" for name in _EVENT))
+"""Columns of the view. The epoch is checked where there is one; a row without a run fills the statement up."""
 WIDTH = len(_COLUMNS)
-
-_FENCE, _SAVE, _HISTORY, _EVIDENCE, _OUTDATED = range(5)
-"""Kinds of rows. A row whose kind is NULL fills the statement up and is ignored."""
 
 
 def _new(*names: str) -> str:
     return ", ".join(f"NEW.{name}" for name in names)
 
 
-_SAVE_EVENT = (
-    f"INSERT INTO events ({', '.join(rows.EVENT)}) SELECT {_new('run_id', 'number', *(f'event_{name}' for name in _EVENT))} "
-    "WHERE NEW.event_seq IS NOT NULL"
-)
-_TRIGGERS = {
-    _FENCE: (
-        "SELECT RAISE(ROLLBACK, 'stale') "
-        "WHERE (SELECT epoch FROM shards WHERE run_id = NEW.run_id AND shard = NEW.number) IS NOT NEW.event_seq"
-    ),
-    _SAVE: (
-        f"INSERT INTO instances ({', '.join(_INSTANCE)}) VALUES ({_new(*_INSTANCE)}) "
-        "ON CONFLICT (run_id, number) DO UPDATE SET status = excluded.status, position = excluded.position, "
-        "updated_at = excluded.updated_at, not_before = excluded.not_before, effects = excluded.effects, body = excluded.body; "
-        f"{_SAVE_EVENT}"
-    ),
-    _HISTORY: _SAVE_EVENT,
-    _EVIDENCE: f"INSERT INTO evidence (run_id, number, at, body) VALUES ({_new('run_id', 'number', 'updated_at', 'body')})",
-    _OUTDATED: "DELETE FROM events WHERE run_id = NEW.run_id AND number = NEW.number AND seq = NEW.event_seq",
-}
+# One trigger: SQLite calls each trigger for each row, even if its condition is false.
+_TRIGGER = f"""
+    CREATE TEMP TRIGGER batch_row INSTEAD OF INSERT ON batch WHEN NEW.run_id IS NOT NULL BEGIN
+        SELECT RAISE(ROLLBACK, 'stale') WHERE NEW.epoch IS NOT NULL
+            AND (SELECT epoch FROM shards WHERE run_id = NEW.run_id AND shard = NEW.shard) IS NOT NEW.epoch;
+        INSERT INTO instances ({", ".join(_INSTANCE)}) VALUES ({_new(*_INSTANCE)})
+            ON CONFLICT (run_id, number) DO UPDATE SET status = excluded.status, position = excluded.position,
+            updated_at = excluded.updated_at, not_before = excluded.not_before, effects = excluded.effects, body = excluded.body;
+        INSERT INTO events ({", ".join(rows.EVENT)})
+            SELECT {_new("run_id", "number", *(f"event_{name}" for name in _EVENT))} WHERE NEW.event_seq IS NOT NULL;
+    END
+"""
+_FURTHER_EVENT = f"INSERT INTO events ({', '.join(rows.EVENT)}) VALUES ({', '.join('?' * len(rows.EVENT))})"
+_EVIDENCE = "INSERT INTO evidence (run_id, number, at, body) VALUES (?, ?, ?, ?)"
+_OUTDATED_EVENT = "DELETE FROM events WHERE run_id = ? AND number = ? AND seq = ?"
 
-_SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Rows of a statement: few sizes, so that all stay prepared."""
 CACHED_STATEMENTS = 128 + len(_SIZES)
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Create the view and its triggers, for this connection only."""
+    """Create the view and its trigger, for this connection only."""
     # The rows of a statement are collected first: in memory, because bodies must not reach a temporary file.
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute(f"CREATE TEMP VIEW batch AS SELECT {', '.join(f'NULL AS {name}' for name in _COLUMNS)}")
-    for kind, statements in _TRIGGERS.items():
-        db.execute(f"CREATE TEMP TRIGGER batch_{kind} INSTEAD OF INSERT ON batch WHEN NEW.kind = {kind} BEGIN {statements}; END")
+    db.execute(_TRIGGER)
 
 
 def store(db: sqlite3.Connection, saves: Sequence[Save]) -> None:
@@ -70,41 +63,22 @@ def store(db: sqlite3.Connection, saves: Sequence[Save]) -> None:
         StaleEpochError: Another process has claimed a shard.
         sqlite3.Error: The store cannot be written, or a value cannot be stored.
     """
-    found = [*_fences(saves), *(row for save in saves for row in _rows(save))]
     most = most_rows(db)
-    begins = len(found) > most and not db.in_transaction
+    more = list(_more(saves))
+    begins = (len(saves) > most or more) and not db.in_transaction
     if begins:
         db.execute("BEGIN IMMEDIATE")
     try:
-        for start in range(0, len(found), most):
-            _insert(db, found[start : start + most])
+        for start in range(0, len(saves), most):
+            _insert(db, saves[start : start + most])
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER":
             raise
         raise StaleEpochError(saves[0].shard.run_id, saves[0].shard.epoch) from error
+    for statement, row in more:
+        db.execute(statement, row)
     if begins:
         db.execute("COMMIT")
-
-
-def _insert(db: sqlite3.Connection, found: Sequence[rows.Row]) -> None:
-    size = next(size for size in _SIZES if size >= len(found))
-    values: list[Any] = []
-    for row in found:
-        values += row
-        values += [None] * (WIDTH - len(row))
-    values += [None] * (WIDTH * (size - len(found)))
-    db.execute(_statement(size), values)
-
-
-_statements: dict[int, str] = {}
-
-
-def _statement(size: int) -> str:
-    if size not in _statements:
-        places = f"({', '.join('?' * WIDTH)})"
-        # OR ROLLBACK: the policy of the triggers, too. Otherwise SQLite would copy each page that the statement changes.
-        _statements[size] = f"INSERT OR ROLLBACK INTO batch ({', '.join(_COLUMNS)}) VALUES {', '.join([places] * size)}"
-    return _statements[size]
 
 
 def most_rows(db: sqlite3.Connection) -> int:
@@ -113,25 +87,48 @@ def most_rows(db: sqlite3.Connection) -> int:
     return max(size for size in _SIZES if size <= allowed)
 
 
-_NO_CHECKPOINT = (None,) * (len(_INSTANCE) - 2)
+def _insert(db: sqlite3.Connection, saves: Sequence[Save]) -> None:
+    size = next(size for size in _SIZES if size >= len(saves))
+    values: list[Any] = []
+    checked: set[tuple[str, int, int]] = set()
+    for save in saves:
+        shard, events = save.shard, save.events
+        key = (shard.run_id, shard.index, shard.epoch)
+        if key in checked:
+            values += _NO_CHECK
+        else:
+            checked.add(key)
+            values += key[1:]
+        values += rows.checkpoint_row(save.checkpoint)
+        values += rows.event_row(events[0])[2:] if events else _NO_EVENT
+    values += [None] * (WIDTH * size - len(values))
+    db.execute(_statement(size), values)
 
 
-def _fences(saves: Sequence[Save]) -> Iterator[rows.Row]:
-    """They come first. A row each for the shards of a batch, which are few."""
-    for run_id, index, epoch in {(save.shard.run_id, save.shard.index, save.shard.epoch) for save in saves}:
-        yield (_FENCE, run_id, index, *_NO_CHECKPOINT, epoch)
+_NO_CHECK = (None, None)
+_NO_EVENT = (None,) * len(_EVENT)
 
 
-def _rows(save: Save) -> Iterator[rows.Row]:
-    checkpoint, events = save.checkpoint, save.events
-    run_id, number = checkpoint.run_id, checkpoint.number
-    first = rows.event_row(events[0])[2:] if events else ()
-    yield (_SAVE, *rows.checkpoint_row(checkpoint), *first)
-    for event in events[1:]:
-        yield (_HISTORY, run_id, number, *_NO_CHECKPOINT, *rows.event_row(event)[2:])
-    if checkpoint.evidence:
-        yield (_EVIDENCE, run_id, number, None, None, checkpoint.updated_at, None, None, checkpoint.evidence)
-    for event in events:
-        outdated = outdated_event(event.seq or 0)
-        if outdated is not None:
-            yield (_OUTDATED, run_id, number, *_NO_CHECKPOINT, outdated)
+def _more(saves: Sequence[Save]) -> Iterator[tuple[str, rows.Row]]:
+    """Statements and rows for the few saves that have more than a checkpoint and an event."""
+    for save in saves:
+        row, events = save.checkpoint, save.events
+        for event in events[1:]:
+            yield _FURTHER_EVENT, rows.event_row(event)
+        if row.evidence:
+            yield _EVIDENCE, (row.run_id, row.number, row.updated_at, row.evidence)
+        for event in events:
+            outdated = outdated_event(event.seq or 0)
+            if outdated is not None:
+                yield _OUTDATED_EVENT, (row.run_id, row.number, outdated)
+
+
+_statements: dict[int, str] = {}
+
+
+def _statement(size: int) -> str:
+    if size not in _statements:
+        places = f"({', '.join('?' * WIDTH)})"
+        # OR ROLLBACK: the policy of the trigger, too. Otherwise SQLite would copy each page that the statement changes.
+        _statements[size] = f"INSERT OR ROLLBACK INTO batch ({', '.join(_COLUMNS)}) VALUES {', '.join([places] * size)}"
+    return _statements[size]
