@@ -30,7 +30,7 @@ class Region(StrEnum):
 MAX_LIST_LAG_S = 20.0
 """A search must end within one attempt, which has 30 seconds."""
 
-_GROUP = "PingOne tenant (none given: the embedded sandbox is used)"
+_GROUP = "PingOne tenant (without one, the embedded sandbox is used)"
 
 
 @attrs.frozen(kw_only=True)

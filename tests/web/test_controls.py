@@ -163,6 +163,7 @@ async def test_the_form_starts_a_run_and_never_echoes_a_secret(vault: Vault, mon
             assert "secret-of-the-environment" not in form
             assert re.search(r"<option selected>EU</option>", form)
             assert 'name="report"' not in form
+            assert "PingOne tenant (without one, the embedded sandbox is used)" in form, "true with and without a tenant"
             wrong = await page.post("/start", {"kind": "load", "rate": "x<b>", "client_secret": "typed-in-secret"})
             assert wrong.status == 409
             assert "is not a number" in wrong.text
