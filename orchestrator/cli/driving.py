@@ -215,7 +215,7 @@ async def drive(
     assert options.vault is not None
     stored: AnyStoredRun = await StoredRun.load(workflow, result.run_id, store=store, vault=options.vault)
     code = await _show_end(stored, display, as_json=as_json, suffix=suffix, cleaning=cleaning)
-    await telemetry.linger(display)
+    await telemetry.linger(display.say)
     return code
 
 

@@ -56,7 +56,12 @@ async def resume_every(
         changes = {name: resolver.renewed(workflow) for name, workflow in workflows.items()}
         options = partial(options_of, resolver, engine, vault, observers, telemetry)
 
+        for notice in telemetry.notices:
+            stderr().print(notice)
+
         def on_end(one: Resumed) -> None:
+            if one.result is not None:
+                telemetry.ended(one.result)
             telemetry.detach(one.run_id)
             ends.send_nowait(one)
 
@@ -86,6 +91,12 @@ async def resume_every(
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        code = _show_end(rows, as_json)
+        await telemetry.linger(stderr().print)
+    return code
+
+
+def _show_end(rows: Sequence[JSONObject], as_json: bool) -> ExitCode:
     codes = {row["exit_code"] for row in rows}
     code = next((code for code in _WORST if code in codes), ExitCode.SUCCESS)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.cli.display.base import Display
 from orchestrator.cli.interrupt import watch_signals
 from orchestrator.cli.settings import LogFormat, LogLevel, TelemetrySettings
 from orchestrator.definition.workflow import AnyWorkflow
@@ -51,6 +50,8 @@ class Telemetry:
         # Without a handler, Python prints errors itself, and the command prints them too.
         self._log.addHandler(logging.NullHandler())
         self._run: AnyRun | None = None
+        """The latest."""
+        self._runs: dict[str, AnyRun] = {}
 
     def open_logs(self, stack: ExitStack) -> None:
         """Log to stderr, if asked for."""
@@ -115,7 +116,7 @@ class Telemetry:
 
     def attach(self, run: AnyRun) -> None:
         """The run has begun."""
-        self._run = run
+        self._run = self._runs[run.id] = run
         self._tell("run %s of %s: %s", run.id, run.workflow.name, run.scenario.describe())
         if self._event_logger is not None:
             self._event_logger.note(run.id, run.shards)
@@ -124,6 +125,7 @@ class Telemetry:
 
     def detach(self, run_id: str) -> None:
         """A run is driven no longer, but this process goes on."""
+        self._runs.pop(run_id, None)
         if self._metrics is not None:
             self._metrics.end(run_id)
 
@@ -139,8 +141,9 @@ class Telemetry:
 
     def ended(self, result: RunResult) -> None:
         """The run has ended, or is interrupted."""
-        if self._run is not None and self._run.aborted is not None:
-            self._tell("run %s: a broken threshold ended the scenario: %s", result.run_id, self._run.aborted)
+        run = self._runs.get(result.run_id)
+        if run is not None and run.aborted is not None:
+            self._tell("run %s: a broken threshold ended the scenario: %s", result.run_id, run.aborted)
         counts = ", ".join(f"{number} {status.value}" for status, number in result.counts.items())
         self._tell("run %s: %s, %s", result.run_id, result.status.value, counts or "no instances")
 
@@ -149,12 +152,12 @@ class Telemetry:
         said = "; ".join((str(error), *getattr(error, "__notes__", ())))
         self._log.error("%s", said, extra={"fields": {"run": self._run.id} if self._run is not None else {}})
 
-    async def linger(self, display: Display) -> None:
+    async def linger(self, say: Callable[[str], object]) -> None:
         """Serve the final metrics as long as the user wants; a signal ends this."""
         seconds = self._settings.metrics_linger
         if not seconds or self._run is None:
             return
-        display.say(f"serving the final metrics for {seconds:g} s; Ctrl-C ends this")
+        say(f"serving the final metrics for {seconds:g} s; Ctrl-C ends this")
         with anyio.move_on_after(seconds) as waiting:
             await watch_signals(lambda name: waiting.cancel(), lambda name: None)
 

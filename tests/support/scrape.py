@@ -46,14 +46,15 @@ class Scrape:
     @cached_property
     def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Name of a sample → labels and value, after the end; of a metric that has ended with the run, during it."""
-        return _samples(self.during) | _samples(self.text)
+        return samples_of(self.during) | samples_of(self.text)
 
     def total(self, name: str, **labels: str) -> float:
         """Sum of the samples with these labels."""
         return sum(value for got, value in self.samples.get(name, ()) if labels.items() <= got.items())
 
 
-def _samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+def samples_of(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Name of a sample → labels and value."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in parse_text(text):
         for sample in family.samples:
@@ -87,13 +88,13 @@ async def _scrape(home: Path) -> Scrape:
             with anyio.fail_after(60):
                 while (url := re.search(r"metrics: (http://127\.0\.0\.1:\d+/metrics)\s", said)) is None:
                     said += (await process.stderr.receive()).decode()
-                during, _ = await _get(url[1], TEXT)
+                during, _ = await fetch(url[1], TEXT)
                 while "serving the final metrics" not in said:
                     said += (await process.stderr.receive()).decode()
                 report = b""
                 while not report.endswith(b"}\n"):
                     report += await process.stdout.receive()
-                answers = [await _get(url[1], accept) for accept in (TEXT, OPENMETRICS)]
+                answers = [await fetch(url[1], accept) for accept in (TEXT, OPENMETRICS)]
                 process.send_signal(signal.SIGINT)
                 code = await process.wait()
         return Scrape(
@@ -107,7 +108,8 @@ async def _scrape(home: Path) -> Scrape:
         )
 
 
-async def _get(url: str, accept: str) -> tuple[str, str]:
+async def fetch(url: str, accept: str) -> tuple[str, str]:
+    """The body and the content type."""
     async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": accept}) as answer:
         assert answer.status == 200
         return await answer.text(), answer.headers["Content-Type"]
