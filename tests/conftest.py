@@ -24,7 +24,7 @@ settings.load_profile("any machine")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options to run the campaigns of tests/crash longer than in the suite."""
     parser.addoption("--lives", type=int, default=2, help="Seeds that each campaign in tests/crash/test_campaign.py plays.")
-    parser.addoption("--runs", type=int, default=1, help="Seeds that each campaign in tests/crash/test_lives.py plays.")
+    parser.addoption("--runs", type=int, default=0, help="Seeds that each campaign in tests/crash/test_lives.py plays.")
     parser.addoption("--first-seed", type=int, default=0, help="The first of them.")
     parser.addoption("--hits", type=int, default=2, help="How often each of its runs is hit.")
     parser.addoption("--instances", type=int, default=40, help="Instances of each of its runs.")

@@ -20,11 +20,16 @@ from tests.crash.witness import WatchedSandbox
 from tests.support.postgresql import Server
 from tests.support.tenant import signing_key
 
+KINDS = ("load", "soak")
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run one test per life."""
     first, runs = metafunc.config.getoption("--first-seed"), metafunc.config.getoption("--runs")
-    metafunc.parametrize("seed", range(first, first + runs))
+    metafunc.parametrize("seed", range(first, first + (runs or 1)))
+    if "kind" in metafunc.fixturenames:
+        # The suite plays each kind once.
+        metafunc.parametrize("kind", KINDS if runs else [KINDS["server" in metafunc.fixturenames]])
 
 
 @asynccontextmanager
@@ -74,12 +79,10 @@ async def play(home: Path, seed: int, options: pytest.Config, kind: str, server:
     )
 
 
-@pytest.mark.parametrize("kind", ["load", "soak"])
 async def test_processes_on_sqlite(home: Path, options: pytest.Config, seed: int, kind: str) -> None:
     await play(home, seed, options, kind, None)
 
 
-@pytest.mark.parametrize("kind", ["load", "soak"])
 async def test_processes_on_postgresql(home: Path, options: pytest.Config, seed: int, kind: str, server: Server) -> None:
     await play(home, seed, options, kind, server)
 
