@@ -33,6 +33,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+A4 = 718
+"""Pixels of a page of paper between margins of 1 cm."""
 # The contrast of each visible text with the ground behind it (WCAG 2.1, "Contrast (Minimum)": 4.5, large text 3).
 CONTRAST = """() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
@@ -188,9 +190,9 @@ async def two_runs(vault: Vault) -> AsyncIterator[tuple[Any, list[str]]]:
 
 
 async def fits(page: Any) -> bool:
-    """Whether nothing is wider than the window."""
-    wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    return bool(wider <= 0)
+    """Whether nothing is wider than the window, and no table is cut off in its box."""
+    boxes = "[document.documentElement, ...document.querySelectorAll('.scroll:has(table)')]"
+    return not await page.evaluate(f"{boxes}.some((box) => box.scrollWidth > box.clientWidth)")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -206,6 +208,11 @@ async def test_every_page_fits_and_can_be_read(vault: Vault, scheme: str) -> Non
                 await opened.page.set_viewport_size({"width": width, "height": 900})
                 await until(lambda: fits(opened.page), says=f"{path} fits {width} pixels")  # charts are drawn in a later frame
             assert await opened.page.evaluate(CONTRAST) == [], path
+            await opened.page.set_viewport_size({"width": A4, "height": 900})
+            await opened.page.emulate_media(media="print")
+            await until(lambda: fits(opened.page), says=f"{path} fits a sheet of paper")
+            assert await opened.page.evaluate(CONTRAST) == [], f"{path} on paper"
+            await opened.page.emulate_media(media="screen")
         assert opened.problems == []
 
 

@@ -10,7 +10,7 @@ const Charts = (() => {
   const ms = (v) => (v == null ? "" : v === 0 ? "0" : v >= 1000 ? +(v / 1000).toFixed(2) + " s" : v >= 100 ? v.toFixed(0) + " ms" : v.toFixed(1) + " ms");
   const short = (v) => (v == null ? "" : Math.abs(v) >= 100 ? v.toFixed(0) : String(+v.toFixed(2)));
 
-  // The end of the warm-up, and every interruption, as a line with a word beside it.
+  // The end of the warm-up, and every interruption, as a line with a word beside it. The scale leaves room for the words above the lines.
   const marks = (u, spec) => {
     const { ctx } = u, box = u.bbox;
     ctx.save();
@@ -32,6 +32,9 @@ const Charts = (() => {
     }
     ctx.restore();
   };
+
+  // Seconds between two ticks: a clock shows no fractions.
+  const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
 
   const axis = (values, label, size) => ({
     stroke: colour("faint"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") }, values, size,
@@ -92,12 +95,11 @@ const Charts = (() => {
       width, height: spec.height || 220, padding: [12, 12, 0, 0],
       legend: { show: false },
       cursor: { drag: { x: true, y: false } },
-      scales: { x: { time: false, distr: spec.logX ? 100 : 1, ...(spec.scaleX || {}) }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.06 : 1] } },
-      axes: [{ ...axis(spec.xValues || ((u, vs) => vs.map(clock)), spec.xUnit || "time, min:s", 32), ...(spec.xSplits ? { splits: () => spec.xSplits } : {}) }, axis(spec.yValues || ((u, vs) => vs.map(short)), spec.unit, 62)],
+      scales: { x: { time: false }, y: { range: (u, low, high) => [0, high > 0 ? high * (spec.marks?.length ? 1.2 : 1.06) : 1] } },
+      axes: [{ ...axis(spec.xValues || ((u, vs) => vs.map(clock)), spec.xUnit || "time, min:s", 32), ...(spec.xSplits ? { splits: () => spec.xSplits } : spec.xValues ? {} : { incrs: CLOCK }) }, axis(spec.yValues || ((u, vs) => vs.map(short)), spec.unit, 62)],
       series: [{}, ...spec.lines.map((line) => ({ stroke: colour(line.colour), width: 1.8, dash: line.dash, points: { show: spec.x.length < 40, size: 5 }, spanGaps: false }))],
       hooks: { draw: [(u) => marks(u, spec)], setCursor: [(u) => showValues(u, spec)] },
     };
-    if (spec.logX) delete options.scales.x.distr;
     place.textContent = "";
     plots.push({ place, spec, first: spec.x[0], last: spec.x.at(-1), plot: new uPlot(options, [spec.x, ...spec.lines.map((line) => line.y)], place) });
     place.append(legend(spec.lines));
