@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cluster.attempts import Attempts
+from orchestrator.driving.orders import Orders
 
 PATIENCE_S = 30.0
 """How long the others wait for a worker that has gone: a process that died is replaced soon."""
@@ -14,12 +15,15 @@ class CommonStart:
     def __init__(self) -> None:
         self._missing_since: float | None = None
 
-    def is_due(self, attempts: Attempts, *, workers: int, now: float) -> bool:
+    def is_due(self, orders: Orders, attempts: Attempts, *, workers: int, now: float) -> bool:
         """Whether all parts wait for the start; or those that have workers do, and the others have had none for long.
 
         Args:
+            attempts: Those of all parts.
             now: Steady time.
         """
+        if orders.start_at is not None or not attempts:
+            return False
         if attempts.all_wait:
             return True
         if workers >= len(attempts):

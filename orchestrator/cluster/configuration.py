@@ -8,7 +8,7 @@ LEAST_TTL_S = 5.0
 """Dask's heartbeats are too rare for a shorter time."""
 DEFAULT_TTL_S = 15.0
 LONGEST_TTL_S = 30.0
-HEALTH = ["distributed.http.health"]
+HEALTH = ("distributed.http.health",)
 """The only HTTP route. The others show addresses and tasks to everybody who can reach the port."""
 
 
@@ -26,6 +26,7 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
       (``lost-worker-timeout``).
     * Memory limits stop a worker at a guessed limit: they are off.
     * The scheduler keeps the latest messages of workers: few, because a batch of events is long.
+    * Lists are new each time: a scheduler adds to its own.
     * Profiles and frequent ticks cost 4 % of a core for each idle worker.
     """
     return {
@@ -33,8 +34,8 @@ def configuration(ttl_s: float) -> Mapping[str, object]:
         "distributed.scheduler.worker-ttl": f"{ttl_s:g}s",
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.active-memory-manager.start": False,
-        "distributed.scheduler.http.routes": HEALTH,
-        "distributed.worker.http.routes": HEALTH,
+        "distributed.scheduler.http.routes": [*HEALTH],
+        "distributed.worker.http.routes": [*HEALTH],
         "distributed.worker.profile.enabled": False,
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,

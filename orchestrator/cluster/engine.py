@@ -283,9 +283,8 @@ class ClusterEngine:
 
     async def _agree_on_start(self, pool: Pool) -> None:
         """When all parts wait for it, start them together."""
-        if self._orders.start_at is not None or self._waiting or not self._attempts:
-            return
-        if self._start.is_due(self._attempts, workers=await pool.size(), now=self._job.clock.steady()):
+        workers, now = await pool.size(), self._job.clock.steady()
+        if not self._waiting and self._start.is_due(self._orders, self._attempts, workers=workers, now=now):
             self._give(start_at=self._job.clock.now() + START_DELAY_S)
 
     def _take(self, attempt: str, message: Report | Batch) -> None:
@@ -301,17 +300,15 @@ class ClusterEngine:
 
     def _give(self, **changes: Any) -> None:
         """Change the orders."""
-        changed = attrs.evolve(self._orders, **changes)
-        if changed != self._orders:
-            self._orders = attrs.evolve(changed, number=self._orders.number + 1)
+        before, self._orders = self._orders, self._orders.changed(**changes)
+        if self._orders is not before:
             self._news.set()
             self._changed.set()
 
     def _end_if_broken(self) -> None:
         """Judge the thresholds, and end the scenario at one that is certainly broken, if the run asks for that."""
-        if not self._judge:
-            return
-        broken = self._judge.judge(self._numbers.measured(), self._record.scenario, self.live.elapsed)
+        scenario, elapsed = self._record.scenario, self.live.elapsed
+        broken = self._judge.judge(self._numbers.measured(), scenario, elapsed) if self._judge else None
         if broken is None or self.broken or self.live.count(ABORTED) or not self._attempts:
             return
         self.broken = broken

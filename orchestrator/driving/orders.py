@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from typing import Any
 
 import anyio
 import attrs
@@ -56,6 +57,11 @@ class Orders:
     metered: bool = False
     """Whether the launcher exports metrics, and needs readings."""
     observed: Observed = Observed.NOTHING
+
+    def changed(self, **changes: Any) -> Orders:
+        """The next orders; the same ones if nothing changes."""
+        changed = attrs.evolve(self, **changes)
+        return self if changed == self else attrs.evolve(changed, number=self.number + 1)
 
     def dumps(self) -> str:
         """As JSON."""

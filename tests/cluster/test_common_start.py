@@ -14,11 +14,12 @@ from orchestrator.cluster.attempts import Attempts
 from orchestrator.cluster.common_start import PATIENCE_S, CommonStart
 from orchestrator.cluster.pool import Task, TaskEnd
 from orchestrator.cluster.schedule import Part
-from orchestrator.driving.orders import Report
+from orchestrator.driving.orders import Orders, Report
 from orchestrator.load.live import Live
 from tests.support.clock import ManualClock
 from tests.support.pool import WORKFLOW, TaskPool
 
+ORDERS = Orders(number=1)
 READY = Report(number=1, orders=1, waits=True, live=Live())
 
 
@@ -26,14 +27,15 @@ def test_all_start_together_or_without_a_worker_that_stays_away() -> None:
     attempts, starts = Attempts(ManualClock()), CommonStart()
     attempts.begin("a", Part(shards=(0,)))
     attempts.begin("b", Part(shards=(1,)))
-    assert not starts.is_due(attempts, workers=1, now=0.0)
+    assert not starts.is_due(ORDERS, attempts, workers=1, now=0.0)
     attempts.take("a", READY)
-    assert not starts.is_due(attempts, workers=2, now=PATIENCE_S + 1)  # the other one is there, and not ready yet
-    assert not starts.is_due(attempts, workers=1, now=PATIENCE_S + 2)
-    assert not starts.is_due(attempts, workers=0, now=2 * PATIENCE_S + 3)
-    assert starts.is_due(attempts, workers=1, now=2 * PATIENCE_S + 3)
+    assert not starts.is_due(ORDERS, attempts, workers=2, now=PATIENCE_S + 1)  # the other one is there, and not ready yet
+    assert not starts.is_due(ORDERS, attempts, workers=1, now=PATIENCE_S + 2)
+    assert not starts.is_due(ORDERS, attempts, workers=0, now=2 * PATIENCE_S + 3)
+    assert starts.is_due(ORDERS, attempts, workers=1, now=2 * PATIENCE_S + 3)
     attempts.take("b", READY)
-    assert starts.is_due(attempts, workers=2, now=0.0)
+    assert starts.is_due(ORDERS, attempts, workers=2, now=0.0)
+    assert not starts.is_due(ORDERS.changed(start_at=1.0), attempts, workers=2, now=0.0)  # they have started
 
 
 @attrs.define

@@ -79,7 +79,7 @@ async def test_a_rollback_that_fails_leaves_leftovers_and_is_tried_again(home: P
         run_id = await completed(shell)
         play(emulator, "delete_application:400")
         assert await shell.run("cleanup", f"{run_id}-0") == 3, shell.said()
-        assert "left over" in shell.said()
+        assert "Left over, could not be removed" in shell.said()
         emulator.faults.clear()
         assert await shell.run("show", f"{run_id}-0") == 0
         assert f"`orchestrator cleanup {run_id}-0` tries again" in shell.said()

@@ -25,7 +25,7 @@ from tests.support.otlp import Receiver, Span, attributes_of
 from tests.support.scrape import command
 from tests.support.tenant import sandbox, variables_for
 
-INSTANCES = 24
+INSTANCES = 36
 ARGUMENTS = [
     *("--instances", str(INSTANCES), "--concurrency", "6", "--processes", "2", "--threshold", "failed < 50%"),
     *("--metrics", "0", "--metrics-linger", "60s", "--log-format", "json"),
@@ -97,7 +97,7 @@ async def _live(home: Path, receiver: Receiver) -> Life:
 
 
 async def _watch(home: Path) -> tuple[list[Samples], int]:
-    """Scrape until the end, and kill a worker as soon as its measurements are in a scrape."""
+    """Scrape until the end, and kill a worker as soon as both are at work and their measurements are in a scrape."""
     scrapes: list[Samples] = []
     killed = 0
     while not re.search("serving the final metrics", (home / "errors").read_text()):
@@ -106,7 +106,8 @@ async def _watch(home: Path) -> tuple[list[Samples], int]:
             continue
         scrapes.append(await _scrape(home))
         ended = sum(value for (name, _), value in scrapes[-1].items() if name == "orchestrator_state_duration_seconds_count")
-        if not killed and ended >= 20 and (workers := await _workers(home)):
+        active = sum(value for (name, _), value in scrapes[-1].items() if name == "orchestrator_instances_active")
+        if not killed and ended >= 20 and active > 3 and (workers := await _workers(home)):
             killed = workers[0]
             os.kill(killed, signal.SIGKILL)
     return scrapes, killed
