@@ -166,7 +166,7 @@ class ClusterEngine:
             resetting = ShardDriver(self._job, self._record, self._plan, self._leases, self._reused, self._number)
             await resetting.reset(services, observers)
             self.has_reset = resetting.has_reset
-        self._task = pattern_of(self._job, self._record, settings, self._plan, store=self._store, judged=bool(self._judge))
+        self._task = pattern_of(self._job, self._record, settings, store=self._store, judged=bool(self._judge))
         async with self._gathering.driving(observers):
             await finish_within(
                 CANCEL_LIMIT_S, partial(self._spread, fail), fail, on_cancel=lambda: self._give(stop=True, cancel=True)

@@ -9,13 +9,12 @@ from orchestrator.cluster.reference import reference_to
 from orchestrator.cluster.traces import sealed_traces
 from orchestrator.driving.options import AnyJob
 from orchestrator.driving.orders import Orders
-from orchestrator.driving.plan import Mode, Plan
 from orchestrator.lifecycle.run import RunRecord
 from orchestrator.storage.checkpoint import dumps, make_converter
 from orchestrator.storage.lease import this_process
 
 
-def pattern_of(job: AnyJob, record: RunRecord, settings: object, plan: Plan, *, store: str, judged: bool) -> Task:
+def pattern_of(job: AnyJob, record: RunRecord, settings: object, *, store: str, judged: bool) -> Task:
     """A task without shards and orders, with the settings encrypted.
 
     Args:
@@ -38,7 +37,7 @@ def pattern_of(job: AnyJob, record: RunRecord, settings: object, plan: Plan, *, 
         places=None,
         elapsed=0.0,
         judged=judged,
-        traces=None if asked is None else sealed_traces(asked, job.vault, record.id, retries=plan.mode is Mode.RETRY),
+        traces=None if asked is None else sealed_traces(asked, job.vault, record.id),
         launcher=str(this_process()),
         orders=Orders(),
     )

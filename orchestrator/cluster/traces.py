@@ -18,13 +18,9 @@ from orchestrator.storage.encryption import Vault
 _log = logging.getLogger("orchestrator.telemetry")
 
 
-def sealed_traces(wanted: WorkerTraces, vault: Vault, run_id: str, *, retries: bool) -> str:
-    """The settings with which workers send traces, encrypted.
-
-    Args:
-        retries: Whether failed instances are continued, each with a new root.
-    """
-    return vault.seal_secret(Secret(orjson.dumps([attrs.asdict(wanted), retries]).decode()), _place(run_id))
+def sealed_traces(wanted: WorkerTraces, vault: Vault, run_id: str) -> str:
+    """The settings with which workers send traces, encrypted."""
+    return vault.seal_secret(Secret(orjson.dumps(attrs.asdict(wanted)).decode()), _place(run_id))
 
 
 @asynccontextmanager
@@ -35,8 +31,7 @@ async def open_traces(
     if sealed is None:
         yield None
         return
-    data, retries = orjson.loads(vault.open_secret(sealed, _place(run_id)).reveal())
-    wanted = WorkerTraces(**data)
+    wanted = WorkerTraces(**orjson.loads(vault.open_secret(sealed, _place(run_id)).reveal()))
     try:
         from orchestrator.telemetry.otlp import Otlp, variables_set  # noqa: PLC0415  # with the SDK behind it
 
@@ -48,7 +43,7 @@ async def open_traces(
         yield None
         return
     try:
-        yield otlp.tracing(workflow, retries=retries)
+        yield otlp.tracing(workflow)
     finally:
         await otlp.close()
 

@@ -30,7 +30,7 @@ from orchestrator.errors import AmbiguousError, CheckpointError, LeaseExpiredErr
 from orchestrator.lifecycle import moves
 from orchestrator.lifecycle.decision import Failed
 from orchestrator.lifecycle.events import REQUESTED, Event, EventKind
-from orchestrator.lifecycle.instance import TERMINAL, Instance, Status
+from orchestrator.lifecycle.instance import TERMINAL, Again, Instance, Status
 from orchestrator.lifecycle.run import Recorded
 from orchestrator.storage.records import Save
 
@@ -121,10 +121,10 @@ class Driver(Generic[C, S]):
         workflow, now = self._drive.workflow, self._drive.clock.now()
         if begin is Begin.ROLL_BACK:
             then = moves.roll_back(workflow, self.instance, now)
-            event = self._event(EventKind.ROLLING_BACK, outcome=REQUESTED)
+            then, event = self._again("cleanup", then, self._event(EventKind.ROLLING_BACK, outcome=REQUESTED))
         else:
             then = moves.put_back(workflow, self.instance, now)
-            event = self._event(EventKind.PUT_BACK, state=then.position)
+            then, event = self._again("retry", then, self._event(EventKind.PUT_BACK, state=then.position))
         return Save(self._drive.shard_of(then.number), self._drive.codec.encode(then, history=self._log.count), (event,))
 
     async def _begin(self, begin: Begin) -> None:
@@ -137,7 +137,15 @@ class Driver(Generic[C, S]):
                 await self._save(moves.resume(here, drive.clock.now()), self._event(EventKind.RESUMED, waited_s=spent))
             case Begin.ROLL_BACK:
                 rolling_back = moves.roll_back(drive.workflow, here, drive.clock.now())
-                await self._save(rolling_back, self._event(EventKind.ROLLING_BACK, outcome=REQUESTED))
+                event = self._event(EventKind.ROLLING_BACK, outcome=REQUESTED)
+                await self._save(*self._again("cleanup", rolling_back, event))
+
+    def _again(self, how: str, then: Instance[C], event: Event) -> tuple[Instance[C], Event]:
+        """The instance and the event that continues it, marked if the instance had ended."""
+        if self.instance.status not in TERMINAL:
+            return then, event
+        continued = Again(how=how, seq=self._log.count, at=event.at)
+        return moves.again(then, continued), attrs.evolve(event, again=continued)
 
     async def _continue(self, ended: Attempt[C, S] | None) -> Attempt[C, S] | None:
         """Act on ``ended``, then drive on. Returns an attempt that ended just as its time limit was exceeded: it needs a new

@@ -60,6 +60,7 @@ class EventLog(Generic[C, S]):
             waited_s=made.waited_s if made else waited_s,
             total_s=made.ended - made.due_at if made and not made.is_rollback else None,
             created_at=here.created_at,
+            again=here.again,
             seq=self.count,
         )
 

@@ -10,6 +10,8 @@ from typing import Protocol
 import anyio
 import attrs
 
+from orchestrator.lifecycle.instance import Again
+
 REQUESTED = "requested"
 """Outcome of a rollback that a user asks for, of an instance that had ended."""
 
@@ -68,6 +70,8 @@ class Event:
     """Seconds since the state was due, retries and waits included. Not stored."""
     created_at: float | None = None
     """When the instance was created, as Unix time. Not stored."""
+    again: Again | None = None
+    """How the instance was last continued after its end. Not stored with the event."""
     seq: int | None = None
     """Number of the event in the history of the instance, from 1; ``None`` if it is not stored."""
 

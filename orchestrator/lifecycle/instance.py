@@ -56,6 +56,18 @@ class Failure:
 
 
 @attrs.frozen(kw_only=True)
+class Again:
+    """How an instance was last continued after its end."""
+
+    how: str
+    """``retry`` or ``cleanup``."""
+    seq: int
+    """Number of the stored event that continued it."""
+    at: float
+    """When, as Unix time."""
+
+
+@attrs.frozen(kw_only=True)
 class Leftover:
     """An effect that could not be removed."""
 
@@ -105,6 +117,8 @@ class Instance(Generic[C]):
     rollback_failure: Failure | None = None
     """The latest failure of its rollback."""
     leftovers: tuple[Leftover, ...] = ()
+    again: Again | None = None
+    """``None``: it was never continued after its end."""
     history: int = 0
     """Number of stored events when it was loaded; its driver continues the count."""
     created_at: float

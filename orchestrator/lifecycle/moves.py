@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from orchestrator.definition import machine as m
 from orchestrator.definition.state import Back, C, NextRound, S
 from orchestrator.definition.workflow import Workflow
-from orchestrator.lifecycle.instance import Failure, Instance, Leftover, Status
+from orchestrator.lifecycle.instance import Again, Failure, Instance, Leftover, Status
 
 
 def admit(
@@ -183,6 +183,11 @@ def roll_back(
         leftovers=(),
         updated_at=now,
     )
+
+
+def again(instance: Instance[C], continued: Again) -> Instance[C]:
+    """The instance, marked as continued after its end."""
+    return _evolve(instance, again=continued)
 
 
 def undone(workflow: Workflow[C, S], instance: Instance[C], now: float, *, leftover: Leftover | None = None) -> Instance[C]:

@@ -83,15 +83,11 @@ class Otlp:
             self._problems.remove()
             raise SettingError("otlp", f"a variable OTEL_… cannot be used: {error}") from error
 
-    def tracing(self, workflow: str, *, retries: bool = False) -> Tracing | None:
-        """The tracer of a workflow's runs; ``None``: no traces are wanted.
-
-        Args:
-            retries: Whether another process has put failed instances back, to be retried here.
-        """
+    def tracing(self, workflow: str) -> Tracing | None:
+        """The tracer of a workflow's runs; ``None``: no traces are wanted."""
         if self._spans is None:
             return None
-        return Tracing(workflow, self._spans, self._sampler, self._resource, propagate=self._propagate, retries=retries)
+        return Tracing(workflow, self._spans, self._sampler, self._resource, propagate=self._propagate)
 
     async def keep(self) -> None:
         """Send metrics again and again, until cancelled."""

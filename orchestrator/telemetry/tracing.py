@@ -11,7 +11,8 @@
 
 Rules of this file:
 
-* The trace and its root have derived ids (:mod:`orchestrator.telemetry.ids`): a resumed instance goes on in the same trace.
+* The trace and its roots have derived ids (:mod:`orchestrator.telemetry.ids`): a resumed instance goes on in the same trace, and a resumed
+  ``retry`` or ``cleanup`` under the same root.
 * The spans of a state are exported together when it ends, so that no span names a parent that a kill has lost. Only the root is
   missing until the instance has ended.
 * Spans are made when they have ended, from stored events: an attempt costs nothing while it runs, and an instance that is not
@@ -108,7 +109,6 @@ class Tracing:
         sink: Where spans go, e.g. a ``BatchSpanProcessor``.
         sampler: Decides by the id of a trace whether it is recorded.
         propagate: Whether requests carry the header ``traceparent``.
-        retries: Whether another process has put back the instances that are resumed here.
     """
 
     stored_only = True
@@ -121,15 +121,12 @@ class Tracing:
         resource: Resource,
         *,
         propagate: bool = False,
-        retries: bool = False,
     ) -> None:
         self._workflow = workflow
         self._sink = sink
         self._sampler = sampler
         self._resource = resource
         self._propagate = propagate
-        self._retries = retries
-        self._put_back: set[tuple[str, int]] = set()
 
     def __call__(self, event: Event) -> None:
         """See :class:`~orchestrator.lifecycle.events.Observer`. It is called in the task that drives the instance."""
@@ -137,14 +134,9 @@ class Tracing:
         live = _current.get()
         is_live = live is not None and (live.run_id, live.number) == (event.run_id, event.number)
         # Its trace is live already if its rollback was stored by the task that has started this one.
-        if kind is EventKind.STARTED or (kind is EventKind.RESUMED and not is_live):
-            self._begin(event, "retry" if self._retries and kind is EventKind.RESUMED else None)
-        elif live is None or not is_live:
-            if kind is EventKind.PUT_BACK:
-                self._put_back.add((event.run_id, event.number))
-            elif kind is EventKind.ROLLING_BACK:
-                self._begin(event, "cleanup")
-        elif live.sampled:
+        if kind is EventKind.STARTED or (not is_live and kind in {EventKind.RESUMED, EventKind.ROLLING_BACK}):
+            self._begin(event)
+        elif live is not None and is_live and live.sampled:
             self._go_on(live, event)
 
     def trace_id(self, event: Event) -> str | None:
@@ -170,26 +162,23 @@ class Tracing:
         found = self._sampler.should_sample(otel_context.Context(), trace_id, self._workflow)
         return found.decision is Decision.RECORD_AND_SAMPLE
 
-    def _begin(self, event: Event, again: str | None = None) -> None:
+    def _begin(self, event: Event) -> None:
         """The first event of an instance in this process."""
-        trace_id, key = trace_id_of(event.run_id, event.number), (event.run_id, event.number)
+        trace_id, again = trace_id_of(event.run_id, event.number), event.again
         sampled = self._samples(trace_id)
         root = SpanContext(trace_id, root_id_of(trace_id), False, _SAMPLED if sampled else _NOT_SAMPLED)
-        if key in self._put_back:
-            self._put_back.discard(key)
-            again = "retry"
         links: tuple[Link, ...] = ()
         if again is not None:  # the root was exported when the instance had ended
             links = (Link(root),)
-            root = SpanContext(trace_id, root_id_of(trace_id, f"{again} {event.seq}"), False, root.trace_flags)
+            root = SpanContext(trace_id, root_id_of(trace_id, f"{again.how} {again.seq}"), False, root.trace_flags)
         live = _Live(
             run_id=event.run_id,
             number=event.number,
             sampled=sampled,
             root=root,
-            name=self._workflow if again is None else f"{self._workflow} {again}",
+            name=self._workflow if again is None else f"{self._workflow} {again.how}",
             links=links,
-            began_at=event.at if again is not None or event.created_at is None else event.created_at,
+            began_at=again.at if again is not None else event.created_at or event.at,
             state_since=event.at,
             state=root,
             attempt=root,

@@ -22,9 +22,9 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def sealed(vault: Vault, *, propagate: bool = False, retries: bool = False, **variables: str) -> str:
+def sealed(vault: Vault, *, propagate: bool = False, **variables: str) -> str:
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1", **variables}
-    return sealed_traces(WorkerTraces(variables=given, propagate=propagate), vault, "r1", retries=retries)
+    return sealed_traces(WorkerTraces(variables=given, propagate=propagate), vault, "r1")
 
 
 def test_headers_are_secret_in_the_task_and_in_the_options(vault: Vault) -> None:

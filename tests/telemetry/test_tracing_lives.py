@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 
 from orchestrator import (
@@ -80,6 +81,70 @@ async def test_a_retried_instance_has_a_second_root_with_a_link_to_the_first(
     assert first.context is not None
     assert [link.context.span_id for link in second.links] == [first.context.span_id]
     assert sink.tree() == [("toy", [STATE["one"], STATE["two"]]), ("toy retry", [STATE["two"], STATE["three"]])]
+
+
+async def test_a_retry_that_is_interrupted_has_one_root(store: MemoryStore, vault: Vault, sink: Sink) -> None:
+    ledger = Ledger(script={"run two": [PermanentError("no"), lambda step: again.stop()]})
+    async with start(toy(ledger), store=store, on_failure="keep", options=traced(vault, sink)) as run:
+        await run.wait()
+    async with retry(toy(ledger), run.id, store=store, options=traced(vault, sink)) as again:
+        assert (await again.wait()).interrupted
+    assert sink.named("toy retry") == [], "the retry has not ended"
+    async with resume(toy(ledger), run.id, store=store, options=traced(vault, sink)) as third:
+        await third.wait()
+    assert_one_root_each(sink, "toy", "toy retry")
+    [second] = sink.named("toy retry")
+    assert [link.context.span_id for link in second.links] == [root_id_of(trace_id_of(run.id, 0))]
+    assert second.start_time is not None
+    assert second.start_time <= min(span.start_time or 0 for span in below(sink, second))
+
+
+async def test_a_second_retry_has_another_root(store: MemoryStore, vault: Vault, sink: Sink) -> None:
+    ledger = Ledger(script={"run two": [PermanentError("no"), PermanentError("still no")]})
+    async with start(toy(ledger), store=store, on_failure="keep", options=traced(vault, sink)) as run:
+        await run.wait()
+    for _ in range(2):
+        async with retry(toy(ledger), run.id, store=store, options=traced(vault, sink)) as again:
+            await again.wait()
+    assert_one_root_each(sink, "toy", "toy retry", "toy retry")
+
+
+@pytest.mark.parametrize("number", [None, 0])
+async def test_a_cleanup_that_is_interrupted_has_one_root(
+    store: MemoryStore, vault: Vault, sink: Sink, number: int | None
+) -> None:
+    ledger = Ledger(script={"rollback two": [lambda step: again.stop()]})
+    async with start(toy(ledger), store=store, options=traced(vault, sink)) as run:
+        await run.wait()
+    async with cleanup(toy(ledger), run.id, store=store, number=number, options=traced(vault, sink)) as again:
+        assert (await again.wait()).interrupted
+    async with resume(toy(ledger), run.id, store=store, options=traced(vault, sink)) as third:
+        await third.wait()
+    assert_one_root_each(sink, "toy", "toy cleanup")
+
+
+async def test_the_rollback_of_an_interrupted_instance_belongs_to_its_first_root(
+    store: MemoryStore, vault: Vault, sink: Sink
+) -> None:
+    ledger = Ledger(script={"run two": [TransientError("busy"), lambda step: run.stop()]})
+    async with start(toy(ledger), store=store, options=traced(vault, sink)) as run:
+        assert (await run.wait()).interrupted
+    async with cleanup(toy(ledger), run.id, store=store, options=traced(vault, sink)) as again:
+        await again.wait()
+    assert_one_root_each(sink, "toy")
+
+
+def below(sink: Sink, root: ReadableSpan) -> list[ReadableSpan]:
+    assert root.context is not None
+    return [span for span in sink.spans if span.parent is not None and span.parent.span_id == root.context.span_id]
+
+
+def assert_one_root_each(sink: Sink, *names: str) -> None:
+    """These roots and no other, no id twice, and the parent of each span was exported."""
+    assert [span.name for span in sink.spans if span.parent is None] == list(names)
+    ids = [span.context.span_id for span in sink.spans]
+    assert len(set(ids)) == len(ids)
+    assert {span.parent.span_id for span in sink.spans if span.parent is not None} <= set(ids)
 
 
 @pytest.mark.parametrize("number", [None, 0])
