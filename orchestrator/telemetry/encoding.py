@@ -84,9 +84,10 @@ def _encoded_link(link: Link) -> bytes:
 
 
 def _encoded_status(status: Status) -> bytes:
+    if status.is_unset:
+        return _UNSET
     message = _text(2, status.description) if status.description else b""
-    code = bytes((3 << 3 | _VARINT, status.status_code.value)) if status.status_code.value else b""
-    return _field(15, message + code)
+    return _field(15, message + bytes((3 << 3 | _VARINT, status.status_code.value)))
 
 
 def _pair(key: str, value: object) -> bytes:
@@ -100,7 +101,12 @@ def _kept_pair(key: str, value: object) -> bytes:
 
 
 def _new_pair(number: int, key: str, value: object) -> bytes:
-    return _field(number, _text(1, key) + _field(2, _encoded_value(value)))
+    return _field(number, _key(key) + _field(2, _encoded_value(value)))
+
+
+@lru_cache(maxsize=256)
+def _key(key: str) -> bytes:
+    return _text(1, key)
 
 
 def _encoded_value(value: object) -> bytes:
@@ -136,11 +142,18 @@ def _field(number: int, body: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
+    return _SHORT[value] if value < len(_SHORT) else _new_varint(value)
+
+
+def _new_varint(value: int) -> bytes:
     found = bytearray()
     while value >= 0x80:
         found.append(value & 0x7F | 0x80)
         value >>= 7
     found.append(value)
     return bytes(found)
+
+
+_SHORT = [_new_varint(value) for value in range(2048)]
+"""Lengths of most spans and attributes."""
+_UNSET = _field(15, b"")
