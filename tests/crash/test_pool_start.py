@@ -45,7 +45,8 @@ async def test_workers_that_are_always_killed_end_the_run_with_the_reason(home: 
         launcher = Launcher(home, emulator)
         launcher.begin("load", "--instances", "8", "--concurrency", "4", "--processes", "2")
         try:
-            assert await kill_new_workers(launcher, 100) == 2 * STARTS
+            # One of two nannies gives up first.
+            assert STARTS <= await kill_new_workers(launcher, 100) <= 2 * STARTS
             assert await launcher.ended() == 2, launcher.said()
         finally:
             launcher.kill()
