@@ -52,7 +52,7 @@ def spread_over(processes: int, cluster: OpenPool | None, store: Store, options:
 
 
 def find_vault(options: Options, store: Store, *, create: bool) -> Vault:
-    """The vault of the options, or that with the key of the store or of the user; ``create``: make the user's key if there is none."""
+    """The vault of the options; without one, a vault with the key of the store, or of the user. ``create`` makes a missing user's key."""
     if options.vault is not None:
         return options.vault
     if store.key is not None:

@@ -205,7 +205,7 @@ def _kind(environ: Mapping[str, str], signal: str) -> str:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return "none"
     if found not in {"otlp", "console", "none"}:
-        raise ValueError(f"OTEL_{signal}_EXPORTER={found} is none of otlp, console, none")
+        raise ValueError(f"OTEL_{signal}_EXPORTER={found} is not supported; use otlp, console or none")
     return found
 
 

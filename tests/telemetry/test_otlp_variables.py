@@ -35,7 +35,7 @@ def test_traces_alone_or_metrics_alone(
 @pytest.mark.parametrize(
     ("variable", "value", "error"),
     [
-        ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin is none of otlp, console, none"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin is not supported; use otlp, console or none"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "the protocol 'http/json' is neither http/protobuf nor grpc"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "could not convert string to float: 'soon'"),
     ],

@@ -66,19 +66,22 @@ def store(db: sqlite3.Connection, saves: Sequence[Save]) -> None:
     most = most_rows(db)
     more = list(_more(saves))
     begins = (len(saves) > most or more) and not db.in_transaction
-    if begins:
-        db.execute("BEGIN IMMEDIATE")
     try:
+        if begins:
+            db.execute("BEGIN IMMEDIATE")
         for start in range(0, len(saves), most):
             _insert(db, saves[start : start + most])
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER":
-            raise
-        raise StaleEpochError(saves[0].shard.run_id, saves[0].shard.epoch) from error
-    for statement, row in more:
-        db.execute(statement, row)
-    if begins:
-        db.execute("COMMIT")
+        for statement, row in more:
+            db.execute(statement, row)
+        if begins:
+            db.execute("COMMIT")
+    except BaseException as error:
+        # Otherwise the next batch would join the open transaction, and never be committed.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if getattr(error, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_TRIGGER":
+            raise StaleEpochError(saves[0].shard.run_id, saves[0].shard.epoch) from error
+        raise
 
 
 def most_rows(db: sqlite3.Connection) -> int:

@@ -26,7 +26,6 @@ R = TypeVar("R")
 BUSY_POLL_S = 0.0005
 """Much shorter than a commit: with 5 ms, two processes on one file wrote less than one."""
 
-
 LOOK_FOR_OTHERS_S = 0.2
 """Each look costs the writer's thread a wait for the interpreter's lock."""
 
@@ -149,9 +148,9 @@ class Database:
     def _locking(self, work: Callable[[], R], *, wait_s: float) -> R:
         """Run a function that takes the write lock; repeat it while another process holds the lock."""
         until = time.monotonic() + wait_s
-        self._others.look()
         while True:
             try:
+                self._others.look()
                 return work()
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= until:

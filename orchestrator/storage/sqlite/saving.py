@@ -20,8 +20,6 @@ def write(db: sqlite3.Connection, saves: Sequence[Save]) -> Errors:
     try:
         batch.store(db, saves)
     except (StaleEpochError, *_UNSTORABLE):
-        if db.in_transaction:
-            db.execute("ROLLBACK")
         return [_write_one(db, save) for save in saves]
     return [None] * len(saves)
 

@@ -73,6 +73,20 @@ async def test_stale_and_unstorable_saves_of_a_large_batch_do_not_affect_the_oth
         assert [row.number for row in await store.load(RUN)] == [n for n in range(40) if n not in {5, 7}]
 
 
+async def test_a_save_after_one_with_an_unstorable_further_event_is_committed(tmp_path: Path) -> None:
+    async with Place(f"sqlite:{tmp_path / 's.db'}").opened() as store:
+        shard = await store.claim(RUN, 0, OTHER, 30)
+        with pytest.raises(StoreError, match="cannot be stored"):
+            await store.save(Save(shard, checkpoint(0), [event(0, 1), attrs.evolve(event(0, 2), error="\ud800")]))
+        with pytest.raises(StoreError, match="cannot be stored"):
+            await store.save(Save(shard, attrs.evolve(checkpoint(1), position="\ud800", evidence=b"e"), [event(1, 1)]))
+        await store.save(Save(shard, checkpoint(2), [event(2, 1), event(2, 2)]))
+        with sqlite3.connect(tmp_path / "s.db") as other:
+            assert other.execute("SELECT number FROM instances").fetchall() == [(2,)]
+            assert other.execute("SELECT number, seq FROM events ORDER BY seq").fetchall() == [(2, 1), (2, 2)]
+        other.close()
+
+
 async def test_other_programs_see_no_view_and_no_trigger(tmp_path: Path) -> None:
     async with Place(f"sqlite:{tmp_path / 's.db'}").opened():
         with sqlite3.connect(tmp_path / "s.db") as other:
