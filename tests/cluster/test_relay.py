@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from orchestrator import Event, Options, Store, open_store, start
+from orchestrator import Event, Options, Store, start
 from orchestrator.cluster.relay import Batch, Receiver, RelayHandler, Sender
 from orchestrator.driving.observers import Observers
 from orchestrator.driving.orders import Observed
 from orchestrator.errors import SettingError
 from orchestrator.lifecycle.events import EventKind
 from tests.support.pool import LEDGER, WORKFLOW, TaskPool
-
-
-@pytest.fixture
-async def store(home: Path) -> AsyncIterator[Store]:
-    """A file, and an external system without history."""
-    LEDGER.existing.clear()
-    LEDGER.calls.clear()
-    LEDGER.script.clear()
-    async with open_store(f"sqlite:{home / 'runs.db'}") as opened:
-        yield opened
 
 
 class Stored:

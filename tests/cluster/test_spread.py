@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +33,6 @@ from orchestrator.storage.encryption import find_key
 from tests.support.pool import LEDGER, WORKFLOW, TaskPool
 from tests.support.toy import toy
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def store(home: Path) -> AsyncIterator[Store]:
-    """A file, and an external system without history."""
-    LEDGER.existing.clear()
-    LEDGER.calls.clear()
-    LEDGER.script.clear()
-    async with open_store(f"sqlite:{home / 'runs.db'}") as opened:
-        yield opened
 
 
 def assert_each_once(instances: int) -> None:

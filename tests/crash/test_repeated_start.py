@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
-
-def completed(home: Path) -> int:
-    """Completed instances in the default store."""
-    try:
-        with closing(sqlite3.connect(f"file:{home / 'data/orchestrator/runs.db'}?mode=ro", uri=True)) as db:
-            return int(db.execute("SELECT count(*) FROM instances WHERE status = 'completed'").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0  # the file or its tables are not made yet
+from tests.support.runs import completed
 
 
 def test_a_start_that_is_killed_and_repeated_makes_nothing_twice(home: Path) -> None:
